@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.geometry import Mpp, Spots, lattice
-from napari_stem.model.domain import doubt, evenly, unexplained
+from napari_stem.model.head import doubt, evenly, unexplained
 from napari_stem.predict import choose_spots
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader

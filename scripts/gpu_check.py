@@ -276,20 +276,22 @@ def drawn(
     is_located: bool = True,
 ) -> Tensor:
     """(n, draws, genes) of spots with (n, WIDTH) embeddings; else than located, noise is the device's own."""
-    from napari_stem.model.sampling import noise_of_step, published_walk
+    from napari_stem.model.sampling import noise_of_step, walked
     from napari_stem.settings import SamplingSettings
 
     settings = SamplingSettings(n_draws=n_draws, n_steps=steps, sampler=sampler)
     place = np.arange(len(told)) * 100.0
     shape = (len(told), n_draws, getattr(network, "network", network).config.n_genes)
 
-    def noise(device: str, step: int) -> Tensor:
+    def noise(step: int) -> Tensor:
         if not is_located:
-            return torch.randn((shape[0] * shape[1], shape[2]), device=device)
-        return noise_of_step(SimpleNamespace(x_px=place, y_px=place), settings, shape, device, step)
+            return torch.randn((shape[0] * shape[1], shape[2]), device=told.device)
+        spots = SimpleNamespace(x_px=place, y_px=place)
+        return noise_of_step(spots, settings, shape, told.device, step)
 
     rows = told.repeat_interleave(n_draws, 0)
-    return published_walk(None, network, rows, noise, settings, None).reshape(shape)
+    objective = SimpleNamespace(objective="published")
+    return walked(objective, network, rows, noise, settings, None).reshape(shape)
 
 
 def draws(check: Check) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_stem.encoders.registry import load_encoder
-from napari_stem.evaluation.baselines.simple import bootstrapped_residuals
+from napari_stem.evaluation.baselines import bootstrapped_residuals
 from napari_stem.metrics import central_interval, crps, energy_score, evaluate
 from napari_stem.model.bundle import Model
 from napari_stem.model.config import ModelConfig
@@ -29,8 +29,8 @@ from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.normalise import possible
 from napari_stem.spatial.panels import parse_panel
 from napari_stem.training.head_fit import fit_head
+from napari_stem.training.mean import gaussian_residuals
 from napari_stem.training.recipe import paired_interval
-from napari_stem.training.rival import gaussian_residuals
 from napari_stem.training.sections import load_sections
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ The command line prints ``str(error)`` and exits 1; the viewer shows it as a not
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from napari_stem.texts import sentence
 
 
@@ -54,3 +56,28 @@ class PredictionError(StemError):
 
 class OutputError(StemError):
     """A result cannot be written where it was asked for."""
+
+
+def require_extra(package: str, extra: str, purpose: str, error: type[StemError]) -> None:
+    """Check that a package can be imported; imports nothing.
+
+    Parameters
+    ----------
+    package
+        Name to import, of the top level.
+    extra
+        Extra of ours that brings it.
+    purpose
+        What needs it, as the beginning of a sentence.
+    error
+        What to raise.
+
+    Raises
+    ------
+    StemError
+        It is not installed; of the type ``error``.
+    """
+    if find_spec(package) is None:
+        raise error(
+            f"{purpose} needs the package {package}: run pip install 'napari-stem[{extra}]'."
+        )

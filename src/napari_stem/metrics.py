@@ -172,7 +172,12 @@ def crps(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float
 
 
 def energy_score(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> float:
-    """Energy score (Gneiting and Raftery 2007), mean over spots: the CRPS of all genes of a spot at once.
+    """Mean of `energy_scores` over spots."""
+    return float(np.mean(energy_scores(truth, draws, is_sampled=is_sampled)))
+
+
+def energy_scores(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) -> Array:
+    """(spots,) energy score (Gneiting and Raftery 2007): the CRPS of all genes of a spot at once.
 
     E||X - y|| - E||X - X'|| / 2 with Euclidean norms over the genes, estimated as `crps` is. It asks whether
     genes vary together as they should, though less sharply than `variogram_score`.
@@ -186,7 +191,7 @@ def energy_score(truth: Array, draws: NDArray[Any], *, is_sampled: bool = True) 
         values = drawn.T.astype(np.float64)
         error = np.linalg.norm(values - measured, axis=1).mean()
         scores.append(error - pdist(values).sum() / pairs)
-    return float(np.mean(scores))
+    return np.array(scores)
 
 
 def variogram_score(truth: Array, draws: NDArray[Any]) -> float:
@@ -269,7 +274,14 @@ def gsc(truth: Array, mean: Array) -> float:
     Pearson correlation between the two matrices' entries above the diagonal; genes that are
     constant on either side are left out. NaN with fewer than three genes.
     """
-    return _structure_correlation(truth, mean)
+    kept = (np.ptp(truth, axis=0) > 0) & (np.ptp(mean, axis=0) > 0)
+    if kept.sum() < 3:
+        return float("nan")
+    measured, predicted = (_of_unit_length(side[:, kept]) for side in (truth, mean))
+    variances = [_covariance_of_correlations(side, side) for side in (measured, predicted)]
+    if min(variances) < LEAST_VARIANCE:
+        return float("nan")
+    return float(_covariance_of_correlations(measured, predicted) / np.sqrt(np.prod(variances)))
 
 
 def ssc(truth: Array, mean: Array) -> float:
@@ -279,7 +291,7 @@ def ssc(truth: Array, mean: Array) -> float:
     """
     n_spots = len(truth)
     chosen = np.unique(np.linspace(0, n_spots - 1, min(n_spots, MAX_SPOTS_FOR_SSC)).astype(int))
-    return _structure_correlation(truth[chosen].T, mean[chosen].T)
+    return gsc(truth[chosen].T, mean[chosen].T)
 
 
 def of_one_draw(
@@ -288,18 +300,6 @@ def of_one_draw(
     """Mean over draws of a metric of each draw taken by itself."""
     n = draws.shape[2]
     return float(np.mean([metric(truth, draws[..., i].astype(np.float64)) for i in range(n)]))
-
-
-def _structure_correlation(truth: Array, mean: Array) -> float:
-    """Correlation between two column-column correlation matrices, over what is above their diagonals."""
-    kept = (np.ptp(truth, axis=0) > 0) & (np.ptp(mean, axis=0) > 0)
-    if kept.sum() < 3:
-        return float("nan")
-    measured, predicted = (_of_unit_length(side[:, kept]) for side in (truth, mean))
-    variances = [_covariance_of_correlations(side, side) for side in (measured, predicted)]
-    if min(variances) < LEAST_VARIANCE:
-        return float("nan")
-    return float(_covariance_of_correlations(measured, predicted) / np.sqrt(np.prod(variances)))
 
 
 def _of_unit_length(columns: Array) -> Array:

@@ -1,6 +1,7 @@
 """Work in a process of its own: a window stays quick beside it, and it is ended at once when it must be.
 
-The process is one of our modules, run with ``python -m``. It speaks on stdout, one JSON object a line:
+The process is ``python -m napari_stem.own_process MODULE FUNCTION ARGUMENTS``: a function of ours, whose last
+argument is where it reports progress. It speaks on stdout, one JSON object a line:
 ``{"progress": [text, done, in all]}`` as often as it likes, and at last ``{"result": value}`` or
 ``{"error": sentence}``.
 """
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
 
 from napari_stem.errors import StemError
@@ -36,12 +38,12 @@ def run_module(
     progress: Progress,
     broke: str,
 ) -> Any:
-    """Run ``python -m MODULE ARGUMENTS`` and pass on what it tells.
+    """Call a module's function in a process of its own, and pass on what it tells.
 
     Parameters
     ----------
     module, arguments
-        One of ours that speaks as said above.
+        One of ours; name of the function, and what it is given, as texts.
     is_stopped
         Asked ten times a second; ends the process.
     progress
@@ -51,14 +53,14 @@ def run_module(
 
     Returns
     -------
-    Its result (True where it names none); None where it was stopped.
+    What it returned, as JSON can hold it (True for None); None where it was stopped.
 
     Raises
     ------
     StemError
         What it raised, in its own words.
     """
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-m", "napari_stem.own_process", module, *arguments]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as complaints,
         subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
@@ -72,15 +74,13 @@ def run_module(
                 process.kill()
 
 
-def answer(work: Callable[[Progress], object]) -> int:
-    """Be the process: do the work, say how far it is and what came of it, and return an exit status.
-
-    ``work`` is told where to report progress; what it returns, if anything, is the result, as JSON can hold it.
-    """
+def main(module: str, function: str, *arguments: str) -> int:
+    """Be the process: do the work, say how far it is and what came of it, and return an exit status."""
     warnings.simplefilter("ignore")  # of the libraries' own making; nobody reads them here
     try:
         with redirect_stdout(sys.stderr):  # libraries log to stdout, which is ours
-            result = work(lambda *how_far: _say({"progress": how_far}))
+            work = getattr(import_module(module), function)
+            result = work(*arguments, lambda *how_far: _say({"progress": how_far}))
     except StemError as error:
         _say({"error": str(error)})
         return 1
@@ -133,3 +133,7 @@ def _read_lines(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
     for line in stream or ():
         lines.put(line)
     lines.put(None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

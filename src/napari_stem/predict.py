@@ -16,7 +16,7 @@ from napari_stem.device import blas, torch_device
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
-from napari_stem.model.domain import doubt, evenly
+from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
@@ -67,8 +67,18 @@ class PredictionProgress:
     work_done: float
 
 
-class _Stopped(Exception):
-    """Raised while spots are looked at or sampled when the caller asked to stop; never leaves this module."""
+class Stopped(Exception):
+    """Raised while spots are looked at or sampled when the caller asked to stop."""
+
+
+def stopping(stop: Callable[[], bool] | None) -> Callable[..., None]:
+    """Make of whether to stop what raises `Stopped`, whatever it is told."""
+
+    def check(*_: Any) -> None:
+        if stop is not None and stop():
+            raise Stopped
+
+    return check
 
 
 def choose_spots(
@@ -182,11 +192,7 @@ def predict(
     clock = _Clock(prediction, len(spots))
     yield clock.progress("embedding")
     embedder = embedder or embedder_of(slide, model, settings.device)
-
-    def check(*_: Any) -> None:
-        if stop is not None and stop():
-            raise _Stopped
-
+    check = stopping(stop)
     keep_draws = bool(prediction.n_kept_draws)
     todo = _ordered(spots, prediction.done, spots_at_once(model, settings), begin_at_um)
     parts = [spots.take(index) for index in todo]
@@ -206,7 +212,7 @@ def predict(
                 check()
                 embedding = next(embeddings)
                 values = predicted(embedding, block, model, settings, keep_draws, on_step, check)
-            except _Stopped:
+            except Stopped:
                 return
             unwritten.add(index, values)
             if unwritten.is_due() or index is todo[-1]:
@@ -224,7 +230,7 @@ def _ordered(
     rank = np.full(len(spots), 2)
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
-    rank[evenly(len(spots))] = 0  # their embeddings are there, see `doubt_of`
+    rank[evenly(len(spots))] = 0  # their embeddings are there: a run is preceded by doubt
     order = np.lexsort((np.where(rank == 0, away_um, 0.0), rank))
     todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
     return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
@@ -260,26 +266,6 @@ class _Unwritten:
         self._written_s = time.monotonic()
 
 
-def doubt_of(
-    spots: Spots, model: Model, embedder: EmbedsSpots, stop: Callable[[], bool] | None = None
-) -> str | None:
-    """Look at a few spots before a run, and say so where they look unlike the training data.
-
-    None where they do not, or ``stop`` came true; raises what `predict` does.
-    """
-
-    def check(_n_done: int) -> None:
-        if stop is not None and stop():
-            raise _Stopped
-
-    try:
-        check(0)
-        embedding = embedder.embed(spots.take(evenly(len(spots))), check)
-    except _Stopped:
-        return None
-    return doubt(model.head.distance(embedding), model.name)
-
-
 def embedded_ahead(
     embedder: EmbedsSpots,
     parts: Sequence[Spots],
@@ -301,7 +287,7 @@ def embedded_ahead(
 
     def check(*_: Any) -> None:
         if has_ended.is_set():
-            raise _Stopped
+            raise Stopped
         if poll is not None:
             poll()
 

@@ -22,8 +22,9 @@ from napari_stem.errors import OutputError
 from napari_stem.geometry import shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
+from napari_stem.model.head import doubt, evenly
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
-from napari_stem.predict import choose_spots, doubt_of, predict
+from napari_stem.predict import Stopped, choose_spots, predict, stopping
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import may_keep_draws, provenance_of
@@ -164,10 +165,19 @@ class PredictionJob:
         return {} if self.embedder is None else self.embedder.provenance
 
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
-        """Say so where the slide looks unlike the training data; see `napari_stem.predict.doubt_of`."""
+        """Look at a few spots before a run, and say so where they look unlike the training data.
+
+        None where they do not, or ``stop`` came true; raises what `predict` does.
+        """
         if not self.model.head.knows_domain:
             return None
-        return doubt_of(self.spots, self.model, self._looking, stop)
+        check, few = stopping(stop), self.spots.take(evenly(len(self.spots)))
+        try:
+            check()
+            embedding = self._looking.embed(few, check)
+        except Stopped:
+            return None
+        return doubt(self.model.head.distance(embedding), self.model.name)
 
     @cached_property
     def _looking(self) -> EmbedsSpots:

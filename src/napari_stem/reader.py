@@ -138,7 +138,7 @@ def _prediction(path: Path, file: Path | None = None) -> list[LayerData]:
 
 
 def _exported(path: Path) -> list[LayerData]:
-    from napari_stem.results.exported import unpacked
+    from napari_stem.results.prediction import unpacked
 
     return _prediction(unpacked(path), path)
 

@@ -20,10 +20,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
-from napari_stem.evaluation import figures
-from napari_stem.evaluation.baselines import simple, stem
+from napari_stem.evaluation import baselines, figures, msi
 from napari_stem.evaluation.benchmark import Benchmark
-from napari_stem.evaluation.protocols import msi
 from napari_stem.geometry import PatchSpec
 from napari_stem.results.empty import FORMAT
 from napari_stem.settings import SamplingSettings
@@ -74,7 +72,7 @@ def _quick_encoder() -> Iterator[None]:
         patch.setattr(msi, "N_TREES", 20)
         patch.setattr(figures, "DPI", 60)
         patch.setattr(figures, "BACKGROUND_PX", 200)
-        patch.setattr(stem, "OURS", SamplingSettings(n_draws=10, n_steps=4))
+        patch.setattr(baselines, "OURS", SamplingSettings(n_draws=10, n_steps=4))
         yield
 
 
@@ -223,7 +221,7 @@ def test_one_failing_predictor_does_not_lose_the_others(
     def fail(*_: Any) -> Any:
         raise ValueError("no neighbours today")
 
-    monkeypatch.setattr(simple, "fit_knn", fail)
+    monkeypatch.setattr(baselines, "fit_knn", fail)
     out = ("--out", tmp_path / "results")
     result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", *QUICK)
     assert result.exit_code == 0, result.stderr

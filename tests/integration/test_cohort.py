@@ -23,15 +23,13 @@ from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
+from napari_stem.cohort import run as run_module
 from napari_stem.cohort import work
-from napari_stem.cohort import workers as workers_module
 from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
-from napari_stem.cohort.outcomes import Outcome
-from napari_stem.cohort.run import run_cohort
-from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
-from napari_stem.cohort.workers import worker_environments
+from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
+from napari_stem.cohort.run import run_cohort, worker_environments
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.protocols.msi import read_labels
+from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
 from napari_stem.prediction_job import predict_slide
 from napari_stem.results import Prediction, empty
@@ -163,7 +161,7 @@ def test_what_does_not_go_with_many_slides(
     asked: tuple[str, ...], status: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers_module, "ANSWERS_WITHIN_S", 0.5)
+    monkeypatch.setattr(run_module, "ANSWERS_WITHIN_S", 0.5)
     (tmp_path / "out" / "CMU-1-Small-Region.zarr").mkdir(parents=True)
     (tmp_path / "there.h5ad").touch()
     ended = CliRunner().invoke(app, ["predict", str(SVS), str(CROP), *asked])
@@ -179,7 +177,7 @@ def test_a_worker_has_one_gpu_or_its_share_of_cores() -> None:
 
 
 def test_workers_keep_the_memory_that_they_work_with(tmp_path) -> None:
-    with workers_module.workers(None, 1, "cpu", str(tmp_path)) as client:
+    with run_module.workers(None, 1, "cpu", str(tmp_path)) as client:
         (found,) = client.run(lambda: dict(os.environ)).values()
     assert int(found["MALLOC_MMAP_THRESHOLD_"]) == 2**25
     assert int(found["MALLOC_TRIM_THRESHOLD_"]) == 2**28  # dask's own is 2**16

@@ -28,7 +28,7 @@ from napari_stem.errors import (
 )
 from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
-from napari_stem.model.domain import evenly
+from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.predict import (
     _FIRST_BLOCK,
@@ -172,7 +172,7 @@ def test_block_size_changes_nothing(run, spots, whole, block) -> None:
 def test_what_lies_near_a_place_comes_first_and_changes_nothing(
     run, spots, whole, monkeypatch
 ) -> None:
-    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
     steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
@@ -184,7 +184,7 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(
 
 
 def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 3)
+    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 3)
     settings = replace(SETTINGS, spots_per_block=3)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
     steps = predict(run.slide, spots, run.model, prediction, settings, begin_at_um=near)
@@ -196,7 +196,7 @@ def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -
 
 
 def test_nothing_is_embedded_between_looking_and_the_first_colour(run, spots, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.model.domain.ENOUGH_OF_FEW", 5)
+    monkeypatch.setattr("napari_stem.model.head.ENOUGH_OF_FEW", 5)
     looked_at = evenly(len(spots))
     assert _FIRST_BLOCK < len(looked_at) < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
@@ -214,7 +214,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
@@ -238,7 +238,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.domain.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[0])
     steps = run.steps(prediction, begin_at_um=near)
     next(steps)

@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.cli.terminal import Manner, _place_in
 from napari_stem.cohort.orders import Order
-from napari_stem.cohort.outcomes import Outcome
-from napari_stem.cohort.tables import rows_of
+from napari_stem.cohort.outcomes import Outcome, rows_of
 from napari_stem.errors import OutputError, SlideError
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide.pseudonym import pseudonym, read_key

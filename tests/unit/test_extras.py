@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from napari_stem import extras
+from napari_stem import errors
 from napari_stem.cli.train import run_together
-from napari_stem.errors import OutputError, StemError
+from napari_stem.errors import OutputError, StemError, require_extra
 from napari_stem.exporting.spatial_data import write_spatialdata
-from napari_stem.extras import require_extra
 from napari_stem.training.team import Team
 
 
 @pytest.fixture
 def nothing_installed(monkeypatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
 
 
 def test_what_is_installed_is_not_mentioned():

@@ -282,7 +282,7 @@ def run_msi(
 ) -> dict[str, Any]:
     """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
     _require_results_folder(out)
-    from napari_stem.evaluation.protocols import msi
+    from napari_stem.evaluation import msi
 
     with progress_bars() as bars:
         cohort = msi.read_cohort(folder, labels, bars)
@@ -299,16 +299,11 @@ def run_msi(
 
 
 def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
-    from napari_stem.evaluation.results_table import (
-        gene_rows,
-        results_of,
-        stored_runs,
-        write_results,
-    )
+    from napari_stem.evaluation.runs import write_results
 
-    runs = stored_runs(benchmark)
-    results = results_of(benchmark, runs)
-    write_results(out, results, gene_rows(benchmark, runs))
+    runs = benchmark.stored_runs()
+    results = benchmark.results(runs)
+    write_results(out, results, benchmark.gene_rows(runs))
     return runs, results
 
 

@@ -12,9 +12,8 @@ import typer
 from napari_stem.cli.app import FAILED
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
-from napari_stem.cohort.run import require_places, run_cohort
-from napari_stem.cohort.tables import cohort_table, rows_of, write_summary
-from napari_stem.cohort.workers import workers
+from napari_stem.cohort.outcomes import cohort_table, rows_of, write_summary
+from napari_stem.cohort.run import require_places, run_cohort, workers
 from napari_stem.io import require_replaceable, require_writable, write_h5ad, written_whole
 from napari_stem.progress import stop_on_signals
 from napari_stem.texts import NOTICE, count

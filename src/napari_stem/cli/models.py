@@ -122,8 +122,8 @@ def pack(
 ) -> None:
     """Write a model as one .zip, which 'predict --model' takes."""
     from napari_stem.model.bundle import load_folder
-    from napari_stem.model.packing import others
-    from napari_stem.model.packing import pack as write
+    from napari_stem.model.sources import others
+    from napari_stem.model.sources import pack as write
 
     load_folder(folder)  # what cannot be loaded here cannot be loaded by others
     write(folder, out)
@@ -184,7 +184,7 @@ def _checked(source: str) -> dict[str, Any]:
     from napari_stem.model import find_model
     from napari_stem.model.bundle import load_folder
     from napari_stem.model.config import CARD_FILE
-    from napari_stem.model.packing import others
+    from napari_stem.model.sources import others
 
     folder = find_model(source)
     model = load_folder(folder)

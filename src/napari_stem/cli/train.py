@@ -36,8 +36,7 @@ from napari_stem.cli.terminal import (
     speaking,
     tell,
 )
-from napari_stem.errors import StemError
-from napari_stem.extras import require_extra
+from napari_stem.errors import StemError, require_extra
 from napari_stem.io import require_model_room
 from napari_stem.texts import count
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 OWN_COLUMNS = ("slide", "out", "mpp", "regions", "model", "species", "tissue_type")
-# Names that `napari_stem.cohort.tables` or AnnData give to columns of their own.
+# Names that `napari_stem.cohort.outcomes` or AnnData give to columns of their own.
 TAKEN_COLUMNS = {
     *("", "_index", "file", "region", "status", "unit", "seconds", "error", "notes"),
     *("n_spots", "n_done", "n_genes", "n_unlike_training"),

@@ -1,30 +1,45 @@
-"""Hand out the blocks of a cohort's slides to workers, and account for every slide."""
+"""Predict a cohort's slides, accounting for each: by workers, block by block, or in turn in this process."""
 
 from __future__ import annotations
 
+import functools
+import os
 import queue
 import time
 import uuid
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cohort import work
 from napari_stem.cohort.outcomes import Outcome, seconds_left
-from napari_stem.cohort.workers import resources_of
+from napari_stem.device import may_have_gpu, torch_device
 from napari_stem.errors import OutputError, StemError
 from napari_stem.io import only_writer, require_writable
+from napari_stem.model import load_model
+from napari_stem.model.serving import encoder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from distributed import Client, Future
 
     from napari_stem.cohort.orders import Order
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.model.bundle import Model
+    from napari_stem.predict import PredictionProgress
 
 AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
 POLL_S = 0.3
 MOST_LOSSES = 10  # of a task whose scheduler or worker went away
+WORKER_BYTES = 2_000_000_000  # what a worker needs, with room: docs/scale.md
+GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
+ANSWERS_WITHIN_S, STARTED_WITHIN_S, ENDED_WITHIN_S = 20, 180, 30
+# dask has workers give back memory at once; asking for the same pages again took 40% of their time
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**28}  # bytes, of glibc
+FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)
 
 
 @dataclass
@@ -159,3 +174,186 @@ def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> No
             f"{taken[0]} exists already, and so do {len(taken) - 1} others; add --resume to go on with them, "
             f"or choose another folder."
         )
+
+
+def predict_in_turn(
+    outcomes: Sequence[Outcome],
+    stop: Callable[[], bool],
+    watch: Callable[[float | None], None],
+) -> None:
+    """Predict slides one after another, as the window does: the same results, without a cluster.
+
+    Notes in ``outcomes`` what becomes of each; one that fails leaves the others alone. Results that are there
+    are gone on with. ``stop`` is polled; once true nothing more is done, and what is finished stays. ``watch``
+    is told the seconds left after every step.
+    """
+    began, n_before = time.monotonic(), 0
+
+    @functools.lru_cache(maxsize=1)  # slides of a list mostly want the same
+    def loaded(name: str, device: str) -> tuple[Model, Encoder]:
+        model = load_model(name)
+        return model, encoder_of(model, device)
+
+    def told() -> None:
+        n_filled = sum(each.n_done for each in outcomes) - n_before
+        watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
+
+    for outcome in outcomes:
+        if stop():
+            break
+        outcome.status = "running"
+        told()
+        try:
+            n_before += _predict(outcome, loaded, stop, told)
+        except StemError as error:
+            outcome.fail(error)
+        told()
+
+
+def _predict(
+    outcome: Outcome,
+    loaded: Callable[[str, str], tuple[Model, Encoder]],
+    stop: Callable[[], bool],
+    told: Callable[[], None],
+) -> int:
+    """Predict one slide; gives how many of its spots were finished before."""
+    order, began, notes = outcome.order, time.monotonic(), list[str]()
+    n_before: list[int] = []
+
+    def watch(step: PredictionProgress) -> None:
+        n_before.append(step.n_done)
+        outcome.n_done, outcome.n_spots = step.n_done, step.n_spots
+        outcome.seconds = time.monotonic() - began
+        told()
+
+    with order.open() as slide:
+        model, encoder = loaded(order.model, torch_device(order.settings.device))
+        job = replace(order.job(slide, model, notes.append), encoder=encoder)
+        notes.append(job.doubt(stop) or "")
+        if stop():
+            return 0
+        prediction = job.run(order.out, resume=order.out.exists(), stop=stop, watch=watch)
+    outcome.notes = tuple(filter(None, notes))
+    outcome.n_genes, outcome.unit = len(prediction.genes), prediction.unit
+    outcome.n_unlike = int(prediction.ood.sum())
+    if prediction.done.all():
+        outcome.status = "done"
+    return n_before[0]
+
+
+@contextmanager
+def workers(
+    scheduler: str | None, n_workers: int | None, device: str, folder: str
+) -> Iterator[Client]:
+    """Offer a client of a cluster: the one at an address, or one of this machine that ends with the block.
+
+    Parameters
+    ----------
+    scheduler
+        Such as ``tcp://host:8786``; None: begin workers here.
+    n_workers
+        How many; None: one per GPU, else one per core, as far as memory reaches.
+    device
+        Where they compute, as torch names it; ``cpu`` leaves GPUs alone.
+    folder
+        Where workers of this machine may keep their own files.
+
+    Raises
+    ------
+    StemError
+        No scheduler answers at the address.
+    """
+    from distributed import Client
+
+    if scheduler is None:
+        with (
+            _local(n_workers, device, folder) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            try:
+                client.wait_for_workers(1, timeout=STARTED_WITHIN_S)
+            except TimeoutError as error:
+                raise StemError("No worker has started; try again with fewer --workers.") from error
+            yield client
+        return
+    try:
+        client = Client(scheduler, timeout=ANSWERS_WITHIN_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise StemError(
+            f"No scheduler answers at {scheduler}; start one with 'dask scheduler', or check its address."
+        ) from error
+    with client:
+        yield client
+
+
+def gpus_of(device: str) -> list[str]:
+    """Name the GPUs that workers share out among them, as ``CUDA_VISIBLE_DEVICES`` does."""
+    if device not in ("auto", "cuda"):
+        return []
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if visible or not may_have_gpu():
+        return visible
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def resources_of(client: Client, device: str) -> dict[str, float]:
+    """Ask for a GPU per task where workers say that they have one."""
+    known = client.scheduler_info(n_workers=-1)["workers"].values()
+    has_gpus = any(GPU in worker["resources"] for worker in known)
+    return {GPU: 1} if has_gpus and device != "cpu" else {}
+
+
+def worker_environments(
+    n_workers: int | None, gpus: list[str], n_cores: int, memory_bytes: float
+) -> list[dict[str, str]]:
+    """Share out GPUs and cores: what each worker's environment adds, one GPU each, in turn if they are few."""
+    n = n_workers or len(gpus) or max(1, min(n_cores, int(memory_bytes // WORKER_BYTES)))
+    threads = {"OMP_NUM_THREADS": str(max(1, n_cores // n))}
+    return [
+        threads | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
+        for number in range(n)
+    ]
+
+
+@contextmanager
+def _local(n_workers: int | None, device: str, folder: str) -> Iterator[Any]:
+    import dask
+    from dask.system import CPU_COUNT
+    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
+    from distributed.system import MEMORY_LIMIT
+
+    environments = worker_environments(n_workers, gpus_of(device), CPU_COUNT, MEMORY_LIMIT)
+    # whoever has an account on this machine can reach its ports, and a scheduler runs what it is told
+    security = Security.temporary() if find_spec("cryptography") else None
+    common = {
+        "nthreads": 1,
+        "host": "127.0.0.1",
+        "security": security,
+        "local_directory": folder,
+        "memory_limit": MEMORY_LIMIT // len(environments),
+        "silence_logs": "CRITICAL",
+    }
+    scheduler = {"host": "127.0.0.1", "security": security, "dashboard_address": "127.0.0.1:0"}
+    specs = {
+        number: {"cls": Nanny, "options": common | {"env": environment}}
+        for number, environment in enumerate(environments)
+    }
+    quiet = {
+        "logging.distributed": "critical",
+        "distributed.scheduler.allowed-failures": FEW_SPAWNS,
+    } | {f"distributed.nanny.pre-spawn-environ.{name}": n for name, n in KEPT_MEMORY.items()}
+    with dask.config.set(quiet):
+        cluster = SpecCluster(
+            workers=specs,
+            scheduler={"cls": Scheduler, "options": scheduler},
+            security=security,
+            silence_logs="CRITICAL",
+        )
+        try:
+            yield cluster
+        finally:
+            with suppress(TimeoutError):  # of a machine that is busy: workers end with this process
+                cluster.close(timeout=ENDED_WITHIN_S)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
-from napari_stem.evaluation.baselines import predictors
-from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.stem import Denoising
-from napari_stem.evaluation.runs import Run, RunStore, Summary
-from napari_stem.metrics import evaluate
+from napari_stem.evaluation.baselines import NAMES, Denoising, Task, predictors
+from napari_stem.evaluation.runs import Run, RunStore, Summary, aggregates, own_figures
+from napari_stem.metrics import evaluate, pcc
 from napari_stem.slide.source import fingerprint
-from napari_stem.spatial.normalise import columns_of, normalised
+from napari_stem.spatial.normalise import columns_of, normalisation, normalised
 from napari_stem.spatial.panels import parse_panel
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.evaluation.baselines.base import Predictor
-    from napari_stem.evaluation.protocols.base import Fold, Protocol
+    from napari_stem.evaluation.baselines import Predictor
+    from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.sections import SectionArrays
@@ -84,58 +83,6 @@ class Job:
         return f"{self.fold.name}: {self.predictor.name}{seed}"
 
 
-class MeasuredSections:
-    """Sections of a data set in one unit, with one encoder's embeddings: read once, then cut to each panel.
-
-    Parameters
-    ----------
-    dataset, encoder
-        What to read, and what looks at it.
-    normalisation
-        Unit of all values.
-    turned
-        Whether embeddings of the turned and mirrored patches are needed too (published Stem).
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        encoder: Encoder,
-        normalisation: str,
-        progress: Progress,
-        *,
-        turned: bool = False,
-    ) -> None:
-        self._dataset, self._normalisation = dataset, normalisation
-        self.section = cache(dataset.section)  # counts of each are read once
-        self._encoder, self._progress, self._turned = encoder, progress, turned
-        self._arrays: dict[str, SectionArrays] = {}
-
-    def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
-        """(spots, genes) measured values."""
-        return normalised(self.section(section_id).counts, panel, self._normalisation)
-
-    def arrays(
-        self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
-    ) -> SectionArrays:
-        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
-        from napari_stem.training.sections import load_sections
-
-        if section_id not in self._arrays:
-            (self._arrays[section_id],) = load_sections(
-                self._dataset,
-                [section_id],
-                panel,
-                self._normalisation,
-                self._encoder,
-                self._progress,
-                turned=self._turned,
-            )
-        values = self.truth(section_id, panel)
-        values = np.full_like(values, np.nan) if is_blind else values
-        return replace(self._arrays[section_id], values=values)
-
-
 class Benchmark:
     """One protocol on one data set, with its results folder.
 
@@ -173,10 +120,8 @@ class Benchmark:
         self.store = RunStore(folder)
         self.failures: list[dict[str, Any]] = []
         self._progress = progress
-        turned = any(p.name == "published" for p in self.predictors)
-        self.measured = MeasuredSections(
-            dataset, encoder, self.normalisation, progress, turned=turned
-        )
+        self.section = cache(dataset.section)  # counts of each are read once
+        self._arrays: dict[str, SectionArrays] = {}
         self._panels: dict[str, tuple[str, ...]] = {}
 
     @cached_property
@@ -218,16 +163,40 @@ class Benchmark:
             panel = self.plan.panel if self.options.genes is None else None
             if panel is None:
                 # which genes were measured is no secret of the test sections; their counts are
-                tested = [set(self.measured.section(s).genes) for s in fold.test]
-                counts = [_only(self.measured.section(s).counts, tested) for s in fold.train]
+                tested = [set(self.section(s).genes) for s in fold.test]
+                counts = [_only(self.section(s).counts, tested) for s in fold.train]
                 choice = parse_panel(self.genes)(counts)
                 choice.warn()
                 panel = choice.genes
             for section_id in (*fold.train, *fold.test):
-                measured = self.measured.section(section_id).genes
+                measured = self.section(section_id).genes
                 columns_of(panel, measured, f"in section {section_id}")
             self._panels[fold.name] = panel
         return self._panels[fold.name]
+
+    def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
+        """(spots, genes) measured values of one section."""
+        return normalised(self.section(section_id).counts, panel, self.normalisation)
+
+    def arrays(
+        self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
+    ) -> SectionArrays:
+        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
+        from napari_stem.training.sections import load_sections
+
+        if section_id not in self._arrays:
+            (self._arrays[section_id],) = load_sections(
+                self.dataset,
+                [section_id],
+                panel,
+                self.normalisation,
+                self.encoder,
+                self._progress,
+                turned=any(p.name == "published" for p in self.predictors),
+            )
+        values = self.truth(section_id, panel)
+        values = np.full_like(values, np.nan) if is_blind else values
+        return replace(self._arrays[section_id], values=values)
 
     def finished(self, job: Job) -> Run | None:
         """Return the job's run if it was done before.
@@ -260,12 +229,12 @@ class Benchmark:
             seed=job.seed or 0,
             progress=self._progress,
         )
-        train = [self.measured.arrays(s, panel) for s in fold.train]
+        train = [self.arrays(s, panel) for s in fold.train]
         fitted = job.predictor.fit(train, task)
         metrics, forecasts, compared = {}, {}, {}
         for section_id in fold.test:
-            truth = self.measured.truth(section_id, panel)
-            forecast = fitted(self.measured.arrays(section_id, panel, is_blind=True))
+            truth = self.truth(section_id, panel)
+            forecast = fitted(self.arrays(section_id, panel, is_blind=True))
             metrics[section_id] = evaluate(
                 truth, forecast.mean, forecast.draws, is_sampled=forecast.is_sampled
             )
@@ -298,7 +267,7 @@ class Benchmark:
             if run is None:
                 # what fails here fails for every predictor
                 for section_id in (*job.fold.train, *job.fold.test):
-                    self.measured.arrays(section_id, self.panel(job.fold))
+                    self.arrays(section_id, self.panel(job.fold))
                 try:
                     run = self.run(job)
                 except OutputError:
@@ -308,6 +277,82 @@ class Benchmark:
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
+
+    def stored_runs(self) -> list[Run]:
+        """Every run in the folder that belongs to the benchmark's folds and panels, earlier calls' too."""
+        runs = [
+            run
+            for fold in self.plan.folds
+            for run in self.store.of_fold(fold.name)
+            if run.panel == self.panel(fold) and tuple(run.metrics) == fold.test
+        ]
+        order = {fold.name: i for i, fold in enumerate(self.plan.folds)}
+        return sorted(runs, key=lambda r: (order[r.fold], NAMES.index(r.predictor), r.seed or 0))
+
+    def results(self, runs: Sequence[Run]) -> dict[str, Any]:
+        """Return everything found so far, JSON-ready.
+
+        Returns
+        -------
+        dict
+            ``identity`` (protocol, data set, encoder, panel recipe, unit), ``about``, ``notes``,
+            ``unit``, ``predictors`` (what each is, unit it was fitted in, settings), ``folds`` (train,
+            validation, test, panel), ``runs`` (fold, section, predictor, seed, and every metric of
+            `napari_stem.metrics.evaluate`), ``aggregates`` and ``own`` (the protocol's own figures), as
+            `napari_stem.evaluation.runs` has them, ``failures``, ``complete``.
+        """
+        done = {(r.fold, r.predictor, r.seed) for r in runs}
+        known = {p.name: p.about for p in self.predictors}
+        unit = normalisation(self.normalisation).label
+        return {
+            "version": __version__,
+            "identity": self.identity,
+            "about": self.protocol.about,
+            "notes": list(self.plan.notes),
+            "unit": unit,
+            "predictors": {
+                r.predictor: {
+                    "about": known.get(r.predictor, ""),
+                    "fitted_in": unit,
+                    "settings": r.settings,
+                }
+                for r in runs
+            },
+            "folds": [{**asdict(f), "panel": self.panel(f)} for f in self.plan.folds],
+            "runs": [
+                {
+                    "fold": r.fold,
+                    "section": section,
+                    "predictor": r.predictor,
+                    "seed": r.seed,
+                    "seconds": r.seconds,
+                    **figures,
+                }
+                for r in runs
+                for section, figures in r.metrics.items()
+            ],
+            "aggregates": aggregates(runs),
+            "own": own_figures(runs),
+            "failures": list(self.failures),
+            "complete": all((j.fold.name, j.predictor.name, j.seed) in done for j in self.jobs),
+        }
+
+    def gene_rows(self, runs: Sequence[Run]) -> list[tuple[Any, ...]]:
+        """(fold, section, predictor, seed, gene, PCC or None) of every run."""
+        rows: list[tuple[Any, ...]] = []
+        for run in runs:
+            for section in run.forecasts:
+                head = (run.fold, section, run.predictor, run.seed)
+                rows += [
+                    (*head, gene, None if np.isnan(value) else round(float(value), 6))
+                    for gene, value in zip(run.panel, self.gene_pcc(run, section), strict=True)
+                ]
+        return rows
+
+    def gene_pcc(self, run: Run, section: str) -> NDArray[np.float64]:
+        """(genes,) correlation of a run's predicted mean with what was measured, on one test section."""
+        truth = self.truth(section, run.panel).astype(np.float64)
+        return pcc(truth, run.forecasts[section].mean.astype(np.float64))
 
 
 def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:

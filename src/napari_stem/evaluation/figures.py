@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.evaluation.results_table import gene_pcc
 from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import (
     USUAL_LOOK,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.evaluation.benchmark import Benchmark
-    from napari_stem.evaluation.protocols.base import Fold
+    from napari_stem.evaluation.protocols import Fold
     from napari_stem.evaluation.runs import Run, Summary
 
 DPI = 130
@@ -94,7 +93,7 @@ def _figures(
     chosen: dict[str, tuple[str, ...]] = {}
     for fold_name, section in tested:
         here = [r for r in runs if r.fold == fold_name]
-        truth = benchmark.measured.truth(section, here[0].panel)
+        truth = benchmark.truth(section, here[0].panel)
         forecasts = {r.predictor: r.forecasts[section] for r in here}
         where = f"{fold_name}_{section}" if fold_name != section else section
         title = f"Section {section}, {unit}"
@@ -156,7 +155,7 @@ def pcc_figure(benchmark: Benchmark, runs: Sequence[Run]) -> Figure:
     found: dict[str, list[NDArray[np.float64]]] = {}
     for run in runs:
         for section in run.forecasts:
-            found.setdefault(run.predictor, []).append(gene_pcc(benchmark, run, section))
+            found.setdefault(run.predictor, []).append(benchmark.gene_pcc(run, section))
     figure = Figure(figsize=(7.5, 1.0 + 1.5 * len(found)), layout="constrained")
     rows = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     known = {p: np.concatenate(parts) for p, parts in found.items()}
@@ -220,7 +219,7 @@ def reliable_genes(benchmark: Benchmark, fold: Fold, panel: Sequence[str]) -> tu
     """
     from napari_stem.training.mean import fit_ridge
 
-    train = [benchmark.measured.arrays(s, panel) for s in fold.train]
+    train = [benchmark.arrays(s, panel) for s in fold.train]
     _, out_of_fold = fit_ridge(train)
     guesses = np.split(out_of_fold, np.cumsum([len(s.spots) for s in train])[:-1])
     found = [
@@ -238,9 +237,9 @@ def map_figure(
     Measured and predicted share their colours, so that a prediction that varies too little is seen
     to do so.
     """
-    section = benchmark.measured.section(section_id)
+    section = benchmark.section(section_id)
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
-    truth = benchmark.measured.truth(section_id, run.panel)
+    truth = benchmark.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
     window = window_of_spots(spots)
     with open_slide(section.slide_path, mpp) as slide:
@@ -252,7 +251,7 @@ def map_figure(
     width_in = (height_in / aspect + 0.35) * n_columns + (2.2 if n_columns > 2 else 1.3)
     figure = Figure(figsize=(width_in, (height_in + 0.35) * len(genes) + 0.8), layout="constrained")
     grid = figure.subplots(len(genes), n_columns, squeeze=False)
-    coefficients = gene_pcc(benchmark, run, section_id)
+    coefficients = benchmark.gene_pcc(run, section_id)
     for axes_row, gene, column in zip(grid, genes, columns, strict=True):
         measured, mean = truth[:, column], forecast.mean[:, column]
         limits = Limits().of(np.concatenate([measured, mean]))

@@ -1,4 +1,4 @@
-"""Finished runs of a benchmark on disk, one file each: what was forecast, and how good it was."""
+"""Finished runs of a benchmark on disk, one file each: what was forecast, how good it was, and tables of it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from napari_stem.io import DAMAGE, written_whole
-from napari_stem.metrics import LEVELS, coverage_of, pit, pit_histogram
+from napari_stem.cells import harmless_table
+from napari_stem.io import DAMAGE, write_file, written_whole
+from napari_stem.metrics import LEVELS, coverage_of, flat, pit, pit_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.baselines.base import Forecast
+    from napari_stem.evaluation.baselines import Forecast
 
 FOLDER, ENDING = "runs", ".npz"
+JSON_FILE, CSV_FILE, GENES_FILE = "results.json", "results.csv", "genes.csv"
+_NOT_AVERAGED = ("n_spots", "n_genes")
 
 
 @dataclass(frozen=True)
@@ -146,3 +150,79 @@ class RunStore:
             run = self.load(path)
             if run is not None and path == self.path(run.fold, run.predictor, run.seed):
                 yield run
+
+
+def aggregates(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """Predictor -> metric -> ``mean, min, max, n`` over test sections and seeds.
+
+    Each test section of each fold and each seed counts once; what is not defined is left out of
+    ``n``, and a metric defined nowhere is None.
+    """
+    values: dict[str, dict[str, list[float]]] = {}
+    for run in runs:
+        for figures in run.metrics.values():
+            for name, value in flat(figures).items():
+                if name not in _NOT_AVERAGED:
+                    kept = values.setdefault(run.predictor, {}).setdefault(name, [])
+                    kept += [] if value is None else [float(value)]
+    return {
+        predictor: {name: _spread(kept) for name, kept in by_name.items()}
+        for predictor, by_name in values.items()
+    }
+
+
+def own_figures(runs: Sequence[Run]) -> dict[str, Any]:
+    """Predictor -> the protocol's own figures: per fold and seed, and their mean.
+
+    The mean is None where one of its parts is: HEST's convention, by which a task with a constant
+    gene is undefined.
+    """
+    found: dict[str, Any] = {}
+    for run in runs:
+        if run.own:
+            row = {"fold": run.fold, "seed": run.seed, **run.own}
+            found.setdefault(run.predictor, {"folds": []})["folds"].append(row)
+    for entry in found.values():
+        names = [k for k in entry["folds"][0] if k not in ("fold", "seed")]
+        for name in names:
+            parts = [row[name] for row in entry["folds"]]
+            entry[name] = None if None in parts else float(np.mean(parts))
+    return found
+
+
+def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequence[Any]]) -> None:
+    """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
+    rows = [
+        (protocol, *(run[k] for k in skipped), name, value)
+        for run in results["runs"]
+        for name, value in flat(run).items()
+        if name not in skipped
+    ]
+    text = json.dumps(results, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    write_file(folder / JSON_FILE, text)
+    write_file(folder / CSV_FILE, _csv(("protocol", *skipped, "metric", "value"), rows))
+    write_file(folder / GENES_FILE, _csv((*skipped, "gene", "pcc"), genes))
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
+    if not values:
+        return None
+    return {
+        "mean": float(np.mean(values)),
+        "min": min(values),
+        "max": max(values),
+        "n": len(values),
+    }
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    table = harmless_table(pd.DataFrame(rows, columns=list(columns), dtype=object))
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text

@@ -22,17 +22,17 @@ from napari_stem.model.config import (
     objective_of,
     read_config,
 )
-from napari_stem.model.depth import as_asked, unit_asked
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
     SAMPLERS,
+    as_asked,
     located_scores,
     noise_of_step,
-    published_walk,
-    residual_walk,
     shared_scores,
     spread,
+    unit_asked,
+    walked,
 )
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of
@@ -252,8 +252,7 @@ class Model:
             return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
 
         network = stoppable(network.to(device), device, poll)
-        walk = published_walk if start is None else residual_walk
-        x = walk(self.config, network, condition, noise, settings, callback)
+        x = walked(self.config, network, condition, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
 
@@ -304,32 +303,27 @@ def load_folder(folder: Path) -> Model:
 
     config = read_config(folder)
     logger.info("Model '%s' is loaded from %s.", config.name, folder)
-    _require_same_weights(folder, config)
+    weights = folder / WEIGHTS_FILE
+    try:
+        digest = sha256(weights)
+    except OSError as error:
+        raise ModelError(f"{weights} cannot be read ({error.strerror or error}).") from error
+    if digest != config.weights_sha256:
+        raise ModelError(
+            f"{weights} is not the file that {CONFIG_FILE} describes: its SHA-256 is {digest}, and there "
+            f"stands {config.weights_sha256 or 'none'}; copy or download the whole model again."
+        )
     try:
         objective_of(config.objective)
-        head, spread_factor, network = read_weights(folder / WEIGHTS_FILE, config)
+        head, spread_factor, network = read_weights(weights, config)
         return Model(config, head, spread_factor, network, config.weights_sha256)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
     except (SafetensorError, *DAMAGE, ArithmeticError) as error:
         raise ModelError(
-            f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE} or is damaged ({reason_of(error)}); "
+            f"{weights} does not fit {CONFIG_FILE} or is damaged ({reason_of(error)}); "
             f"copy the folder again."
         ) from error
-
-
-def _require_same_weights(folder: Path, config: ModelConfig) -> None:
-    """Check that a folder's weights are those that its config describes."""
-    path = folder / WEIGHTS_FILE
-    try:
-        digest = sha256(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror or error}).") from error
-    if digest != config.weights_sha256:
-        raise ModelError(
-            f"{path} is not the file that {CONFIG_FILE} describes: its SHA-256 is {digest}, and there stands "
-            f"{config.weights_sha256 or 'none'}; copy or download the whole model again."
-        )
 
 
 HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
@@ -386,17 +380,21 @@ def read_weights(
         network, n_generated, width = None, 0, None
     if isinstance(head, Head):
         n_more = int(config.depth is not None)  # the library size
-        _require_panel(config, len(head.residual.factor) - n_more)
-        head.require_sound(width, len(config.genes) + n_more)
-        if n_generated > len(head.residual.directions):
-            raise ValueError(f"the denoiser corrects {n_generated} directions, and there are fewer")
+        n_predicted, n_generated_most = len(head.residual.factor), len(head.residual.directions)
     else:
-        _require_panel(config, n_generated)
-        head.require_sound(cast("int", width), len(config.genes))
-    factor = np.ones(len(config.genes), np.float32)
+        n_more, n_predicted, n_generated_most = 0, n_generated, n_generated
+    n_genes = len(config.genes)
+    if n_genes != n_predicted - n_more:
+        raise ModelError(
+            f"It names {n_genes} genes and the weights predict {n_predicted - n_more}; copy the folder again."
+        )
+    head.require_sound(width, n_genes + n_more)
+    if n_generated > n_generated_most:
+        raise ValueError(f"the denoiser corrects {n_generated} directions, and there are fewer")
+    factor = np.ones(n_genes, np.float32)
     if config.calibrated and isinstance(head, EmbeddingHead):
         factor = arrays["spread_factor"]
-    if factor.shape != (len(config.genes),) or (factor < 0).any():
+    if factor.shape != (n_genes,) or (factor < 0).any():
         raise ValueError(
             f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
         )
@@ -427,11 +425,3 @@ def _require_numbers(arrays: Mapping[str, NDArray[np.float32]]) -> None:
         is_known_gap = name == unknown and bool(np.isnan(value).all())
         if not (bool(np.isfinite(value).all()) or is_known_gap):
             raise ValueError(f"'{quoted(name, 100)}' holds values that are no numbers or infinite")
-
-
-def _require_panel(config: ModelConfig, n_genes: int) -> None:
-    if len(config.genes) != n_genes:
-        raise ModelError(
-            f"It names {len(config.genes)} genes and the weights predict {n_genes}; copy the folder "
-            f"again."
-        )

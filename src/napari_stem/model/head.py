@@ -2,23 +2,33 @@
 
 `Head` belongs to the residual diffusion, `EmbeddingHead` to Stem's own objective. The arrays are plain
 numpy, fitted by scikit-learn in training, so that predicting needs neither its classes nor a pickle.
+
+The distance: embeddings of tissue fill few directions. What a spot's embedding has outside of the leading
+principal components of the training spots, their tissue did not show: another focus, stain, magnification or
+organ. Within them, tissue may be rare, but it is not foreign. Each field of view has components of its own, so
+that a common sight in one does not excuse a foreign one in another. `scripts/domain_comparison.py` measures how
+well this tells.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.model.domain import unexplained
-from napari_stem.model.residual import Arrays, Residual
+from napari_stem.model.residual import Arrays, Residual, of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
     from numpy.typing import NDArray
+
+N_LOOKED_AT = 16  # spots of a slide, before a run
+ENOUGH_OF_FEW = 9  # of those round a click, which are alike and wait for it
+LEAST_LOOKED_AT = 3
+MOST_LIKE = 0.85  # median distance of a slide; of training sections left out it is 0.80 at most
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,11 @@ class EmbeddingDomain(Arrays):
         known of them.
     """
 
-    centre: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    domain_components: NDArray[np.float32]
-    domain_spread: NDArray[np.float32]
-    domain_limit: NDArray[np.float32]
+    centre: NDArray[np.float32] = field(metadata=of("W"))
+    scale: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    domain_components: NDArray[np.float32] = field(metadata=of("FDP"))
+    domain_spread: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    domain_limit: NDArray[np.float32] = field(metadata=of("", is_positive=True))
 
     @property
     def knows_domain(self) -> bool:
@@ -51,7 +61,7 @@ class EmbeddingDomain(Arrays):
         return bool(np.isfinite(self.domain_limit))
 
     def _sizes(self, width: int) -> dict[str, float]:
-        """Lengths of the axes in `_DOMAIN_SHAPES`; P features of each field of view."""
+        """Lengths of the axes; P features of each field of view."""
         n_fields, n_components = (*self.domain_components.shape, 0, 0)[:2]
         return {"W": width, "F": n_fields, "D": n_components, "P": width / max(n_fields, 1)}
 
@@ -70,10 +80,9 @@ class EmbeddingDomain(Arrays):
 class EmbeddingHead(EmbeddingDomain):
     """What Stem's own objective needs: the denoiser is told the embedding itself."""
 
-    def require_sound(self, condition_width: int, n_genes: int) -> None:
+    def require_sound(self, condition_width: int | None, _n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        self.require_shapes(_DOMAIN_SHAPES, self._sizes(condition_width))
-        _require_positive(self, ("scale", "domain_spread"))
+        self.require_shapes(self._sizes(condition_width or 0))
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
@@ -108,16 +117,16 @@ class Head(EmbeddingDomain):
         How what was measured is distributed about the mean.
     """
 
-    weights: NDArray[np.float32]
-    intercept: NDArray[np.float32]
-    anchors: NDArray[np.float32]
-    anchor_scale: NDArray[np.float32]
-    anchor_weights: NDArray[np.float32]
-    components: NDArray[np.float32]
-    component_scale: NDArray[np.float32]
-    mean_centre: NDArray[np.float32]
-    mean_components: NDArray[np.float32]
-    mean_component_scale: NDArray[np.float32]
+    weights: NDArray[np.float32] = field(metadata=of("WR"))
+    intercept: NDArray[np.float32] = field(metadata=of("R"))
+    anchors: NDArray[np.float32] = field(metadata=of("NL"))
+    anchor_scale: NDArray[np.float32] = field(metadata=of("", is_positive=True))
+    anchor_weights: NDArray[np.float32] = field(metadata=of("NR"))
+    components: NDArray[np.float32] = field(metadata=of("LW"))
+    component_scale: NDArray[np.float32] = field(metadata=of("K", is_positive=True))
+    mean_centre: NDArray[np.float32] = field(metadata=of("G"))
+    mean_components: NDArray[np.float32] = field(metadata=of("RG"))
+    mean_component_scale: NDArray[np.float32] = field(metadata=of("M", is_positive=True))
     residual: Residual
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
@@ -135,14 +144,13 @@ class Head(EmbeddingDomain):
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        self.require_shapes(_SHAPES, sizes)
+        self.require_shapes(sizes)
         for name, told, there in (
             ("component_scale", "K", "L"),
             ("mean_component_scale", "M", "R"),
         ):
             if sizes[told] > sizes[there]:
                 raise ValueError(f"'{name}' is longer than there are components")
-        _require_positive(self, _POSITIVE)
         self.residual.require_sound(n_genes)
 
     def along(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -183,27 +191,6 @@ class Head(EmbeddingDomain):
         return super().from_arrays(arrays, residual=Residual.from_arrays(arrays))
 
 
-_DOMAIN_SHAPES = {
-    "centre": "W",
-    "scale": "W",
-    "domain_components": "FDP",
-    "domain_spread": "W",
-}
-_SHAPES = _DOMAIN_SHAPES | {
-    "weights": "WR",
-    "intercept": "R",
-    "anchors": "NL",
-    "anchor_scale": "",
-    "anchor_weights": "NR",
-    "components": "LW",
-    "component_scale": "K",
-    "mean_centre": "G",
-    "mean_components": "RG",
-    "mean_component_scale": "M",
-}
-_POSITIVE = ("scale", "component_scale", "mean_component_scale", "domain_spread", "anchor_scale")
-
-
 def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
     """Likeness of points to anchors, exp(-distance), a Matern kernel: (n, L), (N, L) -> (n, N)."""
     from scipy.spatial.distance import cdist
@@ -212,9 +199,64 @@ def kernel(points: NDArray[Any], anchors: NDArray[Any]) -> NDArray[Any]:
     return likeness
 
 
-def _require_positive(head: EmbeddingDomain, names: tuple[str, ...]) -> None:
-    if head.domain_limit.size != 1:
-        raise ValueError(f"'domain_limit' is of shape {head.domain_limit.shape}, not one number")
-    for name in (*names, "domain_limit"):
-        if (getattr(head, name) <= 0).any():
-            raise ValueError(f"'{name}' holds numbers that are not positive")
+def unexplained(
+    standardised: NDArray[np.floating],
+    components: NDArray[np.floating],
+    spread: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    """How much components leave of standardised embeddings.
+
+    The mean fourth power, in units of what they leave of training sections left out: a change that is strong in
+    some features tells more than one that is weak in all.
+
+    Parameters
+    ----------
+    standardised
+        (n, W), W = F w: one field of view after the other.
+    components
+        (F, D, w), orthonormal rows for each field of view.
+    spread
+        (W,) root mean square of what is left of each feature.
+
+    Returns
+    -------
+    (n,).
+    """
+    rest = beyond(components, standardised) / spread
+    return np.asarray(np.mean(rest**4, axis=1, dtype=np.float64) ** 0.25, np.float32)
+
+
+def beyond(
+    components: NDArray[np.floating], standardised: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Take from (n, F w) standardised embeddings what (F, D, w) components explain: (n, F w)."""
+    n_fields, _, width = components.shape
+    by_field = standardised.reshape(-1, n_fields, width).swapaxes(0, 1)
+    rest = by_field - (by_field @ components.swapaxes(1, 2)) @ components
+    return np.asarray(rest.swapaxes(0, 1).reshape(standardised.shape))
+
+
+def evenly(n_spots: int) -> NDArray[np.intp]:
+    """Choose the spots of a slide that are looked at before a run, spread over their order; a third of few."""
+    n = min(n_spots, N_LOOKED_AT, max(ENOUGH_OF_FEW, n_spots // 3))
+    return np.unique(np.linspace(0, n_spots - 1, n).round().astype(np.intp))
+
+
+def doubt(distance: NDArray[np.float32], model_name: str) -> str | None:
+    """Say so where the spots looked at are unlike the training data as a whole.
+
+    Parameters
+    ----------
+    distance
+        (n,) of these, above 1 where unlike; NaN where the model cannot tell.
+    model_name
+        For the sentence.
+    """
+    middle = float(np.median(distance)) if len(distance) >= LEAST_LOOKED_AT else 0.0
+    if not middle > MOST_LIKE:
+        return None
+    return (
+        f"The slide looks unlike the training data of model '{model_name}' (median distance of "
+        f"{len(distance)} spots {middle:.2f}; up to {MOST_LIKE:g} is like it): its maps may be wrong. Check "
+        f"focus, stain, tissue and pixel size."
+    )

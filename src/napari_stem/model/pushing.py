@@ -12,7 +12,7 @@ from napari_stem.errors import ModelError
 from napari_stem.hub import Asked, in_clear_words
 from napari_stem.model.card import UNKNOWN, licence_fields, licence_id
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from napari_stem.model.packing import others, require_files
+from napari_stem.model.sources import others, require_files
 from napari_stem.texts import quoted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ gene's own (a Gaussian copula).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 FURTHEST, STEP = 3.5, 0.125  # normal scores at which quantiles are kept
 SCORES = np.arange(-FURTHEST, FURTHEST + STEP / 2, STEP)
 PATIENT_PRIOR, DEPTH_PRIOR = 0.7, 1.0  # standard deviations between patients, in factors of two
+
+
+def of(axes: str, *, is_positive: bool = False) -> dict[str, Any]:
+    """Metadata of an array's field: the letters of its axes, and whether it holds positive numbers alone."""
+    return {"axes": axes, "is_positive": is_positive}
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,19 @@ class Arrays:
         own: dict[str, Any] = {name: np.asarray(arrays[name], np.float32) for name in names}
         return cls(**own, **parts)
 
-    def require_shapes(self, axes: Mapping[str, str], sizes: Mapping[str, float]) -> None:
-        """Check them against the letters of their axes; ValueError names the first wrong one."""
-        for name, letters in axes.items():
-            wanted, found = tuple(sizes[letter] for letter in letters), getattr(self, name).shape
+    def require_shapes(self, sizes: Mapping[str, float]) -> None:
+        """Check axes and signs against the fields' metadata; ValueError names the first wrong one."""
+        own = [each for each in fields(self) if each.metadata]
+        for each in own:
+            wanted = tuple(sizes[letter] for letter in each.metadata["axes"])
+            found = getattr(self, each.name).shape
             if found != wanted:
-                raise ValueError(f"'{name}' is of shape {found}, not {wanted} as the others ask")
+                raise ValueError(
+                    f"'{each.name}' is of shape {found}, not {wanted} as the others ask"
+                )
+        for each in own:
+            if each.metadata["is_positive"] and (getattr(self, each.name) <= 0).any():
+                raise ValueError(f"'{each.name}' holds numbers that are not positive")
 
 
 @dataclass(frozen=True)
@@ -79,18 +91,18 @@ class Residual(Arrays):
         (G,) standard deviation, in the model's unit, of how much more of a gene a patient has.
     """
 
-    factor: Array
-    mean_at: Array
-    quantiles: Array
-    directions: Array
-    own: Array
-    shared: Array
-    patient_effect: Array
+    factor: Array = field(metadata=of("G"))
+    mean_at: Array = field(metadata=of("B"))
+    quantiles: Array = field(metadata=of("BQ"))
+    directions: Array = field(metadata=of("KG"))
+    own: Array = field(metadata=of("G"))
+    shared: Array = field(metadata=of("3"))
+    patient_effect: Array = field(metadata=of("G"))
 
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
         sizes = {"B": len(self.mean_at), "K": len(self.directions), "G": n_genes}
-        self.require_shapes(_SHAPES, sizes | {"Q": len(SCORES), "3": 3})
+        self.require_shapes(sizes | {"Q": len(SCORES), "3": 3})
         for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
                 raise ValueError(f"'{name}' holds negative numbers")
@@ -169,17 +181,6 @@ class Residual(Arrays):
             own=self.own[columns],
             patient_effect=self.patient_effect[columns],
         )
-
-
-_SHAPES = {
-    "factor": "G",
-    "mean_at": "B",
-    "quantiles": "BQ",
-    "directions": "KG",
-    "own": "G",
-    "shared": "3",
-    "patient_effect": "G",
-}
 
 
 @cache

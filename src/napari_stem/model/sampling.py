@@ -1,7 +1,12 @@
-"""From noise to draws: which sampler walks which parameterisation, with which noise.
+"""From noise to draws, which sampler walks which parameterisation with which noise, and to what is asked for.
 
 Both kinds of network can be seen as a denoiser in sigma, which any solver in sigma can walk; what walks the
 published chain itself (`ancestral` as in the paper, `ddim`) needs a network that was trained on that chain.
+
+Asked for may be another depth, shares, another patient. A model draws counts as deep as the training sections'
+and, as one more gene, each spot's library size. For a slide of known depth they are thinned, or scaled up. How
+much more or less of a gene another patient has is drawn once for the slide: it makes intervals wider, and
+leaves differences within the slide as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.diffusion.noise import located_field, located_normal, mirrored
+from napari_stem.diffusion.noise import located_field, located_normal, mirrored, spot_keys
+from napari_stem.errors import ModelError
+from napari_stem.spatial.normalise import in_unit, normalisation, possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +32,14 @@ if TYPE_CHECKING:
     from napari_stem.model.residual import Residual
     from napari_stem.settings import SamplerName, SamplingSettings
 
+    Array = NDArray[np.float32]
+
 SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": ("dpmpp-2m", "heun", "ancestral"),
     "published": ("dpmpp-2m", "heun", "ancestral", "ddim"),
 }
+# Step of the noise that a whole slide shares; the field's is the one after.
+_OF_PATIENT = (1 << 16) - 2
 
 
 def noise_of_step(
@@ -75,7 +86,7 @@ def shared_scores(
     return located_field(settings.seed, xy_um, n_pairs, width, length_um)
 
 
-def residual_walk(
+def walked(
     config: ModelConfig,
     network: nn.Module,
     condition: Tensor,
@@ -83,62 +94,43 @@ def residual_walk(
     settings: SamplingSettings,
     callback: Callable[[int, int, Any], None] | None,
 ) -> Tensor:
-    """Sample the leading scores of residuals with EDM's parameterisation.
+    """Sample what a network generates, as its objective asks.
 
-    They are uncorrelated and of unit variance: EDM's skip, x / (1 + sigma^2), is the exact denoiser of their
-    Gaussian, and a network that gives zeros changes nothing.
+    ``edm``: the leading scores of residuals. They are uncorrelated and of unit variance: EDM's skip, x / (1 +
+    sigma^2), is the exact denoiser of their Gaussian, and a network that gives zeros changes nothing.
+    ``published``: values, with Stem's own chain, or with a solver in sigma on the same network.
     """
     import torch
 
     from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import edm_denoised
-    from napari_stem.diffusion.schedule import karras_sigmas
-
-    sigmas = karras_sigmas(settings.n_steps, config.sigma_min, config.sigma_max)
-    denoise = partial(edm_denoised, network, condition=condition)
-    start = noise(0) * sigmas[0]
-    if settings.sampler == "ancestral":
-        return samplers.euler_ancestral(
-            denoise, start, sigmas, lambda step: noise(step + 1), callback
-        )
-    solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
-    # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
-    gain = solve(lambda x, sigma: x / (1 + sigma**2), torch.full((1, 1), sigmas[0]), sigmas)
-    return solve(denoise, start / float(gain), sigmas, callback)
-
-
-def published_walk(
-    config: ModelConfig,
-    network: nn.Module,
-    condition: Tensor,
-    noise: Callable[[int], Tensor],
-    settings: SamplingSettings,
-    callback: Callable[[int, int, Any], None] | None,
-) -> Tensor:
-    """Sample values with published Stem's chain, or with a solver in sigma on the same network."""
-    from napari_stem.diffusion import samplers
-    from napari_stem.diffusion.objectives import published_denoised
+    from napari_stem.diffusion.objectives import edm_denoised, published_denoised
     from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 
+    start, n_steps = noise(0), settings.n_steps
+
+    def fresh(step: int) -> Tensor:
+        return noise(step + 1)
+
+    solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
+    if config.objective == "edm":
+        sigmas = karras_sigmas(n_steps, config.sigma_min, config.sigma_max)
+        denoise = partial(edm_denoised, network, condition=condition)
+        start = start * sigmas[0]
+        if settings.sampler == "ancestral":
+            return samplers.euler_ancestral(denoise, start, sigmas, fresh, callback)
+        # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
+        gain = solve(lambda x, sigma: x / (1 + sigma**2), torch.full((1, 1), sigmas[0]), sigmas)
+        return solve(denoise, start / float(gain), sigmas, callback)
     chain = LinearSchedule.published()
     if settings.sampler == "ancestral":
         return samplers.ddpm_ancestral(
-            network,
-            noise(0),
-            chain,
-            settings.n_steps,
-            condition,
-            noise=lambda step: noise(step + 1),
-            callback=callback,
+            network, start, chain, n_steps, condition, noise=fresh, callback=callback
         )
     if settings.sampler == "ddim":
-        start, steps = noise(0), settings.n_steps
-        return samplers.ddim(network, start, chain, steps, condition, callback=callback)
+        return samplers.ddim(network, start, chain, n_steps, condition, callback=callback)
     low, high = float(chain.sigmas[0]), float(chain.sigmas[-1])
-    sigmas = karras_sigmas(settings.n_steps, low, high)
     denoise = partial(published_denoised, network, chain, condition=condition)
-    solve = samplers.heun if settings.sampler == "heun" else samplers.dpmpp_2m
-    return solve(denoise, noise(0) * high, sigmas, callback)
+    return solve(denoise, start * high, karras_sigmas(n_steps, low, high), callback)
 
 
 LEVEL = 0.90
@@ -183,3 +175,106 @@ def spread(draws: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[
     mean = draws.mean(-1, keepdims=True)
     stretched: NDArray[np.float32] = mean + (draws - mean) * factors[None, :, None]
     return stretched
+
+
+def unit_asked(config: ModelConfig, settings: SamplingSettings) -> tuple[str, str]:
+    """Return the normalisation of what is asked for, and the unit as users read it.
+
+    Raises
+    ------
+    ModelError
+        The model knows no library sizes, and a depth or shares are asked for.
+    """
+    if config.depth is None and (settings.depth or settings.quantity == "share"):
+        raise ModelError(
+            f"Model '{config.name}' does not know how deep its training sections were sequenced: it gives "
+            f"{normalisation(config.normalisation).label} as they were, no other depth and no shares."
+        )
+    if settings.quantity == "share":
+        share = normalisation("log1p_cp10k")
+        return share.name, share.label
+    label = normalisation(config.normalisation).label
+    if settings.depth:
+        label += f" at {settings.depth:,.0f} counts per spot"
+    elif config.depth is not None:
+        label += " at the training depth"
+    return config.normalisation, label
+
+
+def as_asked(
+    drawn: Array,
+    patient_effect: Array,
+    config: ModelConfig,
+    settings: SamplingSettings,
+    spots: Spots,
+) -> Array:
+    """Turn what a model draws into what is asked for.
+
+    Parameters
+    ----------
+    drawn
+        (n, genes, draws) in the model's unit at the training depth; with ``config.depth`` a last row is the
+        library size. May be changed.
+    patient_effect
+        (genes,) as `Residual.patient_effect`, of the same rows.
+    config, settings, spots
+        Of the model and the run.
+
+    Returns
+    -------
+    (n, genes of the panel, draws) float32 in the unit of `unit_asked`, such as a measurement could give.
+
+    Raises
+    ------
+    ModelError
+        As `unit_asked`.
+    """
+    unit_asked(config, settings)
+    n_genes, is_new = len(config.genes), settings.patient == "new"
+    if is_new and config.depth is None:
+        drawn += _effects(patient_effect, settings)
+    if config.depth is None or not (is_new or settings.depth or settings.quantity == "share"):
+        return possible(drawn[:, :n_genes], config.normalisation)
+    exp = np.exp2 if normalisation(config.normalisation).log_base == 2 else np.exp
+    times = np.ones((len(drawn[0]), 1))  # of every gene, and of the library
+    if is_new:
+        effects = _effects(patient_effect, settings).astype(np.float64)
+        if settings.depth:
+            effects[-1] = 0  # how deep this slide was sequenced is known
+        times = exp(np.concatenate([effects[:-1] + effects[-1:], effects[-1:]]))
+    factor = (settings.depth or config.depth) / config.depth
+    asked = np.empty((len(drawn), n_genes, drawn.shape[2]), np.float32)
+    places = spot_keys(spots.x_px, spots.y_px)
+    for spot, place in enumerate(places):  # what fits a core's cache
+        counts = (exp(np.maximum(drawn[spot], 0), dtype=np.float64) - 1) * times
+        of_genes = _sequenced(counts[:n_genes], factor, settings.seed, place)
+        if settings.quantity == "counts":
+            asked[spot] = in_unit(of_genes, config.normalisation, of_genes.sum)
+        else:
+            library = np.maximum(counts[n_genes:] * factor, of_genes.sum(axis=0))
+            asked[spot] = np.log1p(1e4 * of_genes / np.maximum(library, 1))
+    return asked
+
+
+def _sequenced(
+    counts: NDArray[np.float64], factor: float, seed: int, place: np.uint64
+) -> NDArray[np.float64]:
+    """Whole counts at so many times the depth: thinned if it is less, as sequencing does, and else scaled.
+
+    What a spot gets depends on its place (`spot_keys`) alone.
+    """
+    if factor >= 1:
+        return np.asarray(np.rint(counts * factor))
+    key = np.array([seed % (1 << 64), place], np.uint64)
+    thinning = np.random.Generator(np.random.Philox(key=key))
+    return thinning.binomial(np.rint(counts).astype(np.int64), factor).astype(np.float64)
+
+
+def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:
+    """(genes, draws) how much more of each gene a patient has, in the model's unit; the same for all spots."""
+    corner, n_pairs = np.zeros(1), (settings.n_draws + 1) // 2
+    normals = located_normal(
+        settings.seed, corner, corner, n_pairs, _OF_PATIENT, len(patient_effect)
+    )
+    effects: Array = (mirrored(normals, settings.n_draws)[0] * patient_effect).T
+    return effects

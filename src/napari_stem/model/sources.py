@@ -1,24 +1,50 @@
 """Where models come from: packaged ones by name, folders, ``.zip`` files, repositories on Hugging Face.
 
 Of whatever source, three files are read: JSON, safetensors, Markdown. None of them is code, and no other file
-is fetched, unpacked or opened.
+is fetched, packed, unpacked or opened.
+
+In the window, encoders and models are downloaded in a process of their own: huggingface_hub cannot be asked to
+stop, a process can. It keeps whole files and cannot go on with half ones: a process that is ended leaves these
+behind, and they are removed.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
+import shutil
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
 
+from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.encoders.facts import HUB_PAGE
-from napari_stem.errors import ModelError
+from napari_stem.errors import ModelError, OutputError
+from napari_stem.foreign import require_own_zip
 from napari_stem.hub import Asked, in_clear_words, reporting
-from napari_stem.model.packing import FILES, NEEDED, unpacked
+from napari_stem.io import free_bytes, require_free, sha256, written_whole
+from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from napari_stem.own_process import run_module
+from napari_stem.settings import cache_dir
 from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
-    from napari_stem.hub import Progress
+    from collections.abc import Callable
 
+    from napari_stem.hub import Progress as OfBytes
+    from napari_stem.progress import Progress
+
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
+# The earliest that a zip can hold: the same model gives the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_READ_ALL = 0o644 << 16
+_CHUNK = 1 << 22
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+Kind = Literal["encoder", "model"]
+BROKE = "The download broke down; napari's log says more. Try again: files that are whole are kept."
+HALF = "*.incomplete"
 PACKAGED = Path(__file__).parents[1] / "data" / "models"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _REPOSITORY = re.compile(rf"(?:hf://|{re.escape(HUB_PAGE)})?({_PART}/{_PART})(?:@(.+))?")
@@ -92,7 +118,7 @@ def parse_repository(text: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def fetch(repository: str, revision: str | None = None, progress: Progress | None = None) -> Path:
+def fetch(repository: str, revision: str | None = None, progress: OfBytes | None = None) -> Path:
     """Download a model from Hugging Face; what is there already is not fetched again.
 
     Parameters
@@ -127,3 +153,169 @@ def fetch(repository: str, revision: str | None = None, progress: Progress | Non
             f"{asked.page} holds no model of this program: it lacks {' and '.join(lacking)}."
         )
     return folder
+
+
+def pack(folder: Path, out: Path) -> Path:
+    """Write a model folder as one ``.zip``, whole or not at all; other files of the folder stay behind.
+
+    Raises
+    ------
+    ModelError
+        The folder lacks a file.
+    OutputError
+        The place is taken or cannot be written.
+    """
+    require_files(folder)
+    if out.suffix != ".zip":
+        raise OutputError(f"{out.name} has an ending that is not .zip; choose a name that ends so.")
+    require_free(out)
+    with (
+        written_whole(out) as fresh,
+        zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in FILES:
+            about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
+            about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
+            with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
+                shutil.copyfileobj(source, sink, _CHUNK)
+    return out
+
+
+def require_files(folder: Path) -> None:
+    """Check that a folder holds a whole model, card and all.
+
+    Raises
+    ------
+    ModelError
+        It lacks a file.
+    """
+    lacking = [name for name in FILES if not (folder / name).is_file()]
+    if lacking:
+        raise ModelError(
+            f"{folder} lacks {' and '.join(lacking)}; give a model folder as 'napari-stem train' writes it."
+        )
+
+
+def others(folder: Path) -> list[str]:
+    """Names of what else lies in a model folder: it is not read, sent or packed."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in FILES)
+
+
+def unpacked(path: Path) -> Path:
+    """Folder with the model of a ``.zip``, in the cache by the file's content.
+
+    Members are found by their names at the top or in one folder, and written under those names: nothing lands
+    anywhere else.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged or holds no model, or there is no room for it.
+    """
+    try:
+        folder = CACHES["models"].folder / sha256(path)[:32]
+        if all((folder / name).is_file() for name in NEEDED):
+            touch(folder)
+            return folder
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive, path)
+            require_own_zip(path)
+            _require_room(path, sum(member.file_size for member in members.values()))
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in reversed(FILES):  # config.json last: a folder with all is a whole one
+                if name in members:
+                    _extract(archive, members[name], folder / name)
+        keep_bounded("models", keep=[folder])
+    except _DAMAGE as error:
+        raise ModelError(f"{path} is damaged or no .zip ({error}); copy it again.") from error
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be unpacked ({error.strerror or error}); make room, or unpack it yourself."
+        ) from error
+    return folder
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        parts = PurePosixPath(member.filename).parts
+        if member.is_dir() or len(parts) > 2 or parts[-1] not in FILES:
+            continue
+        if parts[-1] in found:
+            raise ModelError(f"{path} holds more than one {parts[-1]}; pack one model only.")
+        found[parts[-1]] = member
+    lacking = [name for name in NEEDED if name not in found]
+    if lacking:
+        raise ModelError(
+            f"{path} holds no model: it lacks {' and '.join(lacking)}; make it with 'napari-stem models pack'."
+        )
+    return found
+
+
+def _require_room(path: Path, size: int) -> None:
+    free, ancestor = free_bytes(cache_dir())
+    if size > free:
+        raise ModelError(
+            f"{path} holds {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; make room."
+        )
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+    partial = to.with_name(to.name + ".partial")
+    with archive.open(member) as source, partial.open("wb") as sink:
+        shutil.copyfileobj(source, sink, _CHUNK)
+    partial.replace(to)
+
+
+def download_in_subprocess(
+    kind: Kind, name: str, is_stopped: Callable[[], bool], progress: Progress
+) -> Path | None:
+    """Download an encoder, or a model from Hugging Face.
+
+    Parameters
+    ----------
+    kind, name
+        ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
+    is_stopped, progress
+        As of `run_module`: text is the name, progress in bytes.
+
+    Returns
+    -------
+    The folder with the files; None where it was stopped.
+
+    Raises
+    ------
+    StemError
+        It cannot be had: the text says what to do.
+    """
+    blobs = _blobs(kind, name)
+    before = set(blobs.glob(HALF))
+    folder = run_module(__name__, [f"fetch_{kind}", name], is_stopped, progress, BROKE)
+    if folder is not None:
+        return Path(folder)
+    for half in set(blobs.glob(HALF)) - before:
+        half.unlink(missing_ok=True)
+    return None
+
+
+def _blobs(kind: Kind, name: str) -> Path:
+    """Where huggingface_hub puts the files of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from napari_stem.encoders.catalogue import CATALOGUE
+
+    repository = CATALOGUE[name].hub_id if kind == "encoder" else parse_repository(name)[0]
+    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
+
+
+def fetch_encoder(name: str, progress: Progress) -> str:
+    """Download an encoder; gives its folder."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.hub import download
+
+    return str(download(CATALOGUE[name], progress=partial(progress, name)))
+
+
+def fetch_model(name: str, progress: Progress) -> str:
+    """Download a model; gives its folder."""
+    return str(fetch(*parse_repository(name), progress=partial(progress, name)))

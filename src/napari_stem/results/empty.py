@@ -96,47 +96,6 @@ def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
     return pd.Categorical([name or None for name in region_names(spots, regions)])
 
 
-def _empty_table(
-    spots: Spots,
-    genes: pd.DataFrame | Sequence[str],
-    regions: Sequence[Region],
-    *,
-    knows_domain: bool,
-) -> anndata.AnnData:
-    """Table of a prediction of which nothing is done, as yet without `_empty_arrays`."""
-    import anndata
-    import pandas as pd
-
-    var = genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes))
-    kinds = [LIKE, UNLIKE] if knows_domain else [UNKNOWN]
-    obs = pd.DataFrame(
-        {
-            "array_row": spots.array_row,
-            "array_col": spots.array_col,
-            "done": np.zeros(len(spots), bool),
-            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
-            "ood_distance": np.full(len(spots), np.nan, np.float32),
-        },
-        index=list(spots.names),
-    )
-    if regions:
-        obs["region"] = region_column(spots, regions)
-    return anndata.AnnData(
-        obs=obs, var=var, obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])}
-    )
-
-
-def _empty_arrays(n_spots: int, n_genes: int, n_kept_draws: int) -> dict[str, NDArray[Any]]:
-    """All NaN and without size in memory: what `Prediction.write_block` will fill, by place in the table."""
-    shape = (n_spots, n_genes)
-    nothing = np.broadcast_to(np.float32(np.nan), shape)
-    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
-    arrays["X"] = nothing
-    if n_kept_draws:
-        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
-    return arrays
-
-
 def write_empty(
     path: Path,
     spots: Spots,
@@ -155,15 +114,40 @@ def write_empty(
     OutputError
         The place exists or cannot be written.
     """
+    import anndata
+    import pandas as pd
+
     if path.exists():
         raise OutputError(
             f"{path} exists already; choose another name, resume it, or remove it first."
         )
-    knows_domain = provenance.get("domain") != "unknown"
-    table = _empty_table(spots, genes, regions, knows_domain=knows_domain)
-    arrays = _empty_arrays(len(spots), len(genes), n_kept_draws)
-    table.uns["spatial"] = {LIBRARY: overview}
-    table.uns[PROVENANCE_KEY] = stored_provenance(provenance)
+    shape, kinds = (len(spots), len(genes)), [LIKE, UNLIKE]
+    if provenance.get("domain") == "unknown":
+        kinds = [UNKNOWN]
+    obs = pd.DataFrame(
+        {
+            "array_row": spots.array_row,
+            "array_col": spots.array_col,
+            "done": np.zeros(len(spots), bool),
+            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
+            "ood_distance": np.full(len(spots), np.nan, np.float32),
+        },
+        index=list(spots.names),
+    )
+    if regions:
+        obs["region"] = region_column(spots, regions)
+    table = anndata.AnnData(
+        obs=obs,
+        var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
+        obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
+        uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
+    )
+    # all NaN and without size in memory: what `Prediction.write_block` will fill
+    nothing = np.broadcast_to(np.float32(np.nan), shape)
+    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
+    arrays["X"] = nothing
+    if n_kept_draws:
+        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
     if "normalisation" in provenance:  # scanpy looks there before it computes with X
         table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
     with written_whole(path) as fresh:

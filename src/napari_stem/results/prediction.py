@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.foreign import elements_known, require_own_zarr
+from napari_stem.foreign import elements_known, read_h5ad, require_own_zarr
 from napari_stem.geometry import Mpp, region_names
+from napari_stem.io import DAMAGE, written_whole
 from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
     FORMAT,
@@ -21,8 +25,10 @@ from napari_stem.results.empty import (
     region_column,
     write_empty,
     write_regions,
+    write_zarr,
 )
 from napari_stem.results.stored import (
+    FIELDS,
     StoredValues,
     read_ood,
     read_provenance,
@@ -121,8 +127,6 @@ class Prediction(StoredValues):
         path = Path(path)
         require_there(path)
         if path.suffix == ".h5ad":
-            from napari_stem.results.exported import unpacked
-
             path = unpacked(path)
         if not path.is_dir():
             raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
@@ -346,3 +350,45 @@ class Prediction(StoredValues):
                 f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
                 f"another place."
             )
+
+
+def read_exported(path: Path) -> anndata.AnnData:
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
+
+    Raises
+    ------
+    PredictionError
+        There is none, it is damaged or no prediction, or one of another format.
+    """
+    require_there(path)
+    with reading(path):
+        table = read_h5ad(path)
+        read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
+        _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
+        return table
+
+
+def unpacked(path: Path) -> Path:
+    """Unpack such a file into a folder that can be opened; the same file only once.
+
+    Raises
+    ------
+    PredictionError
+        As of `read_exported`, or the folder cannot be written.
+    """
+    require_there(path)
+    try:
+        stat = path.stat()
+        digest = hashlib.blake2b(digest_size=6)
+        digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
+        folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
+        if folder.is_dir():
+            return folder
+        table = read_exported(path)
+        with written_whole(folder, overwrite=True) as fresh:
+            write_zarr(table, fresh)
+    except (*DAMAGE, OutputError) as error:
+        raise PredictionError(
+            f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."
+        ) from error
+    return folder

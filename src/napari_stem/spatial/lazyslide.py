@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import StemError
-from napari_stem.extras import require_extra
+from napari_stem.errors import StemError, require_extra
 from napari_stem.foreign import require_own_zarr
 from napari_stem.io import DAMAGE
 from napari_stem.texts import quoted

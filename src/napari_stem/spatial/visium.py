@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import DatasetError
-from napari_stem.extras import require_extra
+from napari_stem.errors import DatasetError, require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.importing import NewSection, fitted_section, import_sections

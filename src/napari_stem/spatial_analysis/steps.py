@@ -1,14 +1,12 @@
 """What is analysed of a stored prediction, and in a process of its own, which can be ended at any moment.
 
 Some steps hold Python's lock for seconds, so a thread would freeze the window, and none can be asked to stop.
-The process is ``python -m napari_stem.spatial_analysis.steps domains PREDICTION RESOLUTION``, or ``... morans
-PREDICTION OUT.csv``. Domains are stored beside the prediction as soon as they are found, and again with all
+Domains are stored beside the prediction as soon as they are found, and again with all
 that is learned about them.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import StemError
-from napari_stem.own_process import answer, run_module
+from napari_stem.own_process import run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,23 +103,11 @@ BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's l
 def run_in_subprocess(
     arguments: Sequence[str], is_stopped: Callable[[], bool], progress: Progress
 ) -> bool:
-    """Run `main` as `own_process.run_module` does; tells whether it came to its end or was stopped.
+    """Run ``domains PREDICTION RESOLUTION`` or ``morans PREDICTION OUT.csv``; tells whether it was not stopped.
 
     Raises
     ------
     StemError
         What it raised, in its own words.
     """
-    module = "napari_stem.spatial_analysis.steps"
-    return run_module(module, arguments, is_stopped, progress, BROKE) is not None
-
-
-def main(arguments: list[str]) -> int:
-    """Run the analysis that is asked for, as the module's docstring writes it."""
-    kind, prediction, rest = arguments
-    analysis = {"domains": domains, "morans": morans}[kind]
-    return answer(lambda progress: analysis(prediction, rest, progress))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return run_module(__name__, arguments, is_stopped, progress, BROKE) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -54,8 +54,7 @@ class TrainingData:
     condition_of: Callable[[NDArray[np.float32]], NDArray[np.float32]] = _as_it_is
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Some rows of a step's batch.
 
     Attributes
@@ -66,30 +65,12 @@ class Batch:
         (b, C).
     level
         (b,) noise level: sigma (``edm``), or the chain's step, int64 (``published``).
-    first
-        Place of the first row in the whole batch.
     """
 
     clean: Tensor
     noise: Tensor
     condition: Tensor
     level: Tensor
-    first: int
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.clean)
-
-    def part(self, start: int, stop: int) -> Batch:
-        """Rows ``start`` to ``stop`` of these."""
-        rows = slice(start, stop)
-        return Batch(
-            self.clean[rows],
-            self.noise[rows],
-            self.condition[rows],
-            self.level[rows],
-            self.first + start,
-        )
 
 
 def generator_of(seed: int, step: int, purpose: str) -> torch.Generator:
@@ -116,14 +97,7 @@ def draw_batch(data: TrainingData, settings: FitSettings, step: int, rows: slice
         blur = torch.randn((size, condition.shape[1]), generator=generator)
         condition = condition + settings.condition_noise * blur[rows]
     clean = torch.from_numpy(data.target[chosen])
-    where = settings.device
-    return Batch(
-        clean.to(where),
-        noise[rows].to(where),
-        condition.to(where),
-        level[rows].to(where),
-        rows.start,
-    )
+    return Batch(*(v.to(settings.device) for v in (clean, noise[rows], condition, level[rows])))
 
 
 def loss_sums(network: Network, batch: Batch, settings: FitSettings) -> Tensor:

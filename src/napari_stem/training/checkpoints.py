@@ -1,36 +1,44 @@
-"""Checkpoints: what a killed training needs to end as if nothing had happened.
+"""Checkpoints, which a killed training needs to end as if nothing had happened, and logs of its course.
 
 ``checkpoints/training.json`` says what is trained on what; for each denoiser of the training
 ``STAGE.safetensors`` holds network, average and optimiser, its JSON metadata the step; draws at left-out spots
-lie beside it, each written once. Every file is written whole or not at all.
+lie beside it, each written once. Every file is written whole or not at all. A log has one row now and then, as
+CSV or for TensorBoard.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import ModelError
+from napari_stem.errors import ModelError, OutputError, require_extra
 from napari_stem.foreign import read_json
 from napari_stem.io import unwritable, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_stem.training.options import LogKind
     from napari_stem.training.sections import SectionArrays
 
 _ABOUT = "training.json"
+# Steps made; seconds taken, earlier runs included; means since the last row (the variational bound ``vb`` in
+# bits per gene, None for ``edm``); learning rate; spots per second since the last row, over all processes.
+COLUMNS = ("step", "seconds", "loss", "mse", "vb", "lr", "spots_per_second")
+Row = dict[str, float | None]
 
 
 @dataclass
@@ -177,3 +185,71 @@ def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
             if array is not None:
                 digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Where the rows of all denoisers of one training go: one file or run for each; no folder keeps nothing.
+
+    Raises
+    ------
+    OutputError
+        TensorBoard is asked for and not installed.
+    """
+
+    folder: Path | None = None
+    kind: LogKind = "csv"
+
+    def __post_init__(self) -> None:
+        """Find out before the training what would fail in it."""
+        if self.kind == "tensorboard":
+            require_extra("tensorboard", "tensorboard", "A log for TensorBoard", OutputError)
+
+    @contextmanager
+    def open(self, stage: str, after_step: int = 0) -> Iterator[Callable[[Row], None]]:
+        """Write the rows of one denoiser; those past ``after_step``, which a resumed run makes again, go."""
+        if self.folder is None or self.kind == "none":
+            yield lambda _row: None
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        opened = _csv if self.kind == "csv" else _tensorboard
+        with opened(self.folder, stage, after_step) as write:
+            yield write
+
+
+@contextmanager
+def _csv(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], None]]:
+    path = folder / f"{stage}.csv"
+    earlier = []
+    if after_step and path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            earlier = [row for row in csv.DictReader(file) if int(row["step"]) <= after_step]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(earlier)
+
+        def write(row: Row) -> None:
+            table.writerow(row)
+            file.flush()  # so that one can watch, and a kill loses nothing
+
+        yield write
+
+
+@contextmanager
+def _tensorboard(folder: Path, stage: str, after_step: int) -> Iterator[Callable[[Row], None]]:
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge_step = after_step + 1 if after_step else None
+    with SummaryWriter(log_dir=str(folder / stage), purge_step=purge_step) as writer:
+
+        def write(row: Row) -> None:
+            for name, value in row.items():
+                if name != "step" and value is not None:
+                    writer.add_scalar(name, value, row["step"])
+            writer.flush()
+
+        yield write

@@ -21,8 +21,7 @@ from napari_stem.io import under
 from napari_stem.progress import silent, stop_on_signals
 from napari_stem.texts import reason_of
 from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
-from napari_stem.training.checkpoints import Checkpoints, StageState
-from napari_stem.training.logs import Logs
+from napari_stem.training.checkpoints import Checkpoints, Logs, StageState
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.training.batches import TrainingData
-    from napari_stem.training.logs import Row
+    from napari_stem.training.checkpoints import Row
     from napari_stem.training.options import FitSettings
 
     EvalCallback = Callable[[nn.Module], NDArray[np.float32]]
@@ -109,93 +108,54 @@ def fit_denoiser(
     ModelError
         Not even one spot fits the memory.
     """
-    fit = _Fit(data, settings, eval_callback, run or TrainingRun(), stage, what)
-    fit.go()
-    return FittedDenoiser(fit.trainee.averaged, fit.state.step, fit.state.looks)
+    run = run or TrainingRun()
+    state: StageState = run.team.share(lambda: run.checkpoints.load(stage))
+    trainee = Trainee(data, settings, run.team)
+    trainee.restore(state.tensors)
+    state.tensors = {}
+    begin, limit = time.monotonic() - state.seconds, settings.seconds
 
+    def tell() -> float:
+        """Say how many steps are made, of those that there will be; gives the time."""
+        total = state.step if state.is_finished else settings.steps
+        if limit is not None and state.step and not state.is_finished:  # the clock may strike first
+            at_pace = round(state.step * limit / max(state.seconds, 1e-9))
+            total = min(total, max(state.step, at_pace))
+        run.tell(what, state.step, total)
+        return time.monotonic()
 
-class _Fit:
-    """The loop and what it keeps between two steps."""
-
-    def __init__(
-        self,
-        data: TrainingData,
-        settings: FitSettings,
-        eval_callback: EvalCallback | None,
-        run: TrainingRun,
-        stage: str,
-        what: str,
-    ) -> None:
-        self._settings, self._run, self._stage, self._what = settings, run, stage, what
-        self._eval_callback = eval_callback if run.team.is_first else None
-        self.state: StageState = run.team.share(lambda: run.checkpoints.load(stage))
-        self.trainee = Trainee(data, settings, run.team)
-        if self.state.tensors:
-            self.trainee.restore(self.state.tensors)
-            self.state.tensors = {}
-        self._begin = time.monotonic() - self.state.seconds
-        self._last_report = -_REPORT_SECONDS
-
-    def go(self) -> None:
-        """Make the steps that are left."""
-        self._tell()
-        if self.state.is_finished:
-            return
-        logs = self._run.logs
-        with (
-            stop_on_signals(signal.SIGINT, signal.SIGTERM) as interrupt,
-            logs.open(self._stage, self.state.step) as write,
-        ):
-            meter = _Meter(write, self._settings, self.state.step)
-            while not self.state.is_finished:
-                late, stopped = self._make_step(meter, stopped=interrupt.is_set())
-                is_last = late or self.state.step == self._settings.steps
-                self._look(is_last=is_last)
-                self._keep(is_last=is_last, stopped=stopped)
-
-    def _make_step(self, meter: _Meter, *, stopped: bool) -> tuple[bool, bool]:
-        """Make a step; tell whether the time is up, and whether it was stopped."""
-        state, limit = self.state, self._settings.seconds
-        is_late = limit is not None and time.monotonic() - self._begin > limit
-        means, flags = self.trainee.step(state.step + 1, (is_late, stopped))
-        state.step += 1
-        state.seconds = time.monotonic() - self._begin
-        meter.add(state, means)
-        return flags
-
-    def _look(self, *, is_last: bool) -> None:
-        step, every = self.state.step, self._settings.eval_every
-        if self._eval_callback is not None and (is_last or step % every == 0):
-            # In one order of memory, as a checkpoint gives it back: sums over it depend on that order.
-            self.state.looks[step] = np.ascontiguousarray(
-                self._eval_callback(self.trainee.averaged)
-            )
-            self.state.seconds = time.monotonic() - self._begin
-        if is_last or time.monotonic() - self._last_report >= _REPORT_SECONDS:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Say how many steps are made, of those that there will be."""
-        step, limit, seconds = self.state.step, self._settings.seconds, self.state.seconds
-        total = self._settings.steps
-        if self.state.is_finished:
-            total = step
-        elif limit is not None and step:  # the clock may strike first
-            total = min(total, max(step, round(step * limit / max(seconds, 1e-9))))
-        self._run.tell(self._what, step, total)
-        self._last_report = time.monotonic()
-
-    def _keep(self, *, is_last: bool, stopped: bool) -> None:
-        checkpoints, state = self._run.checkpoints, self.state
-        if is_last:
-            state.is_finished = True
-            checkpoints.save(self._stage, replace(state, tensors=self.trainee.result()))
-        elif stopped or checkpoints.is_due():
-            checkpoints.save(self._stage, replace(state, tensors=self.trainee.state()))
-        if stopped:
-            if checkpoints.folder is None:
-                raise KeyboardInterrupt
-            raise TrainingStopped(f"{self._what}: stopped at step {state.step}")
+    told = tell()
+    if state.is_finished:
+        return FittedDenoiser(trainee.averaged, state.step, state.looks)
+    with (
+        stop_on_signals(signal.SIGINT, signal.SIGTERM) as interrupt,
+        run.logs.open(stage, state.step) as write,
+    ):
+        meter = _Meter(write, settings, state.step)
+        while not state.is_finished:
+            is_late = limit is not None and time.monotonic() - begin > limit
+            flags = (is_late, interrupt.is_set())
+            means, (is_late, is_stopped) = trainee.step(state.step + 1, flags)
+            state.step += 1
+            state.seconds = time.monotonic() - begin
+            meter.add(state, means)
+            is_last = is_late or state.step == settings.steps
+            is_seen = is_last or state.step % settings.eval_every == 0
+            if is_seen and eval_callback is not None and run.team.is_first:
+                # In one order of memory, as a checkpoint gives it back: sums over it depend on that order.
+                state.looks[state.step] = np.ascontiguousarray(eval_callback(trainee.averaged))
+                state.seconds = time.monotonic() - begin
+            if is_last or time.monotonic() - told >= _REPORT_SECONDS:
+                told = tell()
+            state.is_finished = is_last
+            if is_last or is_stopped or run.checkpoints.is_due():
+                tensors = trainee.result() if is_last else trainee.state()
+                run.checkpoints.save(stage, replace(state, tensors=tensors))
+            if is_stopped:
+                if run.checkpoints.folder is None:
+                    raise KeyboardInterrupt
+                raise TrainingStopped(f"{what}: stopped at step {state.step}")
+    return FittedDenoiser(trainee.averaged, state.step, state.looks)
 
 
 class _Meter:
@@ -250,8 +210,8 @@ class Trainee:
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
-        own = team.share_of(settings.batch)
-        self.n_at_once = max(1, own.stop - own.start)
+        self._own = team.share_of(settings.batch)
+        self.n_at_once = max(1, self._own.stop - self._own.start)
 
     def step(self, step: int, flags: tuple[bool, bool]) -> tuple[Tensor, tuple[bool, bool]]:
         """Make the optimiser step of a number, from 1; ``flags`` are what this process wants others to know.
@@ -260,9 +220,7 @@ class Trainee:
         -------
         (3,) means over the batch (see `loss_sums`), and the flags that any process raised.
         """
-        batch = draw_batch(
-            self._data, self._settings, step, self._team.share_of(self._settings.batch)
-        )
+        batch = draw_batch(self._data, self._settings, step, self._own)
         self._rows.step = step
         sums = self._gradients(batch)
         if self._team.size > 1:
@@ -275,22 +233,18 @@ class Trainee:
         """Leave the gradients of this process's rows in the parameters; (3,) sums of their losses."""
         while True:
             self._optimiser.zero_grad()
+            sums = torch.zeros(3, device=self._settings.device)
             try:
-                sums = self._accumulate(batch)
+                for start in range(0, len(batch.clean), self.n_at_once):
+                    part = Batch(*(values[start : start + self.n_at_once] for values in batch))
+                    self._rows.first = self._own.start + start
+                    own = loss_sums(self._evaluate, part, self._settings)
+                    torch.autograd.backward(own[0] / self._settings.batch)
+                    sums += own.detach()
             except RuntimeError as error:
                 self._cope_with(error)
             else:
                 return sums
-
-    def _accumulate(self, batch: Batch) -> Tensor:
-        sums = torch.zeros(3, device=self._settings.device)
-        for start in range(0, len(batch), self.n_at_once):
-            part = batch.part(start, min(start + self.n_at_once, len(batch)))
-            self._rows.first = part.first
-            own = loss_sums(self._evaluate, part, self._settings)
-            torch.autograd.backward(own[0] / self._settings.batch)
-            sums += own.detach()
-        return sums
 
     def _evaluate(self, x: Tensor, c_noise: Tensor, condition: Tensor) -> Tensor:
         """Call the network as the loss does: in bf16 or not, compiled or not, answering in float32."""
@@ -345,7 +299,9 @@ class Trainee:
         return {k: v for k, v in self.state().items() if k.startswith("averaged.")}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up a `state`, or a `result`."""
+        """Take up a `state`, or a `result`; nothing of nothing."""
+        if not tensors:
+            return
         self.averaged.load_state_dict(under("averaged.", tensors))
         network, moments = under("network.", tensors), under("optimiser.", tensors)
         if not network:

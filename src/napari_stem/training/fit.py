@@ -29,14 +29,13 @@ from napari_stem.progress import shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import detected, hmhvg, parse_panel
-from napari_stem.training.checkpoints import Checkpoints, data_hash
+from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
-from napari_stem.training.logs import Logs
+from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
-from napari_stem.training.rival import N_DRAWS, round_ridge
-from napari_stem.training.sections import depths_of, load_sections, patient_of, require_turned
+from napari_stem.training.sections import depths_of, load_sections, patient_of
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -215,7 +214,12 @@ def fit_sections(
     DatasetError
         Too few spots, or no ``turned`` embeddings where they are needed.
     """
-    require_turned(sections, options)
+    lacking = [s.id for s in sections if s.turned is None]
+    if options.augments and lacking:
+        raise DatasetError(
+            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
+            f"or train with augment=False."
+        )
     options = replace(options, device=torch_device(options.device))
     team = team or Team(options.device)
     own = folder if team.is_first else None

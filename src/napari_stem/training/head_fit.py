@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.model.domain import beyond, unexplained
-from napari_stem.model.head import Head
+from napari_stem.model.head import Head, beyond, unexplained
 from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, leading, stacked, standards

@@ -1,4 +1,7 @@
-"""The mean of a spot's expression: ridge and a kernel along the leading directions of the values."""
+"""The mean of a spot's expression: ridge and a kernel along the leading directions of the values.
+
+And what a model's card stands beside: ridge alone, and round it draws of one Gaussian.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.model.head import kernel
+from napari_stem.spatial.normalise import possible
 from napari_stem.training.sections import groups_of
 
 if TYPE_CHECKING:
@@ -18,11 +22,16 @@ if TYPE_CHECKING:
     from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
+    # (n, G) means, a generator -> (n, G) residuals, one draw for each spot
+    Residuals = Callable[[Array, np.random.Generator], Array]
+    # (n, W) embeddings, a seed -> (n, G) mean and (n, G, D) draws
+    Drawn = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # where a spot's likeness to itself is 1
 N_DIRECTIONS = 32  # of the values: what is beyond them is noise
 N_KERNEL = 64  # leading components of the embedding that a kernel compares spots by
 EVEN = 0.5  # how strongly shares are drawn to equal ones: members err alike, and data hardly tell them apart
+N_DRAWS = 64  # round ridge
 MOST_ANCHORS = 2000  # spots that a kernel compares with: a share of a large training set
 
 
@@ -168,6 +177,38 @@ def fit_ridge(
     return mean, out_of_fold
 
 
+def gaussian_residuals(_mean: Array, residual: Array) -> Residuals:
+    """Fit residuals (n, G) by one covariance, shrunken as Ledoit and Wolf (2004) do, whatever the mean."""
+    from sklearn.covariance import LedoitWolf
+
+    covariance = LedoitWolf(assume_centered=True).fit(residual).covariance_
+    root = np.linalg.cholesky(covariance + 1e-9 * np.eye(len(covariance)))
+    return lambda asked, rng: rng.standard_normal(asked.shape) @ root.T
+
+
+def round_ridge(
+    sections: Sequence[SectionArrays],
+    normalisation: str,
+    fit_residuals: Callable[[Array, Array], Residuals] = gaussian_residuals,
+) -> Drawn:
+    """Fit ridge, and what is drawn round it on its residuals out of fold, as those of a new slide are.
+
+    ``fit_residuals`` makes of (n, G) out-of-fold means and residuals what draws them; draws are such as a
+    measurement in this normalisation could give.
+    """
+    fitted, guessed = fit_ridge(sections)
+    draw = fit_residuals(guessed, stacked(sections)[1] - guessed)
+
+    def drawn(
+        embedding: NDArray[np.float32], seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rng, mean = np.random.default_rng(seed), fitted(embedding)
+        draws = [mean + draw(mean.astype(np.float64), rng) for _ in range(N_DRAWS)]
+        return mean, possible(np.stack(draws, axis=-1).astype(np.float32), normalisation)
+
+    return drawn
+
+
 def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     """Predict (n, G) values from (n, W) embeddings of the other groups."""
     centre, scale = standards(x)
@@ -176,7 +217,7 @@ def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     return fit_mean(z, points / kernel_scale(points), y, group)[1]
 
 
-def standards(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def standards(x: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Means and standard deviations (W,) of embeddings (n, W); what hardly varies is not blown up."""
     return x.mean(0), np.asarray(np.maximum(x.std(0), 1e-6))
 

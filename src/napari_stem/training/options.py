@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.encoders.precomputed import Stated
     from napari_stem.model.config import Objective
-    from napari_stem.training.logs import LogKind
 
 STRIPS = 4  # parts of a single section that are left out in turn
 
@@ -78,6 +77,7 @@ def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
 
 Size = Literal["small", "full"]
 PrecisionName = Literal["auto", "float32", "bf16"]
+LogKind = Literal["csv", "tensorboard", "none"]
 
 DEFAULT_STEPS = {
     ("edm", "small"): 140,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.metrics import crps, energy_score
+from napari_stem.metrics import crps, energy_scores
 from napari_stem.model.bundle import Model
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
-    from napari_stem.training.denoiser_fit import FittedDenoiser, TrainingRun
+    from napari_stem.training.denoiser_fit import TrainingRun
     from napari_stem.training.head_fit import HeadFit
-    from napari_stem.training.options import FitSettings, TrainingOptions
+    from napari_stem.training.options import TrainingOptions
     from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
@@ -75,14 +75,14 @@ def fit_recipe(
     """
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
-    prepared = _prepare(sections, options, config)
+    prepared = _prepare(sections, options)
     settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
     folds = [
-        _leave_out(number, len(pairs), pair, config, settings, options, run)
+        _leave_out(number, len(pairs), pair, config, options, run)
         for number, pair in enumerate(pairs, start=1)
     ]
     steps, spread_factor, learned = run.team.share(
-        lambda: _judge(folds, sections, prepared, settings, options, config)
+        lambda: _judge(folds, sections, prepared, settings.steps, options, config)
     )
     card = {**config.card, "training_steps": steps, **learned}
     config = replace(config, card=card, calibrated=options.is_calibrated)
@@ -102,17 +102,14 @@ def _leave_out(
     n_folds: int,
     pair: tuple[list[SectionArrays], SectionArrays],
     config: ModelConfig,
-    settings: FitSettings,
     options: TrainingOptions,
     run: TrainingRun,
 ) -> Fold:
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
-    prepared = _prepare(rest, options, config)
-    n_generated, width = prepared.sizes
-    denoiser = replace(settings.denoiser, n_genes=n_generated, condition_width=width)
-    settings = replace(settings, denoiser=denoiser)
-    config = replace(config, denoiser=denoiser.to_dict(), calibrated=False)
+    prepared = _prepare(rest, options)
+    settings = fit_settings(options, config.objective, prepared.sizes, n_folds + 1)
+    config = replace(config, denoiser=settings.denoiser.to_dict(), calibrated=False)
     head = prepared.head
     if isinstance(head, Head):
         judged = np.arange(0, len(config.genes), -(-len(config.genes) // MOST_JUDGED))
@@ -125,7 +122,7 @@ def _leave_out(
         model = Model(config, head, no_change, network)
         return model.sample(left_out.embedding, left_out.spots, check)
 
-    fitted: FittedDenoiser = fit_denoiser(
+    fitted = fit_denoiser(
         prepared.data,
         settings,
         draw,
@@ -141,14 +138,13 @@ def _judge(
     folds: Sequence[Fold],
     sections: Sequence[SectionArrays],
     prepared: Prepared,
-    settings: FitSettings,
+    steps: int,
     options: TrainingOptions,
     config: ModelConfig,
 ) -> tuple[int, NDArray[np.float32], dict[str, Any]]:
     """Give the steps to train on all sections, (genes,) spread factors (else ones), and facts for the card."""
-    steps, panel, unit = settings.steps, config.genes, config.normalisation
+    panel, unit, is_ours = config.genes, config.normalisation, config.objective == "edm"
     card: dict[str, Any] = {}
-    is_ours = settings.objective == "edm"
     no_change = np.ones(len(panel), np.float32)
     if not options.trains:
         steps = 0
@@ -167,8 +163,11 @@ def _judge(
         parts = left_out_parts(sections, stacked(sections)[1], prepared.out_of_fold)
         card |= share_reliability(sections, panel, unit)
     card |= reliability(sections, parts, panel, unit)
-    spread_factor = no_change if is_ours or not options.is_calibrated else calibrated(folds, steps)
-    return steps, spread_factor, card
+    if is_ours or not options.is_calibrated:
+        return steps, no_change, card
+    truth = np.concatenate([f.truth for f in folds])
+    draws = np.concatenate([f.draws_at[steps] for f in folds])
+    return steps, spread_factors(truth, draws), card
 
 
 def splits(
@@ -181,17 +180,9 @@ def splits(
     return [([only.part(group != held)], only.part(group == held)) for held in np.unique(group)]
 
 
-def calibrated(folds: Sequence[Fold], steps: int) -> NDArray[np.float32]:
-    """(genes,) spread factors from all left-out spots; see `spread_factors`."""
-    truth = np.concatenate([f.truth for f in folds])
-    return spread_factors(truth, np.concatenate([f.draws_at[steps] for f in folds]))
-
-
-def _prepare(
-    sections: Sequence[SectionArrays], options: TrainingOptions, config: ModelConfig
-) -> Prepared:
+def _prepare(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
     """Make ready what goes before the denoiser, and what it is trained on, as the objective asks."""
-    prepare = prepare_edm if config.objective == "edm" else prepare_published
+    prepare = prepare_edm if options.objective == "edm" else prepare_published
     return prepare(sections, options)
 
 
@@ -235,24 +226,19 @@ def prepare_published(sections: Sequence[SectionArrays], options: TrainingOption
         raise DatasetError(
             f"No spot of {', '.join(s.id for s in sections)} has a count of any gene of the panel."
         )
-    head = _head(sections, options.encoder)
-    seen: NDArray[np.float32] | NDArray[np.float16]
+    embedding = np.concatenate([s.embedding for s in sections])
+    if UNSCALED_ENCODERS & set(options.encoder.split("+")):
+        x = embedding.astype(np.float64)
+        domain = fit_domain(x, np.concatenate(groups_of(sections)), sections[0].n_fields)
+        centre, scale = standards(x)
+        head = EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)
+    else:
+        head = EmbeddingHead.as_is(embedding.shape[1])
+    seen: NDArray[np.float32] | NDArray[np.float16] = embedding
     if options.augments:
         seen = np.concatenate([s.turned for s in sections if s.turned is not None])
-    else:
-        seen = np.concatenate([s.embedding for s in sections])
     data = TrainingData(values[counted], seen[counted], head.condition)
     return Prepared(head, data)
-
-
-def _head(sections: Sequence[SectionArrays], encoder: str) -> EmbeddingHead:
-    """Standardise the embedding where its features have no common scale, else tell it as it is."""
-    embedding = np.concatenate([s.embedding for s in sections]).astype(np.float64)
-    if not UNSCALED_ENCODERS & set(encoder.split("+")):
-        return EmbeddingHead.as_is(embedding.shape[1])
-    domain = fit_domain(embedding, np.concatenate(groups_of(sections)), sections[0].n_fields)
-    centre, scale = standards(embedding)
-    return EmbeddingHead(centre.astype(np.float32), scale.astype(np.float32), *domain)
 
 
 @dataclass(frozen=True)
@@ -316,7 +302,9 @@ def steps_that_pay(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
     adds to the energy score, [mean, lowest, highest] of the 95% interval.
     """
     steps = common_steps(folds)
-    energy = [{s: _energies(f.truth, f.draws_at[s]) for s in steps} for f in folds]
+    energy = [
+        {s: energy_scores(f.truth.astype(np.float64), f.draws_at[s]) for s in steps} for f in folds
+    ]
     gained, clusters = [], []
     for number, (fold, own) in enumerate(zip(folds, energy, strict=True)):
         chosen = _least([e for e in energy if e is not own], steps[1:])
@@ -339,12 +327,6 @@ def _least(energy: Sequence[dict[int, Array]], steps: Sequence[int]) -> int:
 
 def _mean_energy(energy: Sequence[dict[int, Array]], step: int) -> float:
     return float(np.mean([of_fold[step].mean() for of_fold in energy]))
-
-
-def _energies(truth: NDArray[np.float32], draws: NDArray[np.float32]) -> Array:
-    """(n,) energy score of each spot."""
-    values = truth.astype(np.float64)
-    return np.array([energy_score(values[i : i + 1], draws[i : i + 1]) for i in range(len(truth))])
 
 
 def paired_interval(difference: Array, clusters: NDArray[np.int64]) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.errors import DatasetError
+from napari_stem.progress import silent
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import in_unit, is_of_counts
 from napari_stem.training.options import STRIPS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Spots
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset, Section
-    from napari_stem.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -76,38 +76,13 @@ class SectionArrays:
         return replace(self, values=self.values[:, columns])
 
 
-def embed_section(
-    dataset: Dataset,
-    section_id: str,
-    encoder: Encoder,
-    progress: Progress | None = None,
-    *,
-    turned: bool = False,
-) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
-    """Embed the measured spots of one section: (n, width), and (n, 8, width) if ``turned``, else None."""
-    section = dataset.section(section_id)
-    spots = section.spots()
-    text = f"Looking at section {section_id}" + (" in 8 turns" if turned else "")
-
-    def step(n_done: int) -> None:
-        if progress is not None:
-            progress(text, n_done, len(spots))
-
-    with open_slide(section.slide_path, section.mpp) as slide:
-        embedder = Embedder(slide, encoder)
-        if not turned:
-            return embedder.embed(spots, step), None
-        turns = embedder.embed_turned(spots, step)
-    return turns[:, 0].astype(np.float32), turns
-
-
 def load_sections(
     dataset: Dataset,
     ids: Sequence[str],
     genes: Sequence[str],
     normalisation: str,
     encoder: Encoder | EmbeddingFolder,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     turned: bool = False,
 ) -> list[SectionArrays]:
@@ -122,13 +97,28 @@ def load_sections(
         values = section_values(section, genes, normalisation)
         spots, sizes = section.spots(), section.library_sizes
         turns, n_fields = None, 1
-        if isinstance(encoder, EmbeddingFolder):
-            embedding, kept = _looked_up(section, encoder, turned=turned)
-            spots, values, sizes = spots.take(kept), values[kept], sizes[kept]
-        else:
-            embedding, turns = embed_section(dataset, section_id, encoder, progress, turned=turned)
-            if "+" not in encoder.name:  # the parts of joined encoders are not equal
-                n_fields = len(encoder.patch.fields_of_view_um)
+        text = f"Looking at section {section_id}" + (" in 8 turns" if turned else "")
+
+        def step(n_done: int, text: str = text, n_spots: int = len(spots)) -> None:
+            progress(text, n_done, n_spots)
+
+        with open_slide(section.slide_path, section.mpp) as slide:
+            if isinstance(encoder, EmbeddingFolder):
+                if turned:
+                    raise DatasetError(
+                        f"{encoder.folder} holds no embeddings of turned patches; train with --no-augment."
+                    )
+                embedding, kept = encoder.embed(section_id, spots, slide.size, slide.require_mpp())
+                spots, values, sizes = spots.take(kept), values[kept], sizes[kept]
+            elif turned:
+                turns = Embedder(slide, encoder).embed_turned(spots, step)
+                embedding = turns[:, 0].astype(np.float32)
+            else:
+                embedding = Embedder(slide, encoder).embed(spots, step)
+        if not isinstance(encoder, EmbeddingFolder) and "+" not in encoder.name:
+            n_fields = len(
+                encoder.patch.fields_of_view_um
+            )  # the parts of joined encoders are not equal
         loaded.append(
             SectionArrays(
                 section_id, spots, embedding, values, section.metadata, turns, sizes, n_fields
@@ -151,39 +141,11 @@ def depths_of(sections: Sequence[SectionArrays], normalisation: str) -> NDArray[
     return in_unit(depths, normalisation, lambda: depths).astype(np.float64)
 
 
-def require_turned(sections: Sequence[SectionArrays], options: TrainingOptions) -> None:
-    """Check that the sections have what augmentation needs.
-
-    Raises
-    ------
-    DatasetError
-        Augmentation is asked for and a section's turned embeddings are not there.
-    """
-    lacking = [s.id for s in sections if s.turned is None]
-    if options.augments and lacking:
-        raise DatasetError(
-            f"Section {lacking[0]} comes without embeddings of its turned patches; load it with turned=True, "
-            f"or train with augment=False."
-        )
-
-
 def section_values(
     section: Section, genes: Sequence[str], normalisation: str
 ) -> NDArray[np.float32]:
     """(n, genes) measured values; of a large section's counts only these genes are ever in memory."""
     return in_unit(section.counts_of(genes), normalisation, lambda: section.library_sizes)
-
-
-def _looked_up(
-    section: Section, folder: EmbeddingFolder, *, turned: bool
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(k, width) embeddings from a file and (n,) bool, which spots they are of."""
-    if turned:
-        raise DatasetError(
-            f"{folder.folder} holds no embeddings of turned patches; train with --no-augment."
-        )
-    with open_slide(section.slide_path, section.mpp) as slide:
-        return folder.embed(section.id, section.spots(), slide.size, slide.require_mpp())
 
 
 def patient_of(section: SectionArrays) -> str:

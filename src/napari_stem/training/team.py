@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_stem.errors import StemError
-from napari_stem.extras import require_extra
+from napari_stem.errors import StemError, require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

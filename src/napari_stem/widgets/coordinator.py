@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 
 from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
-from napari_stem.results.exported import unpacked
+from napari_stem.results.prediction import unpacked
 from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error

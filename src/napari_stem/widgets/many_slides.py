@@ -11,10 +11,9 @@ import pandas as pd
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_stem.cohort.in_turn import predict_in_turn
 from napari_stem.cohort.orders import orders_of, slides_at
-from napari_stem.cohort.outcomes import Outcome
-from napari_stem.cohort.tables import write_summary
+from napari_stem.cohort.outcomes import Outcome, write_summary
+from napari_stem.cohort.run import predict_in_turn
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
 from napari_stem.texts import count

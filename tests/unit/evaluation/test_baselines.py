@@ -10,22 +10,23 @@ import pytest
 from scipy import stats
 
 from napari_stem.errors import ModelError
-from napari_stem.evaluation.baselines import NAMES, predictors
-from napari_stem.evaluation.baselines.base import Task
-from napari_stem.evaluation.baselines.simple import (
+from napari_stem.evaluation.baselines import (
+    NAMES,
     PENALTIES,
+    Denoising,
+    Task,
     best_k,
     bootstrapped_residuals,
     fit_knn,
     fit_place,
     fit_probe,
     fit_ridge,
+    predictors,
     probe,
     smoothed,
 )
-from napari_stem.evaluation.baselines.stem import Denoising
 from napari_stem.metrics import mse, pcc
-from napari_stem.training.rival import gaussian_residuals
+from napari_stem.training.mean import gaussian_residuals
 
 GOLDEN = Path(__file__).parents[2] / "data" / "hest" / "probe.npz"
 TASK = Task(

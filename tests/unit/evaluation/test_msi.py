@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.protocols import msi
+from napari_stem.evaluation import msi
 from napari_stem.results.empty import FORMAT, PROVENANCE_KEY, stored_provenance
 
 if TYPE_CHECKING:

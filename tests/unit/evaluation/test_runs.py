@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from napari_stem.evaluation.baselines.base import Forecast
-from napari_stem.evaluation.results_table import aggregates, own_figures
-from napari_stem.evaluation.runs import Run, RunStore, Summary
+from napari_stem.evaluation.baselines import Forecast
+from napari_stem.evaluation.runs import Run, RunStore, Summary, aggregates, own_figures
 from napari_stem.metrics import LEVELS, N_BINS, coverage_of, evaluate, pit, pit_histogram
 from napari_stem.spatial.normalise import normalisation, normalised
 

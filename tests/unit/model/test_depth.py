@@ -9,7 +9,7 @@ import pytest
 
 from napari_stem.errors import ModelError
 from napari_stem.geometry import Mpp, Spots
-from napari_stem.model.depth import as_asked, unit_asked
+from napari_stem.model.sampling import as_asked, unit_asked
 from napari_stem.settings import SamplingSettings
 
 GENES, DEPTH = ("rare", "common"), 5000.0

@@ -20,9 +20,8 @@ from napari_stem.geometry import Mpp, PatchSpec
 from napari_stem.model import find_model, load_model
 from napari_stem.model.config import CONFIG_FILE, WEIGHTS_FILE, read_config
 from napari_stem.model.genes import missing_of, require_known
-from napari_stem.model.packing import FILES, others, pack, unpacked
 from napari_stem.model.serving import require_resolution, require_species, tissue_warning
-from napari_stem.model.sources import PACKAGED, fetch
+from napari_stem.model.sources import FILES, PACKAGED, fetch, others, pack, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path

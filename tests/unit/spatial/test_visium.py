@@ -437,6 +437,6 @@ def test_bins_of_another_size_are_not_kept_for_those_asked_for(
 def test_without_the_reader_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_stem.extras.find_spec", lambda _name: None)
+    monkeypatch.setattr("napari_stem.errors.find_spec", lambda _name: None)
     with pytest.raises(DatasetError, match=r"pip install 'napari-stem\[visium-hd\]'"):
         import_visium_hd([tmp_path], tmp_path / "ds")

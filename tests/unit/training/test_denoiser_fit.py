@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_stem import extras
+from napari_stem import errors
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.training import denoiser_fit
 from napari_stem.training.batches import P_MEAN, P_STD, TrainingData, draw_batch
-from napari_stem.training.checkpoints import Checkpoints
+from napari_stem.training.checkpoints import COLUMNS, Checkpoints, Logs
 from napari_stem.training.denoiser_fit import TrainingRun, TrainingStopped, fit_denoiser
-from napari_stem.training.logs import COLUMNS, Logs
 from napari_stem.training.options import resolved_precision
 from napari_stem.training.team import Team
 
@@ -307,6 +306,6 @@ def test_tensorboard_gets_the_same_figures(data, settings: FitSettings, tmp_path
 
 
 def test_tensorboard_that_is_not_installed_is_said_beforehand(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
     with pytest.raises(OutputError, match=r"napari-stem\[tensorboard\]"):
         Logs(tmp_path, "tensorboard")

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from napari_stem.model.domain import N_LOOKED_AT, doubt, evenly, unexplained
+from napari_stem.model.head import N_LOOKED_AT, doubt, evenly, unexplained
 from napari_stem.training.head_fit import LEAST_SPREAD, fit_domain
 
 WIDTH = 40

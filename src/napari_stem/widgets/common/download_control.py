@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_stem.errors import StemError
-from napari_stem.model.downloads import download_in_subprocess
+from napari_stem.model.sources import download_in_subprocess
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_stem.model.downloads import Kind
+    from napari_stem.model.sources import Kind
     from napari_stem.widgets.common.worker import Jobs
 
 BYTES_PER_MB = 1e6
@@ -75,7 +75,7 @@ class DownloadControl:
     def start(self, kind: Kind, names: Sequence[str], done: Callable[[Path], None]) -> None:
         """Download one after the other; ignored while a download is on its way.
 
-        ``kind`` and ``names`` are as `napari_stem.model.downloads.download_in_subprocess` takes them; ``done``
+        ``kind`` and ``names`` are as `napari_stem.model.sources.download_in_subprocess` takes them; ``done``
         is called in the window's thread with the folder of the last, once all are there.
         """
         if self.is_busy or not names:

@@ -1,24 +1,31 @@
-"""Baselines that no network is trained for: linear, retrieval, place, and residuals drawn round ridge."""
+"""Predictors that run side by side on the same features, folds and genes: fitted once a fold, then asked.
+
+The diffusion models, ours and published Stem, and baselines that no network is trained for: linear, retrieval,
+place, and residuals drawn round ridge.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from napari_stem.evaluation.baselines.base import Forecast, Predictor
+from napari_stem.errors import ModelError
+from napari_stem.progress import silent
+from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.lattice import nearest_distance_px
 from napari_stem.training import mean
-from napari_stem.training.rival import N_DRAWS, gaussian_residuals, round_ridge
-from napari_stem.training.sections import groups_of
+from napari_stem.training.mean import N_DRAWS, gaussian_residuals, round_ridge, stacked, standards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.baselines.base import Fitted, Task
-    from napari_stem.training.rival import Array, Residuals
+    from napari_stem.progress import Progress
+    from napari_stem.training.mean import Array, Residuals
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's
@@ -26,6 +33,160 @@ PENALTIES = tuple(10.0**power for power in range(-3, 7))
 CHOICES_OF_K = (5, 10, 20, 40, 80)
 BANDWIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)  # in distances between spots
 N_BINS = 20
+OURS = SamplingSettings(n_draws=64, n_steps=16, patient="same")
+PAPER_DRAWS, PAPER_STEPS = 20, 1000
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Expression of one section's n spots and G genes, in the unit that was fitted.
+
+    Attributes
+    ----------
+    mean
+        (n, G).
+    draws
+        (n, G, D), None for a predictor that gives a mean alone.
+    is_sampled
+        Whether the draws are samples, of which there could be more, or all that is forecast.
+    """
+
+    mean: NDArray[np.float32]
+    draws: NDArray[np.float32] | None = None
+    is_sampled: bool = True
+
+
+Fitted: TypeAlias = Callable[["SectionArrays"], Forecast]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a predictor is told besides the training sections.
+
+    Attributes
+    ----------
+    panel
+        Names of the G genes, the columns of every section's ``values``.
+    normalisation
+        Unit of these, a key of `napari_stem.spatial.normalise.NORMALISATIONS`.
+    encoder, encoder_version
+        What made the embeddings.
+    seed
+        Of everything random.
+    progress
+        Told (what, done, in all); may raise to cancel.
+    """
+
+    panel: tuple[str, ...]
+    normalisation: str
+    encoder: str
+    encoder_version: str
+    seed: int = 0
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One way to predict expression from embeddings.
+
+    Attributes
+    ----------
+    name
+        As users ask for it.
+    about
+        One line on what it is.
+    fit
+        Fits on training sections; the function that it returns forecasts a section that was not among them,
+        whose ``values`` are NaN: no predictor can look at what it is asked for.
+    seeded
+        Whether another seed gives other numbers; if not, it runs once whatever seeds are asked for.
+    settings
+        What else its numbers depend on that users can choose, JSON-ready.
+    """
+
+    name: str
+    about: str
+    fit: Callable[[Sequence[SectionArrays], Task], Fitted]
+    seeded: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoising:
+    """How denoisers are trained and sampled.
+
+    Attributes
+    ----------
+    minutes
+        Limit for the training of one model, None for none.
+    steps
+        Optimiser steps at the most, None for the objective's default.
+    size
+        ``small`` for a laptop, ``full`` as published.
+    device
+        torch device of training and sampling.
+    published_steps
+        Ancestral steps of published Stem.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+    size: Literal["small", "full"] = "small"
+    device: str = "cpu"
+    published_steps: int = 50
+
+
+def _diffusion(
+    name: str,
+    about: str,
+    objective: Literal["edm", "published"],
+    sampling: SamplingSettings,
+    denoising: Denoising,
+) -> Predictor:
+    """Make a model of one objective; all of it is trained on each fold's training sections."""
+
+    def fit(train: Sequence[SectionArrays], task: Task) -> Fitted:
+        from napari_stem.training.fit import TrainingOptions, fit_sections
+
+        options = TrainingOptions(
+            objective=objective,
+            encoder=task.encoder,
+            normalisation=task.normalisation,
+            size=denoising.size,
+            minutes=denoising.minutes,
+            steps=denoising.steps,
+            seed=task.seed,
+            device=denoising.device,
+        )
+        model = fit_sections(
+            train,
+            task.panel,
+            options,
+            name=name,
+            encoder_version=task.encoder_version,
+            progress=task.progress,
+        )
+        how = replace(sampling, seed=task.seed, device=denoising.device)
+
+        def forecast(section: SectionArrays) -> Forecast:
+            def step(done: int, total: int, _x: object) -> None:
+                task.progress(f"Sampling section {section.id}", done, total)
+
+            draws = model.sample(section.embedding, section.spots, how, step)
+            return Forecast(model.mean(section.embedding, draws, how), draws)
+
+        return forecast
+
+    # not the device, which changes no more than the last digits
+    settings = {
+        "minutes": denoising.minutes,
+        "steps": denoising.steps,
+        "size": denoising.size,
+        "n_draws": sampling.n_draws,
+        "n_steps": sampling.n_steps,
+        "sampler": sampling.sampler,
+    }
+    return Predictor(name, about, fit, seeded=True, settings=settings)
 
 
 def fit_ridge(train: Sequence[SectionArrays], _task: Task) -> Fitted:
@@ -38,7 +199,8 @@ def probe(name: str, about: str, *, centred: bool, penalties: Sequence[float] = 
     """HEST-bench's probe, as `fit_probe` fits it."""
 
     def fit(train: Sequence[SectionArrays], _task: Task) -> Fitted:
-        predict = fit_probe(*_stacked(train), centred=centred, penalties=penalties)
+        x, y = (part.astype(np.float32) for part in stacked(train)[:2])
+        predict = fit_probe(x, y, centred=centred, penalties=penalties)
         return lambda section: Forecast(predict(section.embedding))
 
     return Predictor(name, f"PCA({N_COMPONENTS}) and ridge, {about}", fit)
@@ -102,8 +264,9 @@ def fit_knn(train: Sequence[SectionArrays], _task: Task) -> Fitted:
     Embeddings are standardised, distances Euclidean. k has the smallest squared error when one training section
     at a time (or strip of a single one) is retrieved from the others.
     """
-    x, y = _stacked(train)
-    k = best_k(x, y, np.concatenate(groups_of(train)))
+    every_x, every_y, group = stacked(train)
+    x, y = every_x.astype(np.float32), every_y.astype(np.float32)
+    k = best_k(x, y, group)
 
     def forecast(section: SectionArrays) -> Forecast:
         draws = np.moveaxis(y[_nearest(x, section.embedding, k)], 1, 2)  # (n, G, k)
@@ -138,7 +301,7 @@ def _nearest(x: NDArray[np.float32], asked: NDArray[np.float32], k: int) -> NDAr
     """(n, k) rows of ``x`` most alike each of ``asked``, the nearest first."""
     from sklearn.neighbors import NearestNeighbors
 
-    centre, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
+    centre, scale = standards(x)
     known = NearestNeighbors(n_neighbors=k).fit((x - centre) / scale)
     return np.asarray(known.kneighbors((asked - centre) / scale, return_distance=False))
 
@@ -150,8 +313,8 @@ def fit_place(train: Sequence[SectionArrays], _task: Task) -> Fitted:
     and a model's figures say little of another patient. The bandwidth has the smallest squared error when one
     training section at a time (or strip of a single one) is predicted from the others.
     """
-    xy, group = np.concatenate([_places(s) for s in train]), np.concatenate(groups_of(train))
-    y = _stacked(train)[1].astype(np.float64)
+    xy = np.concatenate([_places(s) for s in train])
+    _, y, group = stacked(train)
     errors = dict.fromkeys(BANDWIDTHS, 0.0)
     for held in np.unique(group):
         out, rest = group == held, group != held
@@ -206,11 +369,45 @@ def round_the_mean(
     return Predictor(name, about, fit, seeded=True, settings={"n_draws": N_DRAWS})
 
 
-def simple_predictors() -> tuple[Predictor, ...]:
-    """All of these, with what is said of each."""
+def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
+    """Make predictors by name, of `NAMES`, in the order asked for.
+
+    Raises
+    ------
+    ModelError
+        There is no such predictor.
+    """
+    known = {predictor.name: predictor for predictor in _every(denoising)}
+    for name in names:
+        if name not in known:
+            raise ModelError(f"There is no predictor '{name}'; choose among {', '.join(NAMES)}.")
+    return [known[name] for name in names]
+
+
+def _every(denoising: Denoising) -> tuple[Predictor, ...]:
+    """All of these, with what is said of each; of published Stem's 1000 steps as many as are asked for."""
+    n_steps = denoising.published_steps
+    paper = SamplingSettings(
+        n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral", patient="same"
+    )
+    of_paper = "" if n_steps == PAPER_STEPS else f" (the paper: {PAPER_STEPS})"
     of_hest = "alpha = 100 / (components x genes), "
     left_out = "chosen by leaving out"
     return (
+        _diffusion(
+            "ours",
+            f"mean by regression and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps",
+            "edm",
+            OURS,
+            denoising,
+        ),
+        _diffusion(
+            "published",
+            f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps{of_paper}",
+            "published",
+            paper,
+            denoising,
+        ),
         Predictor("ridge", f"ridge, penalty {left_out} training sections", fit_ridge),
         probe("hest-ridge", f"{of_hest}targets not centred, as HEST-bench", centred=False),
         probe("hest-ridge-centred", f"{of_hest}centred targets", centred=True),
@@ -244,8 +441,4 @@ def simple_predictors() -> tuple[Predictor, ...]:
     )
 
 
-def _stacked(
-    train: Sequence[SectionArrays],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embeddings (n, W) and values (n, G) of all sections' spots, one section after the other."""
-    return np.concatenate([s.embedding for s in train]), np.concatenate([s.values for s in train])
+NAMES = tuple(predictor.name for predictor in _every(Denoising()))
