@@ -42,6 +42,11 @@ def write_geojson(selection: Selection, path: Path, options: ExportOptions = USU
     per gene the mean over its spots with its 90% interval (see `region_summaries`). A region that was given a
     class carries it with its colour; one that was not stays unclassified.
     Few genes keep QuPath's tables readable.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
     """
     n_spots = len(selection.rows)
     about = {"notice": NOTICE, **selection.prediction.provenance}

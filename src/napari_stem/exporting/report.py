@@ -80,7 +80,15 @@ CARD = {
 
 
 def write_report(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
-    """Write the report; few genes make one that is read."""
+    """Write the report; few genes make one that is read.
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written.
+    PredictionError
+        The slide is another than was predicted.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # names of slides, regions and models come from files that others made

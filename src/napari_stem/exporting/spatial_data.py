@@ -37,6 +37,13 @@ def write_spatialdata(selection: Selection, path: Path, options: ExportOptions =
 
     Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
     ``predicted_expression`` (as `selected_table`, annotating the spots).
+
+    Raises
+    ------
+    OutputError
+        The place is taken or cannot be written, or spatialdata is not installed.
+    PredictionError
+        The slide is another than was predicted.
     """
     from concurrent.futures import ThreadPoolExecutor
 

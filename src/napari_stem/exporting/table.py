@@ -38,6 +38,11 @@ def write_table(
     Spots that are not predicted yet are left out: squidpy's and scanpy's methods know no gaps. Where ``genes``
     are given they are the columns, in this order: those that are not in the selection become NaN, and are named
     in ``uns["napari_stem"]["genes_not_predicted"]``.
+
+    Raises
+    ------
+    OutputError
+        The ending is another one, or the place is taken or cannot be written.
     """
     if path.suffix not in (".h5ad", ".zarr"):
         raise OutputError(

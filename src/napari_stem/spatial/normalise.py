@@ -87,7 +87,7 @@ def in_unit(
     """Raw counts of some genes, (spots, genes), in a normalised unit, named as for `normalised`: float32.
 
     ``library_sizes`` is asked, where the unit needs it, for the counts of all genes together: (spots,) or
-    (spots, 1).
+    (spots, 1). DatasetError where there is no such unit.
     """
     unit = normalisation(name)
     chosen = counts.astype(np.float64, copy=False)
@@ -119,6 +119,7 @@ def possible(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Move values, of any shape, in place to the nearest that a measurement could give, and return them.
 
     None is negative, and counts are whole; counts per 10,000 need not be, their library sizes being unknown.
+    DatasetError where there is no such unit.
     """
     unit = normalisation(name)
     np.maximum(values, 0, out=values)
