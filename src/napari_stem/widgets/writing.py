@@ -73,12 +73,19 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     for column, blank in BLANK.items():
         if column not in table:
             table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
-    data, options, kind = layer.as_layer_data_tuple()
-    layer = Layer.create(data, options | {"features": table}, kind)
+    layer = Layer.create(
+        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
+    )
     number_shapes(layer)
     colours = _about({"metadata": layer.metadata}).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
+
+
+def _placed(layer: Shapes) -> dict[str, Any]:
+    return {"affine": layer.affine, "metadata": layer.metadata} | {
+        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
+    }
 
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
