@@ -74,15 +74,20 @@ def test_no_cell_is_a_formula_and_numbers_stay() -> None:
     assert list(table.columns) == ["=cmd", "n", "kind"]
 
 
-def test_what_is_said_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_said_is_plain(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     say_list([{"name": f"{EVIL} [red]x[/red]"}], {"name": "name"})
     terminal.say(f"{EVIL}\nsecond  column")
     terminal.tell(EVIL)
     terminal.tell_error(EVIL, ValueError(EVIL))
-    terminal.say_json({"name": EVIL})
+    monkeypatch.setattr(terminal.MANNER, "as_json", True)
+    terminal.answer({"name": EVIL}, "in words")
     out, err = capsys.readouterr()
     assert f"{SAFE} [red]x[/red]" in out
     assert "second  column" in out
+    assert '{"name": ' in out
+    assert "in words" not in out
     assert err.splitlines() == [SAFE, SAFE]
     assert not set(out + err) & set("\x1b\x07\r\x9b\u202e\u2028\x7f")
 
