@@ -247,6 +247,14 @@ def central_interval(draws: NDArray[Any], level: float) -> tuple[Array, Array]:
     return low, high
 
 
+def holding(estimate: Array, low: Array, high: Array) -> tuple[Array, Array]:
+    """Bounds of intervals, widened where need be to hold the estimate that they stand beside; all of one shape.
+
+    Of a rare gene few draws may all be alike, and lie beside its mean.
+    """
+    return np.minimum(low, estimate), np.maximum(high, estimate)
+
+
 def quantiles(draws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(n, genes, draws) -> 5% and 95% quantile, (n, genes) each.
 

@@ -29,6 +29,8 @@ SAME_MPP = 0.05  # relative difference up to which two pixel sizes are the same
 _NOMINAL_MPP = 10.0  # um per px times objective power, as scanners are sold: 0.25 at 40x
 _EXAMPLES = 3
 _HALF_MAX = float(np.finfo(np.float16).max)
+_ENOUGH = 0.5  # share of a section's spots that must have a patch
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,10 +280,6 @@ def _listed(said: Sequence[object]) -> str:
     """Name the first few."""
     more = " ..." if len(said) > _EXAMPLES else ""
     return ", ".join(map(str, said[:_EXAMPLES])) + more
-
-
-_log = logging.getLogger(__name__)
-_ENOUGH = 0.5  # share of a section's spots that must have a patch
 
 
 class EmbeddingFolder:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.facts import EncoderFacts, Pooling
 
+logger = logging.getLogger(__name__)
+
 BUNDLED = "bundled"
 
 
@@ -78,8 +80,6 @@ def _check(part: Part) -> None:
             )
         )
 
-
-logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "NAPARI_STEM_TRUST_REMOTE_CODE"
 _EXTRA = "pip install 'napari-stem[encoders]'"

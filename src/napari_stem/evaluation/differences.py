@@ -20,7 +20,7 @@ from napari_stem.errors import PredictionError, RegionError
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.geometry import Region, inside
 from napari_stem.io import written_whole
-from napari_stem.metrics import central_interval
+from napari_stem.metrics import central_interval, holding
 from napari_stem.results import Prediction
 from napari_stem.texts import own_names
 
@@ -250,7 +250,8 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
 
     apart = a.means - b.means
     difference = a.mean - b.mean
-    low, high = central_interval(apart[np.newaxis], LEVEL)
+    bounds = central_interval(apart[np.newaxis], LEVEL)
+    low, high = holding(difference, *(bound[0] for bound in bounds))
     probability = probability_above(apart, apart.shape[1])
     found = pd.DataFrame(
         {
@@ -260,9 +261,8 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
             "mean_a": a.mean,
             "mean_b": b.mean,
             "difference": difference,
-            # of a rare gene few samples may all be alike, beside the difference itself
-            "q05": np.minimum(low[0], difference),
-            "q95": np.maximum(high[0], difference),
+            "q05": low,
+            "q95": high,
             "standardised": standardised_difference(a, b),
             "probability": probability,
             "q_value": expected_false_share(probability),

@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.errors import ModelError, PredictionError
 from napari_stem.geometry import inside, region_names
 from napari_stem.io import sha256
-from napari_stem.metrics import central_interval
+from napari_stem.metrics import central_interval, holding
 from napari_stem.results import FIELDS
 from napari_stem.texts import RESEARCH
 
@@ -158,8 +158,7 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
             total += some.sum(axis=0, dtype=float)
         bounds = central_interval(total[np.newaxis] / len(spots), 0.9)
         low, high = (bound[0] for bound in bounds)
-    # of a rare gene few samples may all be alike, beside the mean itself
-    low, high = np.minimum(low, mean), np.maximum(high, mean)
+    low, high = holding(mean, low, high)
     rows = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
     return {g: Estimate(*row) for g, row in zip(selection.genes, rows, strict=True)}
 
