@@ -535,7 +535,7 @@ def loads(monkeypatch) -> list[str]:
 @pytest.mark.slow
 def test_one_click_predicts_one_neighbourhood_with_an_encoder_that_was_loaded_ahead(sample, loads):
     sample.ask_little()
-    sample.wait(lambda: sample.panels.model.encoder() is not None)
+    sample.wait(lambda: sample.panels.model.loaded()[1] is not None)
     sample.panels.region.tools["click"].click()
     sample.panels.region.click_size.setValue(3)
     mpp = sample.dock.coordinator.slide.mpp
@@ -556,7 +556,7 @@ def test_one_click_predicts_one_neighbourhood_with_an_encoder_that_was_loaded_ah
 @pytest.mark.slow
 def test_a_run_that_found_no_encoder_loads_it_once(sample, loads, monkeypatch):
     sample.ask_little()
-    sample.wait(lambda: sample.panels.model.encoder() is not None)  # loads nothing meanwhile
+    sample.wait(lambda: sample.panels.model.loaded()[1] is not None)  # loads nothing meanwhile
     monkeypatch.setattr(sample.panels.model, "encoder", lambda: None)
     sample.draw(SQUARE)
     loads.clear()

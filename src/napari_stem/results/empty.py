@@ -180,15 +180,13 @@ def write_zarr(
 
     if arrays is None:
         table, arrays = _taken_apart(table)
-    with warnings.catch_warnings():
-        # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        _write_frame(table, path)
-        group = zarr.open_group(path, mode="r+", use_consolidated=False)
-        for place, values in arrays.items():
-            _write_array(group, place, values)
-        _divide_columns(group, spots_per_chunk(table.n_vars))
-        zarr.consolidate_metadata(group.store)
+    for name, content in _files_without_values(table, arrays).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content.to_bytes())
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    for place, values in arrays.items():
+        if any(values.strides):  # else it is a single NaN that stands for all
+            group[place][...] = values
 
 
 def _taken_apart(
@@ -206,19 +204,32 @@ def _taken_apart(
     return frame, arrays
 
 
-def _write_frame(table: anndata.AnnData, path: Path) -> None:
-    """Write it to memory, then to disk: a hundred small files are written several times each."""
+def _files_without_values(
+    table: anndata.AnnData, arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Name -> content of all files but the chunks of ``arrays``.
+
+    They are made in memory, where a hundred small ones are written several times each.
+    """
     import anndata
     import zarr
 
-    with _ONE, anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
+    with (
+        _ONE,
+        anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False),
+        warnings.catch_warnings(),
+    ):
+        # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
         files = dict(_files_but_spots(table))
         group = zarr.open_group(zarr.storage.MemoryStore(files), mode="r+", use_consolidated=False)
         anndata.io.write_elem(group, "obs", table.obs)
         anndata.io.write_elem(group, "obsm", dict(table.obsm))
-    for name, content in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(content.to_bytes())
+        for place, values in arrays.items():
+            _create_array(group, place, values)
+        _divide_columns(group, spots_per_chunk(table.n_vars))
+        zarr.consolidate_metadata(group.store)
+    return files
 
 
 _last_written: dict[bytes, dict[str, Any]] = {}  # by content: one
@@ -242,8 +253,8 @@ def _files_but_spots(table: anndata.AnnData) -> dict[str, Any]:
     return files
 
 
-def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
-    array = group.create_array(
+def _create_array(group: Any, place: str, values: NDArray[Any]) -> None:
+    group.create_array(
         place,
         shape=values.shape,
         dtype=values.dtype,
@@ -253,8 +264,6 @@ def _write_array(group: Any, place: str, values: NDArray[Any]) -> None:
         attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
         overwrite=True,
     )
-    if any(values.strides):  # else it is a single NaN that stands for all
-        array[...] = values
 
 
 def _divide_columns(group: Any, n_rows: int) -> None:
@@ -281,13 +290,15 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Chunks of an array of (spots, genes) or (spots, genes, draws).
 
     About 32,000 means or 400,000 draws lie in one: few enough that a block of spots rewrites little, many
-    enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more.
+    enough that a gene lies in few files. Beyond some hundred genes chunks grow wider instead of more. Of fewer
+    spots as many values lie in one: a click is seen once its files are written.
     """
     n_spots, n_genes = max(1, shape[0]), max(1, shape[1])
-    if len(shape) == 2:
-        return min(n_spots, spots_per_chunk(n_genes)), _genes_per_chunk(n_genes)
-    genes = min(n_genes, max(16, -(-n_genes // 16)))
-    return min(n_spots, 64), genes, *shape[2:]
+    rows, genes = spots_per_chunk(n_genes), _genes_per_chunk(n_genes)
+    if len(shape) > 2:
+        rows, genes = 64, max(16, -(-n_genes // 16))
+    n_rows = min(n_spots, rows)
+    return n_rows, min(n_genes, rows * genes // n_rows), *shape[2:]
 
 
 def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:

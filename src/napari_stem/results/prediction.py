@@ -30,12 +30,12 @@ from napari_stem.results.empty import (
 from napari_stem.results.stored import (
     FIELDS,
     StoredValues,
+    arrays_of,
     read_ood,
     read_provenance,
     read_spots,
     read_texts,
     reading,
-    require_shapes,
     require_there,
 )
 
@@ -87,11 +87,15 @@ class Prediction(StoredValues):
             require_own_zarr(path, may_lack_values=True)
             group = zarr.open_group(path, mode="r+", use_consolidated=False)
             self.provenance = read_provenance(group["uns"][PROVENANCE_KEY]["json"][()], path)
-            super().__init__(path, group, tuple(read_texts(group["var"]["_index"])))
-            self.spots = read_spots(self._group, self.provenance)
-            require_shapes(self._group, len(self.spots), len(self.genes))
-            self.done: NDArray[np.bool_] = self._group["obs"]["done"][:]
-            self.ood: NDArray[np.bool_] = read_ood(self._group)
+            self.spots = read_spots(group, self.provenance)
+            genes = tuple(read_texts(group["var"]["_index"]))
+            # what is written of a block are values: to compare all with NaN takes longer than to write them
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                arrays = arrays_of(group, len(self.spots), len(genes))
+            super().__init__(path, group, arrays, genes)
+            self._obs = {name: group["obs"][name] for name in ("ood_distance", "ood/codes", "done")}
+            self.done: NDArray[np.bool_] = self._obs["done"][:]
+            self.ood: NDArray[np.bool_] = read_ood(group)
 
     def __repr__(self) -> str:
         """Say what it is, in words."""
@@ -222,11 +226,16 @@ class Prediction(StoredValues):
         OutputError
             The place exists or cannot be written.
         """
+        import pandas as pd
+
         scales = {"tissue_hires_scalef": image_scale, "spot_diameter_fullres": spot_diameter_px}
         overview = {"images": {"hires": image}, "scalefactors": scales}
         about = {"format": FORMAT, **provenance}
         write_empty(path, spots, genes, about, regions, overview, n_kept_draws)
-        return cls(path)
+        begun = cls(path)
+        if isinstance(genes, pd.DataFrame):
+            begun.gene_accuracy = genes[[*NUMBERS, "by_chance"]]
+        return begun
 
     def write_block(
         self,
@@ -257,23 +266,21 @@ class Prediction(StoredValues):
         OutputError
             The disk is full or went away.
         """
-        group, ood = self._group, ood_distance > 1
+        ood, fields = ood_distance > 1, {"mean": mean, "sd": sd, "q05": q05, "q95": q95}
+        written = fields if draws is None else {**fields, "draws": draws}
         try:
-            group["X"].oindex[index] = mean
-            for name, values in (("sd", sd), ("q05", q05), ("q95", q95)):
-                group["layers"][name].oindex[index] = values
-            if draws is not None:
-                group["obsm"]["draws"].oindex[index] = draws
-            group["obs"]["ood_distance"].oindex[index] = ood_distance
-            group["obs"]["ood"]["codes"].oindex[index] = ood.astype(np.int8)
-            group["obs"]["done"].oindex[index] = True
+            for name, values in written.items():
+                self._arrays[name].oindex[index] = values
+            self._obs["ood_distance"].oindex[index] = ood_distance
+            self._obs["ood/codes"].oindex[index] = ood.astype(np.int8)
+            self._obs["done"].oindex[index] = True
         except OSError as error:
             raise OutputError(
                 f"Writing to {self.path} failed ({error.strerror or error}); what was finished is kept: "
                 f"make room and resume."
             ) from error
         self.done[index], self.ood[index] = True, ood
-        self._follow(index, {"mean": mean, "sd": sd, "q05": q05, "q95": q95})
+        self._follow(index, fields)
 
     @property
     def mpp(self) -> Mpp:

@@ -125,19 +125,18 @@ def read_spots(group: Any, provenance: Mapping[str, Any]) -> Spots:
     )
 
 
-def require_shapes(group: Any, n_spots: int, n_genes: int) -> None:
-    """Check the arrays of a prediction's Zarr group against its spots and genes; ValueError, KeyError."""
-    arrays: dict[str, Any] = {
-        "X": group["X"],
-        **{name: group["layers"][name] for name in FIELDS[1:]},
-    }
-    if (draws := group["obsm"].get("draws")) is not None:
+def arrays_of(group: Any, n_spots: int, n_genes: int) -> dict[str, Any]:
+    """Open the arrays of a prediction's Zarr group: `FIELDS`, and ``draws`` if kept; ValueError, KeyError."""
+    layers, draws = group["layers"], group["obsm"].get("draws")
+    arrays: dict[str, Any] = {"mean": group["X"], **{name: layers[name] for name in FIELDS[1:]}}
+    if draws is not None:
         arrays["draws"] = draws
     for name, array in arrays.items():
         if array.shape[:2] != (n_spots, n_genes):
             raise ValueError(
                 f"'{name}' is of shape {array.shape}, and there are {n_spots} spots and {n_genes} genes"
             )
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,10 @@ class StoredValues:
     The same array serves all who ask for a gene while it grows.
     """
 
-    def __init__(self, path: Path, group: Any, genes: tuple[str, ...]) -> None:
-        self.path, self._group, self.genes = path, group, genes
+    def __init__(
+        self, path: Path, group: Any, arrays: Mapping[str, Any], genes: tuple[str, ...]
+    ) -> None:
+        self.path, self._group, self._arrays, self.genes = path, group, arrays, genes
         self._column = {gene: i for i, gene in enumerate(genes)}
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
         self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
@@ -183,7 +184,7 @@ class StoredValues:
         values: NDArray[np.float32] = block[self._column[gene] - wanted.start]
         return values
 
-    def _follow(self, rows: NDArray[np.int64], fields: Mapping[Field, NDArray[np.float32]]) -> None:
+    def _follow(self, rows: NDArray[np.int64], fields: Mapping[str, NDArray[np.float32]]) -> None:
         """Tell what was just written; every array that was given out and is still in use follows."""
         with self._lock:
             for held, block in list(self._live.items()):
@@ -211,8 +212,7 @@ class StoredValues:
     @property
     def n_kept_draws(self) -> int:
         """Draws kept of every spot and gene; 0 where only their summary was."""
-        stored = self._group["obsm"].get("draws")
-        return 0 if stored is None else int(stored.shape[2])
+        return int(self._arrays["draws"].shape[2]) if "draws" in self._arrays else 0
 
     def draws(
         self,
@@ -248,8 +248,7 @@ class StoredValues:
             )
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
-            stored = self._group["obsm"]["draws"]
-            return np.asarray(stored.oindex[spots, columns, which], np.float16)
+            return np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
 
     def overview(self) -> tuple[NDArray[np.uint8], float]:
         """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.
@@ -279,7 +278,7 @@ class StoredValues:
             raise PredictionError(
                 f"A prediction holds no '{field}'; ask for one of {', '.join(FIELDS)}."
             )
-        return self._group["X"] if field == "mean" else self._group["layers"][field]
+        return self._arrays[field]
 
     def _block_of(self, column: int, field: Field) -> _Genes:
         """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
@@ -292,8 +291,7 @@ class StoredValues:
     @cached_property
     def _layout(self) -> tuple[int, int]:
         """Genes in a chunk, of any field, and genes to read together."""
-        with reading(self.path):
-            stored = self._group["X"]
+        stored = self._arrays["mean"]
         n_spots, chunk = stored.shape[0], int(stored.chunks[1])
         n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
         return chunk, -(-chunk // n_shares)

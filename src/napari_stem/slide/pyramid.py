@@ -8,6 +8,7 @@ Specification: https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -33,6 +34,7 @@ from napari_stem.slide.source import (
     downsample,
     halve,
     level_of_array,
+    paste,
     tiles_under,
 )
 
@@ -141,46 +143,53 @@ def made_levels(
 
 def open_store(plan: Plan) -> list[Level] | None:
     """Open the levels of a complete store; None where there is none that fits."""
+    about = plan.folder / "zarr.json"
     try:
-        if not (plan.folder / "zarr.json").is_file():
+        if not about.is_file():
             return None
-        import zarr  # here: takes a third of a second, which a new slide need not wait for
-
-        group = zarr.open_group(plan.folder, mode="r")
-        if group.attrs.get("napari_stem") != plan.stamp:
-            return None
-        arrays: list[Any] = [group[str(index)] for index in range(len(plan.sizes))]
-        if [SizePx(*array.shape[1:]) for array in arrays] != plan.sizes:
+        if json.loads(about.read_bytes())["attributes"].get("napari_stem") != plan.stamp:
             return None
     except READ_ERRORS as error:
         logger.warning("%s is not used: %s", plan.folder, error)
         return None
     _keep_rights(plan.folder, plan.rights)
     touch(plan.folder)
-    return [
-        _stored_level(array, size, plan, plan.folder / str(index) / "c" / "0")
-        for index, (array, size) in enumerate(zip(arrays, plan.sizes, strict=True))
-    ]
+    return [_stored_level(plan, index) for index in range(len(plan.sizes))]
 
 
-def _stored_level(array: Any, size: SizePx, plan: Plan, chunks: Path | None = None) -> Level:
-    """Offer a level; of a complete store, whose folder of chunks is given, only what is there."""
+def _stored_level(plan: Plan, index: int) -> Level:
+    """Offer a level of a complete store.
+
+    Chunks are read here: zarr gives white for one that was removed, and goes to three other threads for each.
+    """
     extent = SizePx(CHUNK_PX, CHUNK_PX)
+    chunks = plan.folder / str(index) / "c" / "0"
 
     def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        pixels = array[:, rows, columns]
-        if chunks is not None:
-            touch(plan.folder)  # keeps it from removal
-            for row, column in tiles_under(rows, columns, extent):
-                # afterwards: zarr gives white for what was not there any more
-                if not (chunks / str(row) / str(column)).is_file():
-                    raise SlideError(
-                        f"The stored levels in {plan.folder} were removed while the slide was "
-                        f"open; open the slide again, and they are made anew."
-                    )
-        return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        touch(plan.folder)  # keeps it from removal
+        window = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        for row, column in tiles_under(rows, columns, extent):
+            try:
+                packed = (chunks / str(row) / str(column)).read_bytes()
+            except FileNotFoundError:
+                raise SlideError(
+                    f"The stored levels in {plan.folder} were removed while the slide was open; open the "
+                    f"slide again, and they are made anew."
+                ) from None
+            paste(window, rows, columns, _unpacked(packed), (row * CHUNK_PX, column * CHUNK_PX))
+        return window
 
-    return Level(read, size, extent, plan.label)
+    return Level(read, plan.sizes[index], extent, plan.label)
+
+
+def _unpacked(packed: bytes) -> NDArray[np.uint8]:
+    """(CHUNK_PX, CHUNK_PX, 3) of the bytes of a chunk; ValueError or RuntimeError where they are damaged."""
+    from numcodecs import blosc
+
+    # bytes 12 to 15 of Blosc's header; it would give what happens to lie in memory for what is missing
+    if int.from_bytes(packed[12:16], "little") != len(packed):
+        raise ValueError("a chunk is cut off")
+    return np.frombuffer(blosc.decompress(packed), np.uint8).reshape(CHUNK_PX, CHUNK_PX, 3)
 
 
 def _write_store(plan: Plan, fill: Callable[[list[Any]], None]) -> None:
@@ -256,7 +265,7 @@ def _fill(
     """Write every level from the one before it, several blocks at a time."""
     jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
     n_blocks, n_done = sum(map(len, jobs)), 0
-    below = source
+    below, extent = source, SizePx(CHUNK_PX, CHUNK_PX)
     with ThreadPoolExecutor(max_workers=n_writers()) as pool:
         for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
             copies = plan.source.copies_base and index == 0
@@ -271,7 +280,12 @@ def _fill(
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
-            below = _stored_level(array, plan.sizes[index], plan)
+            below = Level(partial(_pixels, array), plan.sizes[index], extent, plan.label)
+
+
+def _pixels(array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """Read a window of a level that is being made: (h, w, 3)."""
+    return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
 
 
 def n_writers() -> int:

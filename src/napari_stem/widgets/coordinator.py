@@ -234,6 +234,7 @@ class Coordinator(QObject):
         self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
     ) -> None:
         panel = self.panels.model
+        model, encoder = panel.loaded()
         self.panels.run.start(
             RunRequest(
                 slide=slide,
@@ -244,7 +245,8 @@ class Coordinator(QObject):
                 spots=spots,
                 species=panel.about.stated_species,
                 embedder=panel.about.embedder,
-                encoder=panel.encoder(),
+                model=model,
+                encoder=encoder,
                 begin_at_um=self.panels.slide.centre_um(),
             )
         )

@@ -66,7 +66,7 @@ class ModelPanel(QWidget):
         self._jobs, self._slides = jobs, slides
         self._loaded_name = ""
         self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
-        self._model: Model | None = None  # as it was last loaded
+        self._model: Model | None = None  # the chosen one, once it is loaded
         self._warm: tuple[Model | None, str, Encoder | None] = None, "", None  # for it, on a device
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
         self.missing = ""  # of the model and its encoder, for the active slide
@@ -155,7 +155,7 @@ class ModelPanel(QWidget):
         self.pitch.setValue(list(self.pitches)[place])
 
     def _choose(self) -> None:
-        config = self.models.config()
+        config, self._model = self.models.config(), None
         if config is not None:
             # others draw from a Gaussian, at once
             has_network = bool(config.denoiser)
@@ -196,18 +196,18 @@ class ModelPanel(QWidget):
     def _warm_up(self) -> None:
         slide = self._slides.slide
         if self._model is not None and slide is not None:
-            asked = slide, self._model, self.settings(), self.pitch.value(), self.encoder()
+            asked = slide, self._model, self.settings(), self.pitch.value(), self.loaded()[1]
             told = partial(self._keep, self._model, self.device.currentText())
             self._jobs.start(_warm_up, *asked, done=told)
 
     def _keep(self, model: Model, device: str, encoder: Encoder | None) -> None:
         self._warm = model, device, encoder
 
-    def encoder(self) -> Encoder | None:
-        """Return the encoder of the chosen model, where it is loaded on the chosen device."""
+    def loaded(self) -> tuple[Model | None, Encoder | None]:
+        """Return the chosen model, and its encoder on the chosen device, where they are loaded."""
         model, device, encoder = self._warm
         is_it = model is self._model and device == self.device.currentText()
-        return encoder if is_it else None
+        return self._model, encoder if is_it else None
 
     def _on_pitch(self) -> None:
         self._is_pitch_stated = True

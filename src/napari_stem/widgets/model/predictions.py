@@ -70,13 +70,17 @@ class PredictionsList(QWidget):
         """Show a prediction on its slide, which need not be the active one."""
         self._open[prediction.path] = prediction
         self._touch()
-        self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
         self._slides.owns(slide, prediction.path)
         self._slides.predicted_with(slide, prediction.mpp)
         with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
         self.refresh()
         self.shown.emit(slide)
+
+    def end(self) -> None:
+        """Show how a run ended, and make room for the next."""
+        self.refresh()
+        self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
 
     def paths(self, slide: Slide) -> list[Path]:
         """Predictions of a slide that were shown in this session and fit it, the one on screen last."""

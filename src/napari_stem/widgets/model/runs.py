@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
@@ -48,6 +50,7 @@ STAGES = {
     "embedding": "Looking at the tissue",
     "sampling": "Predicting",
 }
+MOST_REST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ class RunRequest:
     species: str = ""  # as the user says; empty where not stated
     # in place of the model's encoder; spots are then its patches in ``regions``
     embedder: PatchEmbeddings | None = None
-    encoder: Encoder | None = None  # the model's, where it is loaded already
+    model: Model | None = None  # this and its encoder where they are loaded already
+    encoder: Encoder | None = None
     despite_doubt: bool = False  # predict even if the slide looks unlike the training data
     begin_at_um: tuple[float, float] | None = None  # (x, y) in view: it is predicted first
 
@@ -71,14 +75,16 @@ class RunRequest:
 def run_prediction(
     request: RunRequest,
     report: Callable[[Prediction | str | PredictionProgress], None],
+    are_seen: threading.Event,
     is_stopped: Callable[[], bool],
     _report: object,
 ) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
     ``report`` is told first where the results grow, or why it should not begin unasked; then how far it is. The
-    run ends at the next block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by
-    itself; StemError is what stopped it.
+    run rests until the first spots ``are_seen``, as drawing them needs the same cores, and ends at the next
+    block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by itself; StemError is
+    what stopped it.
     """
     # torch comes with these; it must not be loaded by merely showing the dock
     from napari_stem.model import load_model
@@ -86,7 +92,7 @@ def run_prediction(
 
     job = PredictionJob.planned(
         request.slide,
-        load_model(request.model_name),
+        request.model or load_model(request.model_name),
         request.settings,
         spots=request.spots,
         regions=request.regions or None,
@@ -108,6 +114,9 @@ def run_prediction(
         report(begun)
         for step in job.steps(begun, is_stopped):
             report(step)
+            if step.n_done and not are_seen.is_set():
+                are_seen.wait(MOST_REST_S)
+                are_seen.set()
     return not is_stopped()
 
 
@@ -131,6 +140,7 @@ class RunBar(QWidget):
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
         self._job = StoppableJob(jobs)
+        self._are_seen = threading.Event()  # spots of the run
         self._request: RunRequest | None = None  # of the run on its way
         self._active: Slide | None = None  # that is looked at
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
@@ -185,11 +195,13 @@ class RunBar(QWidget):
             return
         request = replace(request, despite_doubt=_trust(request) in self._trusted)
         self._request, self._prediction = request, None
+        self._are_seen = threading.Event()
         self._nothing = "Stopped before anything was predicted."
         self._job.start(
             run_prediction,
             request,
             self._jobs.in_window(partial(self._progressed, request)),
+            self._are_seen,
             done=partial(self._finished, request),
             failed=partial(self._finished, request, False),
         )
@@ -226,6 +238,8 @@ class RunBar(QWidget):
             return
         if step.n_done > self._n_before:
             self._maps.grow(slide)
+            if not self._are_seen.is_set():
+                self._maps.turns.afterwards(self._are_seen.set)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
@@ -266,7 +280,7 @@ class RunBar(QWidget):
             self.ended.emit()
             return
         self._maps.finish(slide)
-        self._predictions.refresh()
+        self._predictions.end()
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
