@@ -557,7 +557,8 @@ def test_one_click_predicts_one_neighbourhood_with_an_encoder_that_was_loaded_ah
 def test_a_run_that_found_no_encoder_loads_it_once(sample, loads, monkeypatch):
     sample.ask_little()
     sample.wait(lambda: sample.panels.model.loaded()[1] is not None)  # loads nothing meanwhile
-    monkeypatch.setattr(sample.panels.model, "encoder", lambda: None)
+    model = sample.panels.model.loaded()[0]
+    monkeypatch.setattr(sample.panels.model, "loaded", lambda: (model, None))
     sample.draw(SQUARE)
     loads.clear()
     sample.run()

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import stat
+import struct
 import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -183,12 +184,12 @@ def _stored_level(plan: Plan, index: int) -> Level:
 
 
 def _unpacked(packed: bytes) -> NDArray[np.uint8]:
-    """(CHUNK_PX, CHUNK_PX, 3) of the bytes of a chunk; ValueError or RuntimeError where they are damaged."""
+    """(CHUNK_PX, CHUNK_PX, 3) of the bytes of a chunk; one of `READ_ERRORS` where they are damaged."""
     from numcodecs import blosc
 
-    # bytes 12 to 15 of Blosc's header; it would give what happens to lie in memory for what is missing
-    if int.from_bytes(packed[12:16], "little") != len(packed):
-        raise ValueError("a chunk is cut off")
+    # Blosc's header says how long both are; for what is missing it would give what happens to lie in memory
+    if struct.unpack_from("<IxxxxI", packed, 4) != (3 * CHUNK_PX**2, len(packed)):
+        raise ValueError("a chunk is cut off or damaged")
     return np.frombuffer(blosc.decompress(packed), np.uint8).reshape(CHUNK_PX, CHUNK_PX, 3)
 
 

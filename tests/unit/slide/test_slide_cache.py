@@ -47,6 +47,15 @@ def test_a_store_removed_while_it_is_open_is_not_shown_white(
         np.testing.assert_array_equal(opened(jpeg_path).levels[0].pixels.compute(), picture)
 
 
+@pytest.mark.parametrize("kept", [0, 5, 16, 2000])
+def test_a_cut_off_chunk_is_told(kept, jpeg_path, cache, opened):
+    slide = opened(jpeg_path)
+    chunk = cache / "pyramids" / slide.fingerprint / "0" / "c" / "0" / "1" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:kept])
+    with pytest.raises(SlideError, match="cannot be read at rows"):
+        slide.levels[0].pixels.compute()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
 def test_stored_levels_have_the_rights_of_the_slide(tmp_path, cache, opened, monkeypatch):
     path = next(flat_images(tmp_path, 1))

@@ -77,9 +77,8 @@ class PredictionsList(QWidget):
         self.refresh()
         self.shown.emit(slide)
 
-    def end(self) -> None:
-        """Show how a run ended, and make room for the next."""
-        self.refresh()
+    def make_room(self) -> None:
+        """Remove what was used least recently, if the cache is full."""
         self._jobs.start(keep_bounded, "predictions", list(self._open), done=self._forget)
 
     def paths(self, slide: Slide) -> list[Path]:
@@ -118,6 +117,7 @@ class PredictionsList(QWidget):
             )
             return
         self.begin(slide, prediction)
+        self.make_room()
 
     def _on_resized(self, slide: Slide) -> None:
         """Take maps from the screen that were made with another pixel size; their files stay."""

@@ -280,7 +280,8 @@ class RunBar(QWidget):
             self.ended.emit()
             return
         self._maps.finish(slide)
-        self._predictions.end()
+        self._predictions.refresh()
+        self._predictions.make_room()
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
