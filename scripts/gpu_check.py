@@ -396,26 +396,31 @@ def encoder(check: Check) -> Iterator[Finding]:
         small = {"architecture": "vit_tiny_patch16_224", "token_width": 192}
         facts = replace(facts, **small, arguments={"dynamic_img_size": True, "depth": 1})
     torch.manual_seed(0)
-    module = build(facts).eval()
-    network = Network(module, module.forward_features)
-    made = partial(PublishedEncoder, facts, network, device=check.device)
+    untrained = build(facts).eval()
+
+    def made(precision: str = "auto") -> PublishedEncoder:
+        module = copy.deepcopy(untrained)  # an encoder casts its own
+        network = Network(module, module.forward_features)
+        return PublishedEncoder(facts, network, device=check.device, precision=precision)
+
     slide = napari_stem.open_slide(sample_path())
     spots = choose_spots(slide, pitch_um=50.0).take(np.arange(check.n_patches))
+    usual = made()
     begin = time.perf_counter()
-    patches = PatchReader(slide, made().patch).read(spots)[:64]
+    patches = PatchReader(slide, usual.patch).read(spots)[:64]
     yield Finding("reading alone", len(spots) / (time.perf_counter() - begin), "patches/s")
     features = []
     for precision in ("float32", "bfloat16"):
-        look = partial(made(precision=precision).encode, patches)
+        look = partial(made(precision).encode, patches)
         features.append(torch.from_numpy(look()))
         rate = len(patches) / best_seconds(check, look)
         yield Finding(f"{facts.architecture}, {precision}", rate, "patches/s")
     yield Finding("bf16", apart(features[1], features[0]), "sd from float32", "<= 0.1")
-    alone = len(patches) / best_seconds(check, partial(made().encode, patches))
+    alone = len(patches) / best_seconds(check, partial(usual.encode, patches))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_STEM_CACHE"] = folder
         begin = time.perf_counter()
-        Embedder(slide, made()).embed(spots)
+        Embedder(slide, usual).embed(spots)
         fed = len(spots) / (time.perf_counter() - begin)
     bound = ">= 0.9" if is_cuda(check) else ""
     yield Finding("fed from the slide", fed, "patches/s")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import os
 import shutil
@@ -28,8 +30,12 @@ DATA = Path(__file__).parent / "data"
 # Sums in one thread, here and in processes begun here: tests run side by side, one process a core.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Else each thread that ever was keeps a heap of its own, for hours.
+# Else each thread that ever was keeps a heap of its own, for hours: in processes begun here, and here.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+_LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+_M_ARENA_MAX = -8  # as glibc's malloc.h has it
+if hasattr(_LIBC, "mallopt"):
+    _LIBC.mallopt(_M_ARENA_MAX, 2)
 
 # Neighbours as plain Python, here and in processes begun here: compiling takes each half a minute.
 # Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
@@ -95,6 +101,15 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_STEM_CACHE", str(cache))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _give_memory_back() -> Iterator[None]:
+    """What a file of tests needed is free for those beside it: glibc keeps it otherwise."""
+    yield
+    gc.collect()
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)

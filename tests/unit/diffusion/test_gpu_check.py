@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from torch import nn
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "gpu_check.py"
@@ -24,3 +26,15 @@ def test_a_layer_keeps_its_bounds_and_what_fails_is_said(capsys) -> None:
     assert script["verdict"](failed) == "FAILED"
     assert "Identity" in failed.value
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["speed", "training", "draws", "prediction", "encoder"])
+def test_every_other_layer_runs(layer: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))
+    script = runpy.run_path(str(SCRIPT))
+    smallest = {"train_seconds": 0.1, "n_spots": 3, "published_steps": 4}
+    check = replace(script["check_of"]("cpu", is_quick=True), **smallest)
+    found = list(script["findings"](check, layer))
+    assert len(found) > 2
+    assert "FAILED" not in [script["verdict"](one) for one in found], found
