@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import anndata
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
@@ -171,13 +173,17 @@ class PredictionJob:
         """
         if not self.model.head.knows_domain:
             return None
-        check, few = stopping(stop), self.spots.take(evenly(len(self.spots)))
+        check = stopping(stop)
         try:
             check()
-            embedding = self._looking.embed(few, check)
+            embedding = self.look(check)
         except Stopped:
             return None
         return doubt(self.model.head.distance(embedding), self.model.name)
+
+    def look(self, poll: Callable[..., None] | None = None) -> NDArray[np.float32]:
+        """(n, width) embeddings of the few spots that are looked at before a run; raises what ``poll`` does."""
+        return self._looking.embed(self.spots.take(evenly(len(self.spots))), poll)
 
     @cached_property
     def _looking(self) -> EmbedsSpots:
