@@ -23,11 +23,11 @@ from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.source import Level
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.regions.region_layers import label_colours
-from napari_stem.widgets.slide.associated import AssociatedBox
 from napari_stem.widgets.slide.overview import (
     HEIGHT_PX,
     REGION,
     VISIBLE,
+    AssociatedBox,
     Overview,
 )
 from napari_stem.widgets.slide.slide_layers import pyramid_of

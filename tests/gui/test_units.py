@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.units import keep_units
+from napari_stem.widgets.slide.slide_layers import keep_units
 
 pytestmark = pytest.mark.gui
 

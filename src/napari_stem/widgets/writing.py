@@ -16,9 +16,8 @@ from napari_stem.geometry import Mpp
 from napari_stem.layers import METADATA_KEY, slide_placement
 from napari_stem.spatial import region_files
 from napari_stem.spatial.region_files import class_colour
-from napari_stem.widgets.common.units import is_in_pixels
 from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
-from napari_stem.widgets.slide.slide_layers import slide_of, slides_among
+from napari_stem.widgets.slide.slide_layers import is_in_pixels, slide_of, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,6 @@ from napari_stem.layers.colours import luminance
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
-from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
     CLASS,
@@ -32,7 +31,7 @@ from napari_stem.widgets.regions.region_shapes import (
     outlines_yx,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_layers import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

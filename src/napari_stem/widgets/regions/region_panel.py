@@ -31,7 +31,6 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import Table
-from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
@@ -43,6 +42,7 @@ from napari_stem.widgets.regions.region_shapes import (
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
+from napari_stem.widgets.slide.slide_layers import load_units, regions_of
 from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:

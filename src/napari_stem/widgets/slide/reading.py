@@ -15,11 +15,13 @@ from qtpy.QtWidgets import QApplication
 from napari_stem import reader, sample_data
 from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
-from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide.slide_layers import (
     SlideFeed,
     is_fed,
+    keep_units,
+    load_units,
+    own_units,
     show_scale_bar,
     slide_of,
     twin_of,

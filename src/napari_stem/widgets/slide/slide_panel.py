@@ -26,9 +26,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.units import load_units, regions_of
-from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
-from napari_stem.widgets.slide.overview import Overview
+from napari_stem.widgets.slide.overview import AssociatedBox, Overview, associated_pixels
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
 from napari_stem.widgets.slide.slide_layers import (
     BackButton,
@@ -36,6 +34,8 @@ from napari_stem.widgets.slide.slide_layers import (
     SlideLayers,
     is_fed,
     load_libraries,
+    load_units,
+    regions_of,
     slide_of,
     twin_of,
 )
