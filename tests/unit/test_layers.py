@@ -267,10 +267,10 @@ def test_values_by_gene_are_those_of_the_prediction(c5_prediction):
         held.hold(field, by_gene)
         assert_array_equal(held.values(gene, field), before)
         assert np.shares_memory(held.values(gene, field), by_gene)
-    reading = held.reading(gene, 3)
+    mean, low, high = held.reading(gene, 3)
     stored = [prediction.values(gene, field)[3] for field in ("mean", "q05", "q95")]
-    assert [reading.mean, reading.low, reading.high] == stored
-    assert reading.low < reading.mean < reading.high
+    assert [mean, low, high] == stored
+    assert low < mean < high
     assert read_by_gene(prediction, "mean", lambda: True) is None
 
 

@@ -18,12 +18,13 @@ from napari_stem.layers.placement import (
     METADATA_KEY,
     UM,
     LayerData,
+    SpotGrid,
+    SpotShape,
     one_ring,
     outline,
     slide_layer,
     slide_placement,
 )
-from napari_stem.layers.spot_grid import SpotGrid, SpotShape
 
 __all__ = [
     "AXES",

@@ -19,10 +19,10 @@ from napari_stem.layers.placement import (
     METADATA_KEY,
     PIXELS,
     UM,
+    SpotGrid,
     one_ring,
     slide_placement,
 )
-from napari_stem.layers.spot_grid import SpotGrid
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
 if TYPE_CHECKING:

@@ -21,16 +21,6 @@ SPOTS_PER_READ = 4096
 LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What is predicted of one gene at one spot: its mean and the ends of its 90% interval."""
-
-    gene: str
-    mean: float
-    low: float
-    high: float
-
-
 class GeneValues:
     """Values of one prediction by gene, from memory where they have been read, else from the prediction.
 
@@ -61,13 +51,14 @@ class GeneValues:
         values: NDArray[np.float32] = held[self._column[gene]]
         return values
 
-    def reading(self, gene: str, spot: int) -> Reading:
-        """Return the prediction of one gene at one spot; reads one block from disk.
+    def reading(self, gene: str, spot: int) -> tuple[float, float, float]:
+        """Mean of one gene at one spot, and the ends of its 90% interval; reads one block from disk.
 
         PredictionError where it is damaged.
         """
         here, rows = slice(spot, spot + 1), self._prediction.rows
-        return Reading(gene, *(rows(here, f, [gene]).item() for f in ("mean", "q05", "q95")))
+        mean, low, high = (rows(here, f, [gene]).item() for f in ("mean", "q05", "q95"))
+        return mean, low, high
 
 
 def fits_in_memory(prediction: Prediction) -> bool:

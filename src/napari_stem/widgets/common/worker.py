@@ -96,6 +96,11 @@ class Jobs(QObject):
         """Call functions on events until ``close``."""
         self.at_end(listening(*heard))
 
+    def call_back(self, callbacks: list[Any], act: Callable[..., Any]) -> None:
+        """Have napari call a function on what the mouse does, until ``close``."""
+        callbacks.append(act)
+        self.at_end(lambda: callbacks.remove(act) if act in callbacks else None)
+
     def at_end(self, act: Callable[[], object]) -> None:
         """Have ``close`` call a function; the last first."""
         self._ends.append(act)

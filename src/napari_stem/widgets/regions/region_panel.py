@@ -102,7 +102,7 @@ class RegionPanel(QWidget):
         remembered: Remembered,
     ) -> None:
         super().__init__()
-        self._viewer, self._jobs, self._slides = viewer, jobs, slides
+        self._jobs, self._slides = jobs, slides
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
         self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
@@ -115,9 +115,9 @@ class RegionPanel(QWidget):
         self.redo = self._on_layer(lambda layer, *_: self.layers.redo(layer))
         self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
         self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
-        viewer.mouse_drag_callbacks.append(self.follow_press)
+        jobs.at_end(self.layers.close)
+        jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
-        jobs.at_end(self._let_go)
         jobs.listen((events.inserted, self._on_inserted), (events.removed, self._on_removed))
         for layer in viewer.layers:
             self._take_in(layer)
@@ -169,12 +169,6 @@ class RegionPanel(QWidget):
         self.view.clicked.connect(
             self._on_layer(lambda layer, at: self.layers.select(layer, self.table.name(at.row())))
         )
-
-    def _let_go(self) -> None:
-        """Let go of the viewer."""
-        if self.follow_press in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self.follow_press)
-        self.layers.close()
 
     def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
