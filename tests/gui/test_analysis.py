@@ -51,7 +51,7 @@ def predicted(model_road):
     return predict(model_road)
 
 
-def find(road, fineness: int = 15):
+def find(road, fineness: float = 1.5):
     """Find domains and wait for all that is learned about them."""
     panel = control = road.panels.analysis
     panel.resolution.setValue(fineness)

@@ -12,7 +12,6 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QGridLayout,
     QInputDialog,
     QToolButton,
@@ -24,7 +23,7 @@ from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import count, read_text
-from napari_stem.widgets.common.parts import Note, button, stack
+from napari_stem.widgets.common.parts import Note, button, labelled, stack
 from napari_stem.widgets.genes.gene_table import GeneSearch, names_in
 from napari_stem.widgets.genes.together import mixed_colours
 from napari_stem.widgets.state import (
@@ -64,9 +63,7 @@ class GeneSetsBox(QWidget):
         self.choice, self.message = QComboBox(), Note()
         self._lists: dict[str, tuple[str, ...]] = {}
         self._fill()
-        form = QFormLayout()
-        form.addRow("Listed", self.choice)
-        stack(self, form, self.message)
+        stack(self, labelled({"Listed": self.choice}), self.message)
         self.message.say("")
         self.choice.activated.connect(self._on_choice)
 

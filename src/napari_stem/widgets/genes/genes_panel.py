@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.form import line, number, slider
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE, shortcut
 from napari_stem.widgets.common.memory import store
-from napari_stem.widgets.common.parts import Note, choice, row, row_widget, stack
+from napari_stem.widgets.common.parts import Note, choice, labelled, row, row_widget, stack
 from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.common.table import Role, TableView
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox, PickedGenes
@@ -327,8 +327,7 @@ class GenesPanel(QWidget):
             made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
             self.views.addButton(made, place)
             views.addWidget(made)
-        form = QFormLayout()
-        form.addRow("Show", self.arrangement_choice)
+        form = labelled({"Show": self.arrangement_choice})
         self.not_found.say("")
         listed = self.sets, self.search, self.view, self.not_found, self.doubt
         stack(self, *listed, form, self.picked, self.hint, views, self.look)

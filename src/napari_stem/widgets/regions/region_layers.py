@@ -366,7 +366,7 @@ def label_colours(
     for layer in layers:
         if layer.visible and isinstance(layer, Image | Labels) and layer.ndim == 2:
             colours = _colours_at(layer, places)
-            alpha = colours[..., 3:] * layer.opacity
+            alpha = colours[..., 3:]
             kept = 1 if layer.blending == "additive" else 1 - alpha
             seen = np.clip(seen * kept + colours[..., :3] * alpha, 0, 1)
     is_light = luminance(seen).mean(axis=1) > LIGHT

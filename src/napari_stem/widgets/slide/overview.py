@@ -263,7 +263,6 @@ def _is_map(layer: Layer) -> bool:
 def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:
     """Where a map lies, its colours as napari shows them, and whether they are added to what lies below."""
     rgba = colours_of_values(layer, np.asarray(layer.data))
-    rgba[..., 3] *= layer.opacity
     image = image_of((rgba * 255).astype(np.uint8))
     return _rect(layer), image, layer.blending == "additive"
 

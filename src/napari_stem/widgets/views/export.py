@@ -12,7 +12,7 @@ from napari.layers import Labels
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QRect, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPainter
-from qtpy.QtWidgets import QApplication, QFormLayout, QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.backdrop import WindowUm
@@ -28,6 +28,7 @@ from napari_stem.widgets.common.parts import (
     ask_where_to_save,
     button,
     choice,
+    labelled,
     row,
     stack,
 )
@@ -211,12 +212,9 @@ class ExportPanel(QWidget):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._saved.parent)))
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.addRow("Save as", self.kinds)
-        form.addRow("Genes", self.genes)
         stack(
             self,
-            form,
+            labelled({"Save as": self.kinds, "Genes": self.genes}),
             self.tip,
             row(self.save_button, self.cancel_button),
             self.progress,
@@ -273,7 +271,7 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
         if layer.data.shape[:2] != (rows, cols):
             continue
         colours = colours_of_values(layer, np.asarray(layer.data))
-        alpha = colours[..., 3:] * layer.opacity
+        alpha = colours[..., 3:]
         is_light = layer.blending == "additive"
         light = colours[..., :3] * alpha + light * (1 if is_light else 1 - alpha)
         cover = cover if is_light else alpha + cover * (1 - alpha)
