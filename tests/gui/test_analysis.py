@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.caches import CACHES
-from napari_stem.layers.colours import MOST_LINES, legend_lines, readable_on
+from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden

@@ -16,7 +16,7 @@ from qtpy.QtCore import QPointF, Qt
 
 import napari_stem
 from napari_stem.geometry import Mpp
-from napari_stem.layers import slide_layer
+from napari_stem.layers.placement import slide_layer
 from napari_stem.reader import SlideWarning
 from napari_stem.slide import open_slide, pyramid_builder
 from napari_stem.slide.display import kept_chunks

@@ -118,9 +118,8 @@ def one_ring(polygon: shapely.Polygon) -> NDArray[np.float64]:
 class SpotGrid:
     """A raster in which every spot fills its own square."""
 
-    spot_at: NDArray[
-        np.int64
-    ]  # (rows, cols) index of the spot that fills the pixel, -1 where there is none
+    # (rows, cols) index of the spot that fills the pixel, -1 where there is none
+    spot_at: NDArray[np.int64]
     placement: Placement  # pixel centres on spot centres where spots lie on a square lattice
     # pixels across a spot between which values go over into those of its neighbours; 1: none do
     n_smooth: int = 1

@@ -138,7 +138,15 @@ class LookBox(QWidget):
             self.choices["colormap"].setItemIcon(place, _strip(name))
         self.choices["colormap"].setIconSize(ICON)
         self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
-        self._lay_out()
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
+        for name, (title, _, _) in CHOICES.items():
+            self._form.addRow(title, self.choices[name])
+            if name == "range_kind":
+                for limits in self._rows.values():
+                    self._form.addRow("From, to", limits)
+        self._form.addRow("Map strength", self.opacity)
         for box in (*self.percents, *self.values):
             box.setKeyboardTracking(False)
             box.valueChanged.connect(lambda _: self._ask("range_kind", settings.range_kind))
@@ -168,17 +176,6 @@ class LookBox(QWidget):
         if boxes := self._boxes.get(value):
             asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
         self._settings.ask(**asked)
-
-    def _lay_out(self) -> None:
-        self._form = QFormLayout(self)
-        self._form.setContentsMargins(0, 0, 0, 0)
-        self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
-        for name, (title, _, _) in CHOICES.items():
-            self._form.addRow(title, self.choices[name])
-            if name == "range_kind":
-                for limits in self._rows.values():
-                    self._form.addRow("From, to", limits)
-        self._form.addRow("Map strength", self.opacity)
 
 
 def _strip(name: str) -> QIcon:

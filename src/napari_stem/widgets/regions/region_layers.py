@@ -11,8 +11,8 @@ import pandas as pd
 from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
-from napari_stem.layers import AXES, METADATA_KEY, UM
-from napari_stem.layers.colours import luminance
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM
+from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values

@@ -18,11 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.parts import Note, close_button, one_shot, stack
 from napari_stem.widgets.common.pictures import colours_of_values, image_of, pixmap_within
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
+from napari_stem.widgets.slide.slide_layers import ours, pyramid_of, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -257,7 +256,7 @@ def _looks(layer: Layer) -> list[Any]:
 
 
 def _is_map(layer: Layer) -> bool:
-    return "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
+    return "field" in ours(layer) and hasattr(layer, "gamma")
 
 
 def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:

@@ -15,7 +15,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
-from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 
@@ -43,22 +43,28 @@ _kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
 _lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
 
 
+def ours(layer: Any) -> dict[str, Any]:
+    """Return what of ours a layer shows, as its metadata say; nothing for layers of others."""
+    about: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
+    return about
+
+
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
+    slide: Slide | None = ours(layer).get("slide")
     return slide
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    pyramid: Pyramid | None = layer.metadata.get(METADATA_KEY, {}).get("pyramid")
+    pyramid: Pyramid | None = ours(layer).get("pyramid")
     return pyramid
 
 
 def regions_of(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
-    found = layer.metadata.get(METADATA_KEY, {}).get("regions_of")
-    return None if found is None else str(found)
+    fingerprint: str | None = ours(layer).get("regions_of")
+    return fingerprint
 
 
 def is_fed(layer: Any) -> bool:

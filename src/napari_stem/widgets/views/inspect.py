@@ -161,8 +161,8 @@ class InspectPanel(QWidget):
     def _reading(self, active: ActivePrediction, spot: int) -> str:
         settings, unit = self._maps.settings, active.prediction.unit
         if settings.shown_arrangement == SCORE and active.score is not None:
-            _, title, score = active.score
-            text = f"{score.values[spot]:+.2f}: {title}"
+            _, title, values = active.score
+            text = f"{values[spot]:+.2f}: {title}"
         else:
             readings = ((gene, *active.values.reading(gene, spot)) for gene in settings.genes)
             text = "\n".join(

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
 from napari_stem.evaluation.measured_match import match_measured, read_measured
-from napari_stem.layers import SpotGrid
-from napari_stem.layers.colours import apart
+from napari_stem.layers.placement import SpotGrid
+from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
 from napari_stem.widgets.common.parts import (
