@@ -48,7 +48,7 @@ class Jobs(QObject):
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: WeakSet[threading.Event] = WeakSet()
         # by number, what follows a job: here, as no thread may hold the last reference to a widget
-        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], None] | None]] = {}
+        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object] | None]] = {}
         self._numbers = count()
         self._ends: list[Callable[[], object]] = []
         self.is_closed = False
@@ -59,7 +59,7 @@ class Jobs(QObject):
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None] = lambda _: None,
-        failed: Callable[[], None] | None = None,
+        failed: Callable[[], object] | None = None,
     ) -> None:
         """Call a function in a thread.
 

@@ -229,7 +229,9 @@ class DomainLayer(SpotLayer):
         rows = np.flatnonzero(prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = grid.labels(rows, domains.labels)
-        layer.colormap = _colormap(len(domains.names))
+        colours = ["transparent", *colours_of(len(domains.names))]
+        # a direct look-up of colours would be compiled for half a second first
+        layer.colormap = CyclicLabelColormap(colors=colours)
         # what is read out under the cursor; label 0 is where there is no domain
         layer.features = {"index": range(len(domains.names) + 1), "domain": ["", *domains.names]}
         self._turns.show(layer, self._rank, TITLE)
@@ -267,8 +269,3 @@ class DomainLayer(SpotLayer):
         line = self._viewer.canvas.overlays[self._legend[place]]
         line.text, line.box_color, line.color = text, colour, readable_on(colour)
         line.visible = True
-
-
-def _colormap(n_domains: int) -> Any:
-    """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
-    return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

@@ -223,18 +223,16 @@ class RegionLayers:
         """Make the change again that was taken back."""
         self._go(layer, History.redo)
 
-    def can_undo(self, layer: Shapes) -> bool:
-        """Whether there is a change to take back."""
-        return self._histories[layer].can_undo
-
-    def note(self, layer: Shapes, step: str = "") -> None:
-        """Note the regions as they are now as a step that undo can come back to.
+    def note(self, layer: Shapes, step: str = "") -> bool:
+        """Note the regions as they are now as a step that undo can come back to; tell whether there is any.
 
         Not while an outline is being drawn: nobody wants to come back to half of one. Steps of one
         kind that follow one another are taken back together.
         """
+        history = self._histories[layer]
         if not self.is_drawing(layer):
-            self._histories[layer].note(Snapshot.of(layer), step)
+            history.note(Snapshot.of(layer), step)
+        return history.can_undo
 
     def is_drawing(self, layer: Shapes) -> bool:
         """Whether an outline is under way; touching the layer then loses corners of it."""

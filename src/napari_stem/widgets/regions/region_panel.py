@@ -201,8 +201,7 @@ class RegionPanel(QWidget):
             each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
             if (drawn_on := self.layers.find(slide)) is not None:
-                self.layers.note(drawn_on)
-                can_undo = self.layers.can_undo(drawn_on)
+                can_undo = self.layers.note(drawn_on)
         rows = pd.DataFrame(
             {
                 NAME: [region.name for region in regions],

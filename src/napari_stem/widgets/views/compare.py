@@ -129,7 +129,15 @@ class CompareWindow(QWidget):
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
         self.save_button = button("Save as CSV…", act=self._save)
-        self._lay_out()
+        left, right = QWidget(), QWidget()
+        stack(left, self.search, self.view)
+        stack(right, self.explanation, self.plot, stretched=1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.addWidget(left)
+        splitter.addWidget(right)
+        splitter.setSizes([620, 500])
+        below = row(self.message, self.save_button, stretched=0)
+        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
         self.resize(*SIZE)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
@@ -203,17 +211,6 @@ class CompareWindow(QWidget):
             failed=lambda: self.message.setText("Not saved."),
         )
 
-    def _lay_out(self) -> None:
-        left, right = QWidget(), QWidget()
-        stack(left, self.search, self.view)
-        stack(right, self.explanation, self.plot, stretched=1)
-        splitter = QSplitter(Qt.Orientation.Horizontal)
-        splitter.addWidget(left)
-        splitter.addWidget(right)
-        splitter.setSizes([620, 500])
-        below = row(self.message, self.save_button, stretched=0)
-        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
-
 
 def _frame(found: pd.DataFrame) -> pd.DataFrame:
     """Table of a comparison: a row for every gene."""
@@ -272,12 +269,10 @@ class ComparePanel(QWidget):
         if active is None or not self._groups or not active.prediction.done.any():
             self._show_summaries("", "", ())
             return
+        prediction, gene, groups = active.prediction, active.gene, self._groups
         self._summing.start(
-            _summaries,
-            active.prediction,
-            active.gene,
-            tuple(self._groups),
-            done=partial(self._show_summaries, active.gene, active.prediction.unit),
+            lambda: region_summaries(Selection.of(prediction, [gene], groups)),
+            done=partial(self._show_summaries, gene, prediction.unit),
         )
 
     def close_result(self) -> None:
@@ -369,12 +364,6 @@ def _mean(each: RegionSummary, gene: str) -> str:
     if estimate is None:
         return "no spots"
     return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _summaries(
-    prediction: Prediction, gene: str, groups: Sequence[Region]
-) -> Sequence[RegionSummary]:
-    return region_summaries(Selection.of(prediction, [gene], groups))
 
 
 def _compare(
