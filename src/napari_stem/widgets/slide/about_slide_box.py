@@ -79,20 +79,6 @@ class EmbeddingsDialog(QDialog):
             self._ask_for_folder,
         )
         self.buttons = answer_buttons(self, self.path)
-        self._lay_out()
-        self.setMinimumWidth(460)
-
-    def chosen(self) -> tuple[Path, Stated]:
-        """File, and what it does not say."""
-        places = self.places.text().strip()
-        return Path(self.path.text().strip()), Stated(
-            encoder=self.encoder.text().strip() or None,
-            patch_px=self.side_px.value() or None,
-            coordinates=Path(places) if places else None,
-            tolerance_um=self.tolerance_um.value() or None,
-        )
-
-    def _lay_out(self) -> None:
         fields = {
             "File": row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
             "Made by": self.encoder,
@@ -105,6 +91,17 @@ class EmbeddingsDialog(QDialog):
             "from the encoder that the model was trained with."
         )
         stack(self, told, labelled(fields), self.buttons, is_window=True)
+        self.setMinimumWidth(460)
+
+    def chosen(self) -> tuple[Path, Stated]:
+        """File, and what it does not say."""
+        places = self.places.text().strip()
+        return Path(self.path.text().strip()), Stated(
+            encoder=self.encoder.text().strip() or None,
+            patch_px=self.side_px.value() or None,
+            coordinates=Path(places) if places else None,
+            tolerance_um=self.tolerance_um.value() or None,
+        )
 
     def _ask_for_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Choose a .zarr folder", self.path.text())

@@ -85,7 +85,16 @@ class ExportPanel(QWidget):
         self.message = Note()
         self.show_button = button("Show in folder", act=self._show_in_folder)
         self._saved: Path | None = None
-        self._lay_out()
+        stack(
+            self,
+            labelled({"Save as": self.kinds, "Genes": self.genes}),
+            self.tip,
+            row(self.save_button, self.cancel_button),
+            self.progress,
+            self.message,
+            self.show_button,
+            row(self.copy_view_button, self.save_view_button),
+        )
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
         self._on_kind()
@@ -210,18 +219,6 @@ class ExportPanel(QWidget):
     def _show_in_folder(self) -> None:
         if self._saved is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._saved.parent)))
-
-    def _lay_out(self) -> None:
-        stack(
-            self,
-            labelled({"Save as": self.kinds, "Genes": self.genes}),
-            self.tip,
-            row(self.save_button, self.cancel_button),
-            self.progress,
-            self.message,
-            self.show_button,
-            row(self.copy_view_button, self.save_view_button),
-        )
 
 
 def _tip(key: Key) -> str:
