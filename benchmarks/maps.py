@@ -20,8 +20,8 @@ class GeneChange:
         from napari.components import ViewerModel
 
         from napari_stem.geometry import Mpp, SizePx, lattice
-        from napari_stem.layers import SpotGrid, colour_limits
-        from napari_stem.layers.gene_values import GeneValues, read_by_gene
+        from napari_stem.layers.placement import SpotGrid
+        from napari_stem.layers.values import GeneValues, colour_limits, read_by_gene
         from napari_stem.results import Prediction
         from napari_stem.widgets.genes.map_layers import ScalarMap
         from napari_stem.widgets.genes.map_turns import EXPRESSION, LayerTurns

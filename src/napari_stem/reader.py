@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_stem.geometry import Mpp
-    from napari_stem.layers import LayerData
+    from napari_stem.layers.placement import LayerData
 
     NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
@@ -111,7 +111,7 @@ def _slide(path: Path) -> list[LayerData]:
     Levels that the file lacks are made when they are first read, unless somebody completes the slide
     before (``Slide.complete``).
     """
-    from napari_stem.layers import slide_layer
+    from napari_stem.layers.placement import slide_layer
     from napari_stem.slide import open_slide
     from napari_stem.slide.pixel_size import conflict
 

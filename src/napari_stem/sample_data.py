@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_stem.layers import LayerData
+    from napari_stem.layers.placement import LayerData
 
 SAMPLE_NAME = "HER2ST breast cancer section C5"
 
@@ -19,7 +19,7 @@ def sample_path() -> Path:
 
 def her2st_c5() -> list[LayerData]:
     """Layer of section C5, on which the packaged model was never trained."""
-    from napari_stem.layers import slide_layer
+    from napari_stem.layers.placement import slide_layer
     from napari_stem.slide import open_slide
 
     data, options, kind = slide_layer(open_slide(sample_path(), early=True))

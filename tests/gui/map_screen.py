@@ -89,7 +89,6 @@ def on_screen(viewer, path: Path, qtbot) -> Iterator[MapScreen]:
     screen = MapScreen(viewer, Prediction.open(path), qtbot)
     screen.show()
     yield screen
-    screen.inspect.let_go()
     screen.display.close()
     screen.jobs.close()
     QThreadPool.globalInstance().waitForDone()

@@ -19,7 +19,7 @@ from npe2 import PluginManifest
 from PIL import Image
 
 from napari_stem import reader
-from napari_stem.layers import slide_layer
+from napari_stem.layers.placement import slide_layer
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import ClassedRegion, write_regions

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.caches import CACHES
-from napari_stem.layers.colours import MOST_LINES, legend_lines, readable_on
+from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
@@ -51,7 +51,7 @@ def predicted(model_road):
     return predict(model_road)
 
 
-def find(road, fineness: int = 15):
+def find(road, fineness: float = 1.5):
     """Find domains and wait for all that is learned about them."""
     panel = control = road.panels.analysis
     panel.resolution.setValue(fineness)

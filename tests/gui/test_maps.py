@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
 
-from napari_stem.layers import colour_limits
+from napari_stem.layers.values import colour_limits
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS
 

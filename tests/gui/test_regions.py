@@ -16,7 +16,7 @@ from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice
-from napari_stem.layers import one_ring
+from napari_stem.layers.placement import one_ring
 from napari_stem.model import serving
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide

@@ -96,7 +96,7 @@ def is_gui_thread() -> bool:
 def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     make_napari_viewer, tmp_path, cache, monkeypatch
 ):
-    from napari_stem.layers import slide_layer
+    from napari_stem.layers.placement import slide_layer
     from napari_stem.slide import open_slide
     from napari_stem.widgets.slide.slide_layers import SlideFeed, wait_little
 

@@ -7,9 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 
-from napari_stem.layers import SpotGrid
-from napari_stem.layers.colours import FAINTEST, Fading, faded_colours, probability_over
-from napari_stem.layers.placement import Placement
+from napari_stem.layers.placement import Placement, SpotGrid
+from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probability_over
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 

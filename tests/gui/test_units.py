@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.units import keep_units
+from napari_stem.layers.placement import METADATA_KEY
+from napari_stem.widgets.slide.slide_layers import keep_units
 
 pytestmark = pytest.mark.gui
 

@@ -14,18 +14,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.errors import PredictionError, SpotError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
-from napari_stem.layers import (
+from napari_stem.layers.placement import SpotGrid, outline, slide_layer
+from napari_stem.layers.values import (
     ColourRange,
     GeneValues,
-    SpotGrid,
     colour_limits,
     map_title,
     mean_z_score,
-    outline,
+    read_by_gene,
     score_title,
-    slide_layer,
 )
-from napari_stem.layers.gene_values import read_by_gene
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
 from napari_stem.slide.source import downsample, level_of_array
@@ -243,11 +241,11 @@ def test_values_of_another_unit_take_no_limits_of_expression(kind):
 
 def test_a_score_leaves_out_what_does_not_vary_and_what_is_not_done():
     rising = np.array([1, 2, 3, np.nan], np.float32)
-    score = mean_z_score([rising, 10 * rising + 5, np.full(4, 2, np.float32), -rising])
-    assert score.n_used == 3
+    values, n_used = mean_z_score([rising, 10 * rising + 5, np.full(4, 2, np.float32), -rising])
+    assert n_used == 3
     z_score = np.array([-1, 0, 1]) / np.std([-1, 0, 1])
-    assert_allclose(score.values[:3], z_score / 3, atol=1e-6)
-    assert np.isnan(score.values[3])
+    assert_allclose(values[:3], z_score / 3, atol=1e-6)
+    assert np.isnan(values[3])
     with pytest.raises(PredictionError, match="None of these genes varies"):
         mean_z_score([np.ones(3, np.float32), np.full(3, np.nan, np.float32)])
 
@@ -267,10 +265,10 @@ def test_values_by_gene_are_those_of_the_prediction(c5_prediction):
         held.hold(field, by_gene)
         assert_array_equal(held.values(gene, field), before)
         assert np.shares_memory(held.values(gene, field), by_gene)
-    reading = held.reading(gene, 3)
+    mean, low, high = held.reading(gene, 3)
     stored = [prediction.values(gene, field)[3] for field in ("mean", "q05", "q95")]
-    assert [reading.mean, reading.low, reading.high] == stored
-    assert reading.low < reading.mean < reading.high
+    assert [mean, low, high] == stored
+    assert low < mean < high
     assert read_by_gene(prediction, "mean", lambda: True) is None
 
 

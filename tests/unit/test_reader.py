@@ -265,7 +265,8 @@ def test_napari_opens_the_sample_through_the_manifest(viewer_with_plugin):
 
 def test_reader_brings_neither_a_viewer_nor_torch():
     code = (
-        "import sys, napari_stem.reader, napari_stem.sample_data, napari_stem.layers\n"
+        "import sys, napari_stem.reader, napari_stem.sample_data\n"
+        "from napari_stem.layers import from_files, placement, values\n"
         "print(sorted({'napari', 'qtpy', 'torch', 'vispy'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

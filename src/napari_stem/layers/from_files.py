@@ -13,16 +13,16 @@ import numpy as np
 import shapely
 
 from napari_stem.geometry import Mpp, Spots
-from napari_stem.layers.colours import colour_limits, map_title
 from napari_stem.layers.placement import (
     AXES,
     METADATA_KEY,
     PIXELS,
     UM,
+    SpotGrid,
     one_ring,
     slide_placement,
 )
-from napari_stem.layers.spot_grid import SpotGrid
+from napari_stem.layers.values import colour_limits, map_title
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region
-    from napari_stem.layers.colours import Field
     from napari_stem.layers.placement import LayerData
+    from napari_stem.layers.values import Field
     from napari_stem.results import Prediction
 
 OUTLINE = 1 / 120  # width of outlines, of the longer side of all regions

@@ -99,7 +99,6 @@ class Coordinator(QObject):
         self.sessions.leave()
         panels.compare.close_result()
         panels.model.let_go()
-        panels.inspect.let_go()
         self.jobs.close()
         panels.maps.close()
 
@@ -151,8 +150,7 @@ class Coordinator(QObject):
         panels.slide.pixel_size.keep(is_kept=panels.run.is_running_on(self.slide))
         n_places, missing = state.n_spots, missing_for_run(state)
         if panels.model.takes_file:
-            panels.model.about.count_patches(panels.region.regions())
-            n_places = panels.model.about.n_patches
+            n_places = panels.model.about.count_patches(panels.region.regions())
             if not missing and not n_places:
                 missing = (
                     "No patch of the file lies in the regions; draw them where its patches are."

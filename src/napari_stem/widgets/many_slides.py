@@ -98,7 +98,12 @@ class ManySlides(QWidget):
             "Run", "Predict the slides of the list, one after another", self.run
         )
         self.cancel_button = button("Cancel", "What is finished is kept", self.stop)
-        self._lay_out()
+        choosing = row(self.slides_button, self.folder_button, self.remove_button)
+        results = row(self.results, self.results_button, stretched=0)
+        told = self.how, self.text, self.progress
+        running = row(self.run_button, self.cancel_button)
+        stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
+        self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
         self._show()
@@ -288,14 +293,6 @@ class ManySlides(QWidget):
             self.text.say(" ".join(filter(None, (each.error, *each.notes))))
         if each.n_done:
             self._show_map(each.order)
-
-    def _lay_out(self) -> None:
-        choosing = row(self.slides_button, self.folder_button, self.remove_button)
-        results = row(self.results, self.results_button, stretched=0)
-        told = self.how, self.text, self.progress
-        running = row(self.run_button, self.cancel_button)
-        stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
-        self.text.say("")
 
 
 def _spots(outcome: Outcome) -> str:

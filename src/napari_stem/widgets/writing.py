@@ -13,12 +13,11 @@ from napari.layers import Image, Layer
 from napari_stem.errors import OutputError, RegionError
 from napari_stem.exporting.kinds import export
 from napari_stem.geometry import Mpp
-from napari_stem.layers import METADATA_KEY, slide_placement
+from napari_stem.layers.placement import METADATA_KEY, slide_placement
 from napari_stem.spatial import region_files
 from napari_stem.spatial.region_files import class_colour
-from napari_stem.widgets.common.units import is_in_pixels
 from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
-from napari_stem.widgets.slide.slide_layers import slide_of, slides_among
+from napari_stem.widgets.slide.slide_layers import is_in_pixels, ours, slide_of, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +49,8 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
     ``.h5ad`` holds all genes; ``.csv`` and ``.geojson``, for spreadsheets and QuPath, that of the map.
     StemError where none is a predicted map, or as `exporting.kinds.export`.
     """
-    maps = [about for _, options, _ in layers if "prediction" in (about := _about(options))]
+    told = (options["metadata"].get(METADATA_KEY, {}) for _, options, _ in layers)
+    maps = [about for about in told if "prediction" in about]
     if not maps:
         raise OutputError(
             f"{Path(path).name} can hold a predicted map only; select one of Stem's maps, or choose another "
@@ -77,7 +77,7 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
         layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
     )
     number_shapes(layer)
-    colours = _about({"metadata": layer.metadata}).get("colours", {})
+    colours = ours(layer).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
 
@@ -90,7 +90,7 @@ def _placed(layer: Shapes) -> dict[str, Any]:
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
     """Layer of the slide under some shapes, or one placed like it; and its pixel size (1 where unknown)."""
-    about = layer.metadata.get(METADATA_KEY, {})
+    about = ours(layer)
     for each in reversed(slides_among(viewer.layers) if viewer else []):
         slide = slide_of(each)
         is_owner = slide is not None and slide.fingerprint == about.get("regions_of")
@@ -105,8 +105,3 @@ def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
             f"in its pixels."
         )
     return Image(np.zeros((2, 2))), Mpp.square(1)
-
-
-def _about(options: dict[str, Any]) -> dict[str, Any]:
-    about: dict[str, Any] = options["metadata"].get(METADATA_KEY, {})
-    return about

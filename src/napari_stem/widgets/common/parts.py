@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
+    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -173,6 +174,14 @@ def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     held.setLayout(layout)
     return held
+
+
+def labelled(rows: Mapping[str, QWidget | QLayout]) -> QFormLayout:
+    """Lay fields out one below the other, each with its label at the left."""
+    layout = QFormLayout()
+    for label, field in rows.items():
+        layout.addRow(label, field)
+    return layout
 
 
 def stack(

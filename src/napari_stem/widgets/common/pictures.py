@@ -34,20 +34,21 @@ def pixmap_within(pixels: NDArray[np.uint8], side_px: int) -> QPixmap:
 
 
 def colours_of_values(layer: Any, values: NDArray[Any]) -> NDArray[np.float64]:
-    """Colours that a layer of images or labels gives to values, without its opacity: (..., 4) RGBA, 0 to 1.
+    """Colours that a layer of images or labels gives to values, as opaque as it is: (..., 4) RGBA, 0 to 1.
 
     ``values`` are (...) as its data hold them, or (..., 3) or (..., 4) uint8 where it is of colours;
     transparent where a value is not known.
     """
     if isinstance(layer, Labels):
-        return np.asarray(layer.colormap.map(values), float)
-    if layer.rgb:
+        colours = np.array(layer.colormap.map(values), float)
+    elif layer.rgb:
         colours = np.ones((*values.shape[:-1], 4))
         colours[..., : values.shape[-1]] = values / 255
-        return colours
-    low, high = layer.contrast_limits
-    known = np.isfinite(values)
-    share = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1) ** layer.gamma
-    colours = np.asarray(layer.colormap.map(share.ravel()), float).reshape(*share.shape, 4)
-    colours[..., 3] *= known
+    else:
+        low, high = layer.contrast_limits
+        known = np.isfinite(values)
+        share = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1) ** layer.gamma
+        colours = np.array(layer.colormap.map(share.ravel()), float).reshape(*share.shape, 4)
+        colours[..., 3] *= known
+    colours[..., 3] *= layer.opacity
     return colours

@@ -48,7 +48,7 @@ class Jobs(QObject):
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: WeakSet[threading.Event] = WeakSet()
         # by number, what follows a job: here, as no thread may hold the last reference to a widget
-        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], None] | None]] = {}
+        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object] | None]] = {}
         self._numbers = count()
         self._ends: list[Callable[[], object]] = []
         self.is_closed = False
@@ -59,7 +59,7 @@ class Jobs(QObject):
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None] = lambda _: None,
-        failed: Callable[[], None] | None = None,
+        failed: Callable[[], object] | None = None,
     ) -> None:
         """Call a function in a thread.
 
@@ -95,6 +95,11 @@ class Jobs(QObject):
     def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
         """Call functions on events until ``close``."""
         self.at_end(listening(*heard))
+
+    def call_back(self, callbacks: list[Any], act: Callable[..., Any]) -> None:
+        """Have napari call a function on what the mouse does, until ``close``."""
+        callbacks.append(act)
+        self.at_end(lambda: callbacks.remove(act) if act in callbacks else None)
 
     def at_end(self, act: Callable[[], object]) -> None:
         """Have ``close`` call a function; the last first."""

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.evaluation.spot_profile import Background, background
-from napari_stem.layers import GeneValues, SpotGrid, colour_limits, map_title
-from napari_stem.layers.gene_values import fits_in_memory, read_by_gene
+from napari_stem.layers.placement import SpotGrid
+from napari_stem.layers.values import (
+    GeneValues,
+    colour_limits,
+    fits_in_memory,
+    map_title,
+    read_by_gene,
+)
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Spots
-    from napari_stem.layers import ColourRange, Field, GeneScore, SpotShape
+    from napari_stem.layers.placement import SpotShape
+    from napari_stem.layers.values import ColourRange, Field
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -55,8 +62,8 @@ class ActivePrediction:
         self.ground: Background | None = None  # once it is known
         # of the colours of all genes; None while not known, and where values do not fit in memory
         self.limits_of_all: tuple[float, float] | None = None
-        # title and values of the score that was shown last, and of what it is
-        self.score: tuple[object, str, GeneScore] | None = None
+        # of the score that was shown last: of what it is, its title and values
+        self.score: tuple[object, str, NDArray[np.float32]] | None = None
         # of the uncertainty as set in napari, and which range of colours was chosen then
         self.sd_limits: tuple[ColourRange, tuple[float, float]] | None = None
         self.is_seen = False  # its map has been on screen

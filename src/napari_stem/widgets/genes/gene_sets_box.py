@@ -1,22 +1,40 @@
-"""Which genes are listed: all, favourites, a published set, a pasted list or one from a file."""
+"""Which genes are listed: all, favourites, a published set, a list of the user's; and which are picked."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QInputDialog, QWidget
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QInputDialog,
+    QToolButton,
+    QWidget,
+)
 
 from napari_stem.errors import StemError
 from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
 from napari_stem.spatial.panel_files import read_panel
 from napari_stem.texts import count, read_text
-from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.common.parts import Note, button, labelled, stack
 from napari_stem.widgets.genes.gene_table import GeneSearch, names_in
-from napari_stem.widgets.state import ALL, FAVOURITES, LIST_PREFIX, SET_PREFIX, GeneSet
+from napari_stem.widgets.genes.together import mixed_colours
+from napari_stem.widgets.state import (
+    ALL,
+    FAVOURITES,
+    LIST_PREFIX,
+    MIX,
+    MOST_GENES,
+    SET_PREFIX,
+    GeneSet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,6 +45,10 @@ PASTE, LOAD = "paste", "load"
 FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"
 TITLES = frozenset(("gene", "genes", "symbol", "gene_symbol", "gene_name", "name"))
 N_SHOWN_MISSING = 6
+SWATCH_PX = 12
+N_IN_A_ROW = 2
+LEFT = Qt.AlignmentFlag.AlignLeft
+PURE_GREEN = "#00ff00"  # napari's; Qt's own is darker
 NO_FAVOURITES = (
     "No favourites among this model's genes yet: click the star beside a gene, or press F."
 )
@@ -41,9 +63,7 @@ class GeneSetsBox(QWidget):
         self.choice, self.message = QComboBox(), Note()
         self._lists: dict[str, tuple[str, ...]] = {}
         self._fill()
-        form = QFormLayout()
-        form.addRow("Listed", self.choice)
-        stack(self, form, self.message)
+        stack(self, labelled({"Listed": self.choice}), self.message)
         self.message.say("")
         self.choice.activated.connect(self._on_choice)
 
@@ -170,6 +190,63 @@ class GeneSetsBox(QWidget):
         chosen, _ = QFileDialog.getOpenFileName(self, "Load a list of genes", "", FILES)
         if chosen:
             self.load(Path(chosen))
+
+
+class PickedGenes(QWidget):
+    """Shows the genes that are shown together, in the order in which they were picked."""
+
+    def __init__(self, settings: DisplaySettings) -> None:
+        super().__init__()
+        self._settings = settings
+        self.buttons: list[QToolButton] = []
+        self._grid, self.message = QGridLayout(), Note()
+        stack(self, self._grid, self.message)
+
+    def pick(self, gene: str) -> None:
+        """Add a gene; where there is no room, the one picked last makes room."""
+        settings = self._settings
+        most = MOST_GENES.get(settings.arrangement, 0)
+        if most and gene not in settings.genes:
+            settings.ask(picked=(*settings.picked[: most - 1], gene))
+
+    def follow(self) -> None:
+        """Show what the settings say."""
+        arrangement = self._settings.arrangement
+        self.setVisible(arrangement in MOST_GENES)
+        if arrangement not in MOST_GENES:
+            return
+        while self.buttons:
+            gone = self.buttons.pop()
+            self._grid.removeWidget(gone)
+            gone.setParent(None)
+        genes = self._settings.genes
+        colours = (
+            mixed_colours(len(genes), self._settings.mix_colours) if arrangement == MIX else ()
+        )
+        for place, gene in enumerate(genes):
+            mark = f" ({MARK})" if gene in self._settings.by_chance else ""
+            tip, drop = f"Take {gene} out", partial(self._drop, gene)
+            made = button(f"{gene}{mark}  ×", tip, drop, is_small=True)
+            if place < len(colours):
+                made.setIcon(_swatch(colours[place]))
+                made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+            self._grid.addWidget(made, *divmod(place, N_IN_A_ROW), LEFT)
+            self.buttons.append(made)
+        free = MOST_GENES[arrangement] - len(genes)
+        if free:
+            more = "another" if genes else "a"
+            self.message.setText(f"Double-click {more} gene in the list to add it ({free} more).")
+        else:
+            self.message.setText("Click a gene here to take it out.")
+
+    def _drop(self, gene: str, *_: object) -> None:
+        self._settings.ask(picked=tuple(g for g in self._settings.picked if g != gene))
+
+
+def _swatch(colour: str) -> QIcon:
+    pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(QColor(PURE_GREEN if colour == "green" else colour))
+    return QIcon(pixmap)
 
 
 def _first_column(lines: Sequence[str]) -> tuple[str, ...]:

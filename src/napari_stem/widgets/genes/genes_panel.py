@@ -1,4 +1,4 @@
-"""Genes: find them, choose how many are shown and how, see their maps or their uncertainty."""
+"""Genes: find them, choose how many are shown and how, see maps or their uncertainty, and how maps look."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
+import numpy as np
+from napari.utils.colormaps import ensure_colormap
+from qtpy.QtCore import QEvent, QModelIndex, QSignalBlocker, QSize, Qt, QTimer
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
+    QDoubleSpinBox,
     QFormLayout,
-    QGridLayout,
     QHeaderView,
+    QLabel,
     QRadioButton,
-    QToolButton,
     QWidget,
 )
 
-from napari_stem.model.genes import MARK
-from napari_stem.widgets.common.form import line
+from napari_stem.widgets.common.form import line, number, slider
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE, shortcut
 from napari_stem.widgets.common.memory import store
-from napari_stem.widgets.common.parts import Note, button, choice, row, stack
+from napari_stem.widgets.common.parts import Note, choice, labelled, row, row_widget, stack
+from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.common.table import Role, TableView
-from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox
+from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox, PickedGenes
 from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
-from napari_stem.widgets.genes.look_box import LookBox
-from napari_stem.widgets.genes.together import mixed_colours
 from napari_stem.widgets.state import (
     ALL,
     BESIDE,
+    COLORMAPS,
     FAVOURITES,
+    LARGEST_VALUE,
     MEAN,
     MIX,
     MOST_GENES,
@@ -44,7 +46,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from qtpy.QtCore import QObject
@@ -69,12 +71,44 @@ ARRANGEMENTS = {
 NO_SET = "Choose a set or a list of genes above first (Listed)."
 NONE_KNOWN = "This model predicts none of the listed genes, so they have no score; choose others."
 NO_UNCERTAINTY = "Uncertainty is shown for single genes: choose one gene, or side by side"
-SWATCH_PX = 12
-N_IN_A_ROW = 2
-LEFT = Qt.AlignmentFlag.AlignLeft
 LIST_HEIGHT_PX = 190
 FAVOURITES_KEY = "favourite_genes"
-PURE_GREEN = "#00ff00"  # napari's; Qt's own is darker
+
+
+RANGES = {
+    "gene": "Each gene's own range",
+    "all": "One range for all genes",
+    "percentile": "Percentiles of each gene",
+    "fixed": "Fixed values",
+}
+RANGE_TIP = (
+    "Own range: 1st to 99th percentile of each gene.\nOne range: the same colours mean the same "
+    "values for every gene.\nPercentiles: of each gene, as you choose.\nFixed: the values you type, or "
+    "set with napari's contrast limits, for every gene."
+)
+IN_ORDER = "Keeps its order for colour-blind eyes"
+COLORMAP_TIPS = {name: (name, IN_ORDER) for name in COLORMAPS} | {
+    "turbo": ("turbo", "Vivid, but colour-blind eyes cannot order its colours")
+}
+MIXES = {"safe": "For all eyes", "rgb": "Red, green, blue"}
+MIX_TIP = (
+    "Colours of three mixed genes. For all eyes: brick red, green and violet, which colour-blind eyes tell "
+    "apart; two genes are magenta and green"
+)
+SHAPES = {"square": "Squares", "circle": "Circles", "smooth": "Smooth"}
+SHAPE_TIP = (
+    "Squares fill the grid of spots. Circles have the spots' true diameter, as on the slide; where there are "
+    "too many for circles, squares remain. Smooth: values go over into those of neighbouring spots; nothing is "
+    "drawn where no spot is, and no more is known than by squares."
+)
+ICON = QSize(48, 12)
+# by the setting that they choose: title, what there is to choose from, and the tooltip of the whole
+CHOICES: dict[str, tuple[str, Mapping[str, str | tuple[str, str]], str]] = {
+    "range_kind": ("Range", RANGES, RANGE_TIP),
+    "colormap": ("Colours", COLORMAP_TIPS, "Colours of the expression, from low to high"),
+    "mix_colours": ("Colours", MIXES, MIX_TIP),
+    "spot_shape": ("Spots as", SHAPES, SHAPE_TIP),
+}
 
 
 def recall_favourites() -> set[str]:
@@ -86,55 +120,76 @@ def recall_favourites() -> set[str]:
     return {str(gene) for gene in genes} if isinstance(genes, list) else set()
 
 
-class PickedGenes(QWidget):
-    """Shows the genes that are shown together, in the order in which they were picked."""
+class LookBox(QWidget):
+    """Asks how maps are drawn."""
 
     def __init__(self, settings: DisplaySettings) -> None:
         super().__init__()
         self._settings = settings
-        self.buttons: list[QToolButton] = []
-        self._grid, self.message = QGridLayout(), Note()
-        stack(self, self._grid, self.message)
-
-    def pick(self, gene: str) -> None:
-        """Add a gene; where there is no room, the one picked last makes room."""
-        settings = self._settings
-        most = MOST_GENES.get(settings.arrangement, 0)
-        if most and gene not in settings.genes:
-            settings.ask(picked=(*settings.picked[: most - 1], gene))
+        whole, far = (0, 100), (-LARGEST_VALUE, LARGEST_VALUE)
+        self.percents = [number(whole, at, decimals=1, suffix=" %") for at in (1, 99)]
+        self.values = [number(far, at, decimals=3, step=0.1) for at in (0, 5)]
+        self._boxes = {"percentile": self.percents, "fixed": self.values}
+        self.choices = {
+            name: choice(options, tip, partial(self._ask, name))
+            for name, (_, options, tip) in CHOICES.items()
+        }
+        for place, name in enumerate(COLORMAPS):
+            self.choices["colormap"].setItemIcon(place, _strip(name))
+        self.choices["colormap"].setIconSize(ICON)
+        self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
+        self._form = QFormLayout(self)
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
+        for name, (title, _, _) in CHOICES.items():
+            self._form.addRow(title, self.choices[name])
+            if name == "range_kind":
+                for limits in self._rows.values():
+                    self._form.addRow("From, to", limits)
+        self._form.addRow("Map strength", self.opacity)
+        for box in (*self.percents, *self.values):
+            box.setKeyboardTracking(False)
+            box.valueChanged.connect(lambda _: self._ask("range_kind", settings.range_kind))
+        self.opacity.valueChanged.connect(lambda value: settings.update(opacity_percent=value))
 
     def follow(self) -> None:
         """Show what the settings say."""
-        arrangement = self._settings.arrangement
-        self.setVisible(arrangement in MOST_GENES)
-        if arrangement not in MOST_GENES:
-            return
-        while self.buttons:
-            gone = self.buttons.pop()
-            self._grid.removeWidget(gone)
-            gone.setParent(None)
-        genes = self._settings.genes
-        colours = (
-            mixed_colours(len(genes), self._settings.mix_colours) if arrangement == MIX else ()
-        )
-        for place, gene in enumerate(genes):
-            mark = f" ({MARK})" if gene in self._settings.by_chance else ""
-            tip, drop = f"Take {gene} out", partial(self._drop, gene)
-            made = button(f"{gene}{mark}  ×", tip, drop, is_small=True)
-            if place < len(colours):
-                made.setIcon(_swatch(colours[place]))
-                made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            self._grid.addWidget(made, *divmod(place, N_IN_A_ROW), LEFT)
-            self.buttons.append(made)
-        free = MOST_GENES[arrangement] - len(genes)
-        if free:
-            more = "another" if genes else "a"
-            self.message.setText(f"Double-click {more} gene in the list to add it ({free} more).")
-        else:
-            self.message.setText("Click a gene here to take it out.")
+        settings = self._settings
+        if boxes := self._boxes.get(settings.range_kind):
+            _show(boxes, (settings.range_low, settings.range_high))
+        for name, box in self.choices.items():
+            box.setCurrentIndex(box.findData(getattr(settings, name)))
+        self.opacity.setValue(settings.opacity_percent)
+        is_mixed = settings.arrangement == MIX
+        self._form.setRowVisible(self.choices["colormap"], not is_mixed)
+        self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
+        for kind, shown in self._rows.items():
+            self._form.setRowVisible(shown, settings.range_kind == kind)
 
-    def _drop(self, gene: str, *_: object) -> None:
-        self._settings.ask(picked=tuple(g for g in self._settings.picked if g != gene))
+    def suggest_fixed(self, low: float, high: float) -> None:
+        """Where fixed values have not been chosen yet, start from what is on show."""
+        if self._settings.range_kind != "fixed":
+            _show(self.values, (low, high))
+
+    def _ask(self, name: str, value: str) -> None:
+        asked: dict[str, object] = {name: value}
+        if boxes := self._boxes.get(value):
+            asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
+        self._settings.ask(**asked)
+
+
+def _strip(name: str) -> QIcon:
+    steps = np.linspace(0, 1, ICON.width())
+    colours = (ensure_colormap(name).map(steps)[:, :3] * 255).astype(np.uint8)
+    pixels = np.broadcast_to(colours, (ICON.height(), *colours.shape))
+    return QIcon(QPixmap.fromImage(image_of(pixels)))
+
+
+def _show(boxes: list[QDoubleSpinBox], values: tuple[float, float]) -> None:
+    """Show values, without asking for them."""
+    for box, value in zip(boxes, values, strict=True):
+        with QSignalBlocker(box):
+            box.setValue(value)
 
 
 class GenesPanel(QWidget):
@@ -263,14 +318,13 @@ class GenesPanel(QWidget):
 
     def _lay_out(self) -> None:
         views = row()
-        for number, (view, (title, tip)) in enumerate(VIEWS.items()):
+        for place, (view, (title, tip)) in enumerate(VIEWS.items()):
             made = QRadioButton(title)
             made.setToolTip(tip)
             made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
-            self.views.addButton(made, number)
+            self.views.addButton(made, place)
             views.addWidget(made)
-        form = QFormLayout()
-        form.addRow("Show", self.arrangement_choice)
+        form = labelled({"Show": self.arrangement_choice})
         self.not_found.say("")
         listed = self.sets, self.search, self.view, self.not_found, self.doubt
         stack(self, *listed, form, self.picked, self.hint, views, self.look)
@@ -318,9 +372,3 @@ class GenesPanel(QWidget):
         found = self.sets.find(self.table.search, self.table.favourites)
         self.table.show_only(None if found is None else found.genes)
         self.settings.update(gene_set=found)
-
-
-def _swatch(colour: str) -> QIcon:
-    pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
-    pixmap.fill(QColor(PURE_GREEN if colour == "green" else colour))
-    return QIcon(pixmap)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
-from napari_stem.layers import mean_z_score, score_title
+from napari_stem.layers.values import mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import LatestJob
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.layers import ColourRange, Field, GeneScore
+    from napari_stem.layers.values import ColourRange, Field
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -248,16 +248,17 @@ class MapDisplay(QObject):
         """Show a score, which is computed off the GUI thread; the one before it stays meanwhile."""
         genes, key = settings.gene_set, (settings.gene_set, active.state())
         if active.score is not None:
-            _, title, score = active.score
-            limits = settings.colours.for_another_unit().limits(score.values)
+            _, title, values = active.score
+            limits = settings.colours.for_another_unit().limits(values)
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
-            self._plain[MEAN].show(SpotMap(grid, score.values, title, limits, colormap, about))
+            self._plain[MEAN].show(SpotMap(grid, values, title, limits, colormap, about))
         if genes is None or (active.score is not None and active.score[0] == key):
             return
 
-        def found(score: GeneScore) -> None:
-            active.score = (key, score_title(genes.name, score.n_used, genes.n_named), score)
+        def found(score: tuple[NDArray[np.float32], int]) -> None:
+            values, n_used = score
+            active.score = key, score_title(genes.name, n_used, genes.n_named), values
             if active is self.current() and self.settings.shown_arrangement == SCORE:
                 self.draw()
                 self._select()

@@ -14,8 +14,8 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import CyclicLabelColormap
 
-from napari_stem.layers import AXES, METADATA_KEY, UM
-from napari_stem.layers.colours import legend_lines, readable_on
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM
+from napari_stem.layers.values import legend_lines, readable_on
 from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
-    from napari_stem.layers import SpotGrid, SpotShape
+    from napari_stem.layers.placement import SpotGrid, SpotShape
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
     from napari_stem.widgets.genes.map_turns import LayerTurns
 
-Legend = tuple[
-    tuple[int, int], int
-]  # (width, height) of its bar on the screen, its letters in points
+Legend = tuple[tuple[int, int], int]  # (width, height) of its bar in px, its letters in points
 USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
 
@@ -231,7 +229,9 @@ class DomainLayer(SpotLayer):
         rows = np.flatnonzero(prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = grid.labels(rows, domains.labels)
-        layer.colormap = _colormap(len(domains.names))
+        colours = ["transparent", *colours_of(len(domains.names))]
+        # a direct look-up of colours would be compiled for half a second first
+        layer.colormap = CyclicLabelColormap(colors=colours)
         # what is read out under the cursor; label 0 is where there is no domain
         layer.features = {"index": range(len(domains.names) + 1), "domain": ["", *domains.names]}
         self._turns.show(layer, self._rank, TITLE)
@@ -269,8 +269,3 @@ class DomainLayer(SpotLayer):
         line = self._viewer.canvas.overlays[self._legend[place]]
         line.text, line.box_color, line.color = text, colour, readable_on(colour)
         line.visible = True
-
-
-def _colormap(n_domains: int) -> Any:
-    """Colours of labels from 1; a direct look-up of colours would be compiled for half a second first."""
-    return CyclicLabelColormap(colors=["transparent", *colours_of(n_domains)])

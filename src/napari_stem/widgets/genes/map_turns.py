@@ -15,10 +15,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from napari.layers import Points
 from qtpy.QtCore import QObject
 
-from napari_stem.layers import METADATA_KEY
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
 from napari_stem.widgets.common.parts import listening, one_shot
-from napari_stem.widgets.slide.slide_layers import slides_among
+from napari_stem.widgets.slide.slide_layers import ours, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -244,7 +243,7 @@ class LayerTurns(QObject):
 
 def _is_map(layer: Layer) -> bool:
     """Whether it covers the slide: of what is shown here, outlines and the slide in other views do not."""
-    return "field" in layer.metadata.get(METADATA_KEY, {}) and not isinstance(layer, Points)
+    return "field" in ours(layer) and not isinstance(layer, Points)
 
 
 def _has_legend(layer: Layer) -> bool:

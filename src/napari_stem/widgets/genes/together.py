@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from napari.layers import Image
 
-from napari_stem.layers import METADATA_KEY, map_title, slide_layer
+from napari_stem.layers.placement import METADATA_KEY, slide_layer
+from napari_stem.layers.values import map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
 from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_stem.geometry import Mpp
-    from napari_stem.layers import Field
+    from napari_stem.layers.values import Field
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_turns import LayerTurns

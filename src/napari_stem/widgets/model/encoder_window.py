@@ -183,7 +183,15 @@ class EncoderWindow(QWidget):
         self.offline = QCheckBox("Work offline")
         self.offline.setChecked(self.is_offline_chosen)
         self.offline.setToolTip(OFFLINE_TIP)
-        self._lay_out()
+        for column in (0, 1):
+            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.view.stretch(2)
+        getting = QGroupBox("Where encoders come from")
+        token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
+        folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
+        stack(getting, token, folder, self.offline, is_window=True)
+        chosen = self.details, self.download_button, self.row
+        stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
         self.resize(*SIZE)
         self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
@@ -206,8 +214,6 @@ class EncoderWindow(QWidget):
 
     def download(self, names: Sequence[str]) -> None:
         """Download encoders, one after the other."""
-        if self.downloads.is_busy:
-            return
         self.downloads.start("encoder", names, done=lambda _: None)
         self._show()
 
@@ -306,17 +312,6 @@ class EncoderWindow(QWidget):
     def _on_answered(self, sentence: str) -> None:
         self.downloads.show_message(in_window_words(sentence))
         self.refresh()
-
-    def _lay_out(self) -> None:
-        for column in (0, 1):
-            self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.view.stretch(2)
-        getting = QGroupBox("Where encoders come from")
-        token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
-        folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
-        stack(getting, token, folder, self.offline, is_window=True)
-        chosen = self.details, self.download_button, self.row
-        stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
 
 
 def _settle(is_offline_wanted: bool) -> bool:

@@ -11,12 +11,11 @@ import pandas as pd
 from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
-from napari_stem.layers import AXES, METADATA_KEY, UM
-from napari_stem.layers.colours import luminance
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM
+from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
-from napari_stem.widgets.common.units import regions_of
 from napari_stem.widgets.regions.region_shapes import (
     BLANK,
     CLASS,
@@ -32,7 +31,7 @@ from napari_stem.widgets.regions.region_shapes import (
     outlines_yx,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_layers import pyramid_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -224,18 +223,16 @@ class RegionLayers:
         """Make the change again that was taken back."""
         self._go(layer, History.redo)
 
-    def can_undo(self, layer: Shapes) -> bool:
-        """Whether there is a change to take back."""
-        return self._histories[layer].can_undo
-
-    def note(self, layer: Shapes, step: str = "") -> None:
-        """Note the regions as they are now as a step that undo can come back to.
+    def note(self, layer: Shapes, step: str = "") -> bool:
+        """Note the regions as they are now as a step that undo can come back to; tell whether there is any.
 
         Not while an outline is being drawn: nobody wants to come back to half of one. Steps of one
         kind that follow one another are taken back together.
         """
+        history = self._histories[layer]
         if not self.is_drawing(layer):
-            self._histories[layer].note(Snapshot.of(layer), step)
+            history.note(Snapshot.of(layer), step)
+        return history.can_undo
 
     def is_drawing(self, layer: Shapes) -> bool:
         """Whether an outline is under way; touching the layer then loses corners of it."""
@@ -367,7 +364,7 @@ def label_colours(
     for layer in layers:
         if layer.visible and isinstance(layer, Image | Labels) and layer.ndim == 2:
             colours = _colours_at(layer, places)
-            alpha = colours[..., 3:] * layer.opacity
+            alpha = colours[..., 3:]
             kept = 1 if layer.blending == "additive" else 1 - alpha
             seen = np.clip(seen * kept + colours[..., :3] * alpha, 0, 1)
     is_light = luminance(seen).mean(axis=1) > LIGHT

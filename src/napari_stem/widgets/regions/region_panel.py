@@ -31,7 +31,6 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import Table
-from napari_stem.widgets.common.units import load_units, regions_of
 from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
@@ -43,6 +42,7 @@ from napari_stem.widgets.regions.region_shapes import (
     squares_um,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
+from napari_stem.widgets.slide.slide_layers import load_units, regions_of
 from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class RegionPanel(QWidget):
         remembered: Remembered,
     ) -> None:
         super().__init__()
-        self._viewer, self._jobs, self._slides = viewer, jobs, slides
+        self._jobs, self._slides = jobs, slides
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
         self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
@@ -115,9 +115,9 @@ class RegionPanel(QWidget):
         self.redo = self._on_layer(lambda layer, *_: self.layers.redo(layer))
         self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
         self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
-        viewer.mouse_drag_callbacks.append(self.follow_press)
+        jobs.at_end(self.layers.close)
+        jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
-        jobs.at_end(self._let_go)
         jobs.listen((events.inserted, self._on_inserted), (events.removed, self._on_removed))
         for layer in viewer.layers:
             self._take_in(layer)
@@ -170,12 +170,6 @@ class RegionPanel(QWidget):
             self._on_layer(lambda layer, at: self.layers.select(layer, self.table.name(at.row())))
         )
 
-    def _let_go(self) -> None:
-        """Let go of the viewer."""
-        if self.follow_press in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self.follow_press)
-        self.layers.close()
-
     def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
         ready = self._ready()
@@ -207,8 +201,7 @@ class RegionPanel(QWidget):
             each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
             if (drawn_on := self.layers.find(slide)) is not None:
-                self.layers.note(drawn_on)
-                can_undo = self.layers.can_undo(drawn_on)
+                can_undo = self.layers.note(drawn_on)
         rows = pd.DataFrame(
             {
                 NAME: [region.name for region in regions],

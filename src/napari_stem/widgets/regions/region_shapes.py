@@ -10,7 +10,7 @@ import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
-from napari_stem.layers import one_ring, outline
+from napari_stem.layers.placement import one_ring, outline
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QWidget,
@@ -32,6 +31,7 @@ from napari_stem.widgets.common.parts import (
     button,
     choice,
     in_window_words,
+    labelled,
     one_shot,
     row,
     stack,
@@ -79,7 +79,18 @@ class EmbeddingsDialog(QDialog):
             self._ask_for_folder,
         )
         self.buttons = answer_buttons(self, self.path)
-        self._lay_out()
+        fields = {
+            "File": row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
+            "Made by": self.encoder,
+            "Patch side": self.side_px,
+            "Places": self._with_button(self.places, PLACES),
+            "Tolerance": self.tolerance_um,
+        }
+        told = Note(
+            "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
+            "from the encoder that the model was trained with."
+        )
+        stack(self, told, labelled(fields), self.buttons, is_window=True)
         self.setMinimumWidth(460)
 
     def chosen(self) -> tuple[Path, Stated]:
@@ -91,21 +102,6 @@ class EmbeddingsDialog(QDialog):
             coordinates=Path(places) if places else None,
             tolerance_um=self.tolerance_um.value() or None,
         )
-
-    def _lay_out(self) -> None:
-        form = QFormLayout()
-        asking = self._with_button(self.path, FILES)
-        asking.addWidget(self.folder_button)
-        form.addRow("File", asking)
-        form.addRow("Made by", self.encoder)
-        form.addRow("Patch side", self.side_px)
-        form.addRow("Places", self._with_button(self.places, PLACES))
-        form.addRow("Tolerance", self.tolerance_um)
-        told = Note(
-            "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
-            "from the encoder that the model was trained with."
-        )
-        stack(self, told, form, self.buttons, is_window=True)
 
     def _ask_for_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Choose a .zarr folder", self.path.text())
@@ -155,7 +151,6 @@ class AboutSlideBox(QWidget):
         self._source = ""
         self._config: ModelConfig | None = None
         self._read: _Read | None = None
-        self.n_patches = 0  # of the file of embeddings, in the regions that were counted last
         self.species = choice(
             SPECIES, "Of the slide; a model of another species does not predict it"
         )
@@ -170,12 +165,10 @@ class AboutSlideBox(QWidget):
         )
         self.embeddings_text, self.warning = Note(), warning()
         self.dialog = EmbeddingsDialog(self)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        asked = {"Species": self.species, "Tissue": self.tissue, "Embeddings": self.embeddings}
+        form = labelled(asked)
+        form.setFieldGrowthPolicy(form.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        form.addRow("Species", self.species)
-        form.addRow("Tissue", self.tissue)
-        form.addRow("Embeddings", self.embeddings)
         stack(self, form, self.embeddings_text, self.warning)
         self._show_embeddings()
         self.species.currentIndexChanged.connect(self._on_changed)
@@ -184,14 +177,13 @@ class AboutSlideBox(QWidget):
         self.dialog.rejected.connect(self._show_embeddings)
         slides.activated.connect(self._refresh)
 
-    def count_patches(self, regions: Sequence[Region]) -> None:
+    def count_patches(self, regions: Sequence[Region]) -> int:
         """Count the patches of the active slide's file in regions."""
-        embedder = self.embedder
-        self.n_patches = 0
-        if embedder is not None and regions:
-            area = shapely.union_all([region.polygon for region in regions])
-            shapely.prepare(area)
-            self.n_patches = int(shapely.contains_xy(area, embedder.x_px, embedder.y_px).sum())
+        if (embedder := self.embedder) is None:
+            return 0
+        area = shapely.union_all([region.polygon for region in regions])
+        shapely.prepare(area)
+        return int(shapely.contains_xy(area, embedder.x_px, embedder.y_px).sum())
 
     @property
     def stated_species(self) -> str:
@@ -201,8 +193,7 @@ class AboutSlideBox(QWidget):
     @property
     def embedder(self) -> PatchEmbeddings | None:
         """What stands in place of the encoder for the active slide and the chosen model."""
-        read = self._read
-        return None if read is None or read.asked != self._asked() else read.embedder
+        return None if (read := self._found()) is None else read.embedder
 
     @property
     def has_embeddings(self) -> bool:
@@ -224,10 +215,8 @@ class AboutSlideBox(QWidget):
         refusal = self._refusal()
         if refusal or not self.has_embeddings:
             return refusal
-        read = self._read
-        if read is None or read.asked != self._asked():
-            return "The embeddings are being read …"
-        return read.problem
+        read = self._found()
+        return "The embeddings are being read …" if read is None else read.problem
 
     def _key(self) -> str:
         slide = self._slides.slide
@@ -241,6 +230,11 @@ class AboutSlideBox(QWidget):
 
     def _asked(self) -> tuple[str, str, AboutSlide]:
         return self._key(), self._source, replace(self._answer(), species="", tissue="")
+
+    def _found(self) -> _Read | None:
+        """Return what was read as is asked for now; None: nothing was, or not yet."""
+        read = self._read
+        return None if read is None or read.asked != self._asked() else read
 
     def _refusal(self) -> str:
         if self._config is None:
@@ -278,7 +272,7 @@ class AboutSlideBox(QWidget):
         self.warning.say(self._warning(answer.tissue))
         self._show_embeddings()
         slide = self._slides.slide
-        is_read = self._read is not None and self._read.asked == self._asked()
+        is_read = self._found() is not None
         if answer.path is not None and slide is not None and self._source and not is_read:
             self._jobs.start(_read, slide, self._asked(), done=self._take)
         self.changed.emit()
@@ -291,14 +285,13 @@ class AboutSlideBox(QWidget):
 
     def _show_embeddings(self) -> None:
         """Say where the embeddings come from, and what does not quite fit."""
-        text, patches = "", self.embedder
-        if patches is not None:
+        text, read = "", self._found()
+        if read is not None and (patches := read.embedder) is not None:
             text = (
                 f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
                 f"{patches.side_um:.0f} µm wide; predicted is where they lie."
             )
-            notes = () if self._read is None else self._read.notes
-            text = "\n".join((text, *notes))
+            text = "\n".join((text, *read.notes))
         elif self.has_embeddings:
             text = self.missing()
         self.embeddings.setCurrentIndex(int(self.has_embeddings))
@@ -358,11 +351,8 @@ class ScaleWarning(Note):
         if slide is None or key is None or key in self._found:
             return
         self._found[key] = ""
-        done, failed = partial(self._tell, key), partial(self._forget, key)
+        done, failed = partial(self._tell, key), partial(self._found.pop, key)
         self._jobs.start(known_check, slide, done=done, failed=failed)
-
-    def _forget(self, key: Key) -> None:
-        self._found.pop(key, None)
 
     def _tell(self, key: Key, found: ScaleCheck) -> None:
         if found.warning is None:

@@ -11,13 +11,14 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
 
 from napari_stem.errors import StemError
-from napari_stem.layers import METADATA_KEY
+from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.recognising import looks_like_slide
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.slide.reading import show_file
+from napari_stem.widgets.slide.slide_layers import ours
 from napari_stem.widgets.writing import regions_of_layer
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Adopting:
 
     def _remove(self, kind: str, is_taken: Any) -> None:
         for layer in list(self._viewer.layers):
-            about = layer.metadata.get(METADATA_KEY, {})
+            about = ours(layer)
             if about.get("kind") == kind and is_taken(about):
                 self._tried = {key for key in self._tried if key[0] != about["file"]}
                 self._viewer.layers.remove(layer)

@@ -1,4 +1,4 @@
-"""Where am I: the whole slide, small, with what the window shows of it; it can have a window of its own."""
+"""Small pictures of a slide: where one is on it, and what the scanner took beside it, such as its label."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTransform
-from qtpy.QtWidgets import QDialog, QMainWindow, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDialog,
+    QLabel,
+    QMainWindow,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_stem.layers import METADATA_KEY
-from napari_stem.widgets.common.parts import one_shot
-from napari_stem.widgets.common.pictures import colours_of_values, image_of
-from napari_stem.widgets.common.units import regions_of
+from napari_stem.widgets.common.parts import Note, close_button, one_shot, stack
+from napari_stem.widgets.common.pictures import colours_of_values, image_of, pixmap_within
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_layers import pyramid_of
+from napari_stem.widgets.slide.slide_layers import ours, pyramid_of, regions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
     from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
 
+    from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -40,6 +47,13 @@ MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
 FROM_CORNER_PX = 16
 FILLING = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+WARNING = (
+    "The label may show a patient's name or number. These images are shown here only: they go into "
+    "no export, report or session."
+)
+LONGEST_PX = 420  # of an image in the window
+BOX_PX = (480, 640)
+TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Thumbnail"}
 
 
 class Overview(QWidget):
@@ -242,13 +256,12 @@ def _looks(layer: Layer) -> list[Any]:
 
 
 def _is_map(layer: Layer) -> bool:
-    return "field" in layer.metadata.get(METADATA_KEY, {}) and hasattr(layer, "gamma")
+    return "field" in ours(layer) and hasattr(layer, "gamma")
 
 
 def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:
     """Where a map lies, its colours as napari shows them, and whether they are added to what lies below."""
     rgba = colours_of_values(layer, np.asarray(layer.data))
-    rgba[..., 3] *= layer.opacity
     image = image_of((rgba * 255).astype(np.uint8))
     return _rect(layer), image, layer.blending == "additive"
 
@@ -294,3 +307,44 @@ class OverviewWindow(QDialog):
         """Give the overview back, whoever closes the window."""
         self.give_back()
         super().closeEvent(event)
+
+
+def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
+    """Read the images beside a slide, the label first: (h, w, 3) uint8 by name.
+
+    SlideError where one is damaged.
+    """
+    names = sorted(slide.associated, key=lambda name: (name != "label", name != "macro", name))
+    return {name: slide.associated[name].whole() for name in names}
+
+
+class AssociatedBox(QDialog):
+    """Shows the images beside a slide, (h, w, 3) uint8 by name, with a warning; ``title`` names the slide."""
+
+    def __init__(
+        self, title: str, images: Mapping[str, NDArray[np.uint8]], parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(f"Label and macro of {title}")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.pictures: dict[str, QLabel] = {}
+        held = QWidget()
+        rows = QVBoxLayout(held)
+        for name, pixels in images.items():
+            rows.addWidget(QLabel(TITLES.get(name, name.capitalize())))
+            self.pictures[name] = _picture(pixels, self.devicePixelRatioF())
+            rows.addWidget(self.pictures[name])
+        rows.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(held)
+        stack(self, Note(WARNING), scroll, close_button(self), stretched=1, is_window=True)
+        self.resize(*BOX_PX)
+
+
+def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:
+    pixmap = pixmap_within(pixels, min(round(LONGEST_PX * ratio), max(pixels.shape)))
+    pixmap.setDevicePixelRatio(ratio)
+    label = QLabel()
+    label.setPixmap(pixmap)
+    return label

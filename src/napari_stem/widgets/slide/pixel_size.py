@@ -40,9 +40,7 @@ class PixelSizeBox(QWidget):
         super().__init__()
         self._viewer, self._stated = viewer, stated
         self._layer: Image | None = None  # that shows the slide
-        self._ruler: Shapes | None = (
-            None  # in which a line is drawn along something of known length
-        )
+        self._ruler: Shapes | None = None  # a line is drawn in it along something of known length
         self._length_px = 0.0  # of that line, in level-0 px
         # shown in its place where the size is known, until it is asked for again
         self.change_button = button("Change pixel size…", CHANGE, self._change)

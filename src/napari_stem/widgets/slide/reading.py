@@ -13,13 +13,16 @@ from qtpy.QtCore import QThread, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_stem import reader, sample_data
-from napari_stem.layers import METADATA_KEY
+from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
-from napari_stem.widgets.common.units import keep_units, load_units, own_units
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide.slide_layers import (
     SlideFeed,
     is_fed,
+    keep_units,
+    load_units,
+    ours,
+    own_units,
     show_scale_bar,
     slide_of,
     twin_of,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.layers import LayerData
+    from napari_stem.layers.placement import LayerData
     from napari_stem.reader import Kind, NapariReader
 
 TELL_AFTER_MS = 700  # shorter waits need no words
@@ -120,7 +123,7 @@ def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
             wait_little(about["pyramid"])
 
     def on_inserted(event: Any) -> None:
-        about = event.value.metadata.get(METADATA_KEY)
+        about = ours(event.value)
         if not any(about is each for each in waiting):
             return
         waiting[:] = [each for each in waiting if each is not about]
@@ -160,7 +163,7 @@ def _show_legend(viewer: Viewer, layer: Layer) -> None:
 
 def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:
     """Turn the places of a layer from px into um, which the file did not know and a slide does."""
-    about, slide = layer.metadata.get(METADATA_KEY, {}), slide_of(slide_layer)
+    about, slide = ours(layer), slide_of(slide_layer)
     if "file" in about and about["mpp"] is None and slide is not None and slide.mpp is not None:
         about["mpp"] = slide.mpp
         per_px = (slide.mpp.y_um, slide.mpp.x_um)

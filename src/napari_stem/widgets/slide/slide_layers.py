@@ -1,19 +1,22 @@
-"""The slides among the viewer's layers: found, added, drawn as their pixels come, looked at, brought back."""
+"""The slides among the viewer's layers: found, added, drawn as their pixels come, looked at, brought back.
+
+Layers beside them get their units: napari shows none, and warns, where some are in um and some in pixels.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
-from napari_stem.layers import AXES, METADATA_KEY, UM, slide_layer, slide_placement
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
 from napari_stem.widgets.common.parts import one_shot, tell_error
-from napari_stem.widgets.common.units import keep_units, own_units, regions_of, settle_units
 from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
@@ -35,18 +38,33 @@ FIRST_PREVIEW_MS = 40  # until there is anything to be seen
 FIT_AGAIN_MS = 60
 SCALE_BAR_MS = 100
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
+PIXEL = "pixel"
+_kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
+_lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
+
+
+def ours(layer: Any) -> dict[str, Any]:
+    """Return what of ours a layer shows, as its metadata say; nothing for layers of others."""
+    about: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
+    return about
 
 
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    slide: Slide | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
+    slide: Slide | None = ours(layer).get("slide")
     return slide
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    pyramid: Pyramid | None = layer.metadata.get(METADATA_KEY, {}).get("pyramid")
+    pyramid: Pyramid | None = ours(layer).get("pyramid")
     return pyramid
+
+
+def regions_of(layer: Any) -> str | None:
+    """Fingerprint of the slide whose regions a layer holds, or None."""
+    fingerprint: str | None = ours(layer).get("regions_of")
+    return fingerprint
 
 
 def is_fed(layer: Any) -> bool:
@@ -79,6 +97,52 @@ def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
     bar = viewer.canvas.overlays.scale_bar
     bar.position = "bottom_left"
     bar.visible = is_shown
+
+
+def keep_units(viewer: Viewer) -> None:
+    """From now on, give layers in pixels um for as long as a layer of ours is in um.
+
+    Nothing moves: napari draws one pixel of theirs as 1 um beside ours whatever the units say.
+    """
+    if viewer.layers in _kept:
+        return
+    _kept.add(viewer.layers)
+
+    def settle(event: Any) -> None:
+        settle_units(viewer)
+
+    inserted = viewer.layers.events.inserted
+    # napari draws, and warns, while it is telling of a new layer: this must come before that, just behind
+    # the layer list's own callback
+    callbacks = inserted.callbacks
+    inserted.connect(settle, after=list(callbacks[:1]), before=list(callbacks[1:2]))
+    viewer.layers.events.removed.connect(settle)
+    settle_units(viewer)
+
+
+def settle_units(viewer: Viewer) -> None:
+    """Make the units of all layers agree, as far as that is ours to do."""
+    measured = [layer for layer in viewer.layers if not is_in_pixels(layer) and layer not in _lent]
+    is_ours_measured = any(METADATA_KEY in layer.metadata for layer in measured)
+    for layer in viewer.layers:
+        is_ours = METADATA_KEY in layer.metadata
+        if is_ours_measured or (is_ours and measured):
+            if is_in_pixels(layer):
+                _lent.add(layer)
+                layer.units = (*layer.units[:-2], *UM)
+        elif layer in _lent:
+            _lent.discard(layer)
+            layer.units = (*layer.units[:-2], PIXEL, PIXEL)
+
+
+def own_units(layer: Layer) -> None:
+    """Note that a layer's um are its own now."""
+    _lent.discard(layer)
+
+
+def is_in_pixels(layer: Layer) -> bool:
+    """Whether a layer has no unit of length."""
+    return any(str(unit) == PIXEL for unit in layer.units[-2:])
 
 
 class SlideFeed(QObject):
@@ -316,6 +380,17 @@ class BackButton(QPushButton):
         self.gone = gone
         self.setText(f"Bring back {gone[0].name}" if gone else "")
         self.setVisible(bool(gone))
+
+
+def load_units() -> None:
+    """Read napari's table of units (0.1 s); call it on the GUI thread, before `warm_up`.
+
+    pint reads its table when first asked and does not guard that against a second thread, which would find
+    it half read.
+    """
+    from napari.utils.transforms import Affine
+
+    Affine(ndim=2)
 
 
 def load_libraries() -> None:

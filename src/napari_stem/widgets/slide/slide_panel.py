@@ -11,7 +11,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.geometry import Mpp
-from napari_stem.layers import METADATA_KEY
+from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.pixel_size import remember
@@ -26,9 +26,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.units import load_units, regions_of
-from napari_stem.widgets.slide.associated import AssociatedBox, associated_pixels
-from napari_stem.widgets.slide.overview import Overview
+from napari_stem.widgets.slide.overview import AssociatedBox, Overview, associated_pixels
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
 from napari_stem.widgets.slide.slide_layers import (
     BackButton,
@@ -36,6 +34,9 @@ from napari_stem.widgets.slide.slide_layers import (
     SlideLayers,
     is_fed,
     load_libraries,
+    load_units,
+    ours,
+    regions_of,
     slide_of,
     twin_of,
 )
@@ -328,8 +329,7 @@ class SlidePanel(QWidget):
         if slide_of(selected) is not None:
             self._choose(selected)
             return
-        about = selected.metadata.get(METADATA_KEY, {})
-        owner = regions_of(selected) or self._owners.get(str(about.get("prediction")))
+        owner = regions_of(selected) or self._owners.get(str(ours(selected).get("prediction")))
         active = self.slide
         if owner is None or (active is not None and active.fingerprint == owner):
             return

@@ -6,12 +6,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
 from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
-from napari_stem.widgets.common.parts import Note, button, one_shot, row, stack
+from napari_stem.widgets.common.parts import Note, button, labelled, one_shot, row, stack
 from napari_stem.widgets.common.worker import LatestJob
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ class TissueBox(QWidget):
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
         slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
-        form = QFormLayout()
-        form.addRow("Leave out pieces under", self.min_area)
-        stack(self.details, slider, form).setSpacing(4)
+        least = labelled({"Leave out pieces under": self.min_area})
+        stack(self.details, slider, least).setSpacing(4)
         stack(self, self.button, self.details, self.message).setSpacing(4)
         self.details.setVisible(False)
         self.message.say("")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QHeaderView, QLabel, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHeaderView, QWidget
+from superqt import QLabeledDoubleSlider
 
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
 from napari_stem.texts import count
-from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import (
     Note,
@@ -27,6 +28,7 @@ from napari_stem.widgets.common.parts import (
     ask_where_to_save,
     button,
     choice,
+    labelled,
     row,
     stack,
 )
@@ -58,8 +60,7 @@ if TYPE_CHECKING:
 GONE = "The domains are no longer stored beside this prediction; find them again."
 CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
-RESOLUTION_STEPS = 10  # of the slider, per unit of resolution
-DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.5, 2.0
+LEAST_RESOLUTION, DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.1, 0.5, 2.0
 PLOTS = {
     "neighbours": "Which domains lie side by side",
     "around": "What surrounds the chosen domain",
@@ -122,19 +123,18 @@ class AnalysisPanel(QWidget):
         super().__init__()
         self._jobs, self._maps, self.folder = jobs, maps, folder
         self.settings = settings = maps.settings
-        self._running = StoppableJob(jobs, self._on_progress)
-        self._analysed: Prediction | None = None
+        self._running = StoppableJob(jobs)
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self.domains: Domains | None = None  # of the active prediction
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.turns)
         self._is_loading = self._was_shown = False
-        self.resolution = slider(
-            (1, int(MOST_RESOLUTION * RESOLUTION_STEPS)),
-            int(DEFAULT_RESOLUTION * RESOLUTION_STEPS),
-            "Leiden's resolution: to the right more and smaller domains",
-        )
-        self.resolution_label = QLabel()
+        self.resolution = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.resolution.setDecimals(1)
+        self.resolution.setRange(LEAST_RESOLUTION, MOST_RESOLUTION)
+        self.resolution.setSingleStep(LEAST_RESOLUTION)
+        self.resolution.setValue(DEFAULT_RESOLUTION)
+        self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
         self.find_button = button("Find domains", act=self.find_domains)
         self.morans_button = button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
         self.cancel_button = button("Cancel", act=self._running.stop)
@@ -157,23 +157,17 @@ class AnalysisPanel(QWidget):
         self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
-        self._tell_resolution()
         self._show_domains()
         self._show_morans()
         self._show("")
         self.setEnabled(False)
         self.domains_table.edited.connect(self._rename)
         maps.drawn.connect(self.refresh)
-        self.resolution.valueChanged.connect(self._tell_resolution)
         self.visible_box.clicked.connect(
             lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
         )
         self.domains_view.chosen.connect(self._plot)
         self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))
-
-    def chosen_resolution(self) -> float:
-        """Return the resolution that the slider stands at."""
-        return float(self.resolution.value() / RESOLUTION_STEPS)
 
     def is_shown(self) -> bool:
         """Whether domains lie on the slide in place of the map."""
@@ -209,7 +203,7 @@ class AnalysisPanel(QWidget):
         """Find domains at the fineness that the slider stands at."""
         if (active := self._maps.current()) is not None:
             take = partial(self._load, active.prediction, is_new=True)
-            resolution = self.chosen_resolution()
+            resolution = round(self.resolution.value(), 1)
             self._start(active.prediction, find_domains, resolution, take=take)
 
     def rank_genes(self) -> None:
@@ -233,16 +227,16 @@ class AnalysisPanel(QWidget):
             if result is not None:
                 take(result)
 
-        self._analysed = prediction
+        self._running.reported = partial(self._on_progress, prediction)
         failed = partial(self._show, "Not done.")
         self._running.start(run, str(prediction.path), *args, done=done, failed=failed)
-        self._on_progress("Starting", 0, 0)
+        self._on_progress(prediction, "Starting", 0, 0)
 
-    def _on_progress(self, text: str, done: int, total: int) -> None:
+    def _on_progress(self, prediction: Prediction, text: str, done: int, total: int) -> None:
         self._show(f"{text} …")
         self.progress.show_share(done, total)
-        if text == FOUND and self._analysed is not None:
-            self._load(self._analysed, is_new=True)
+        if text == FOUND:
+            self._load(prediction, is_new=True)
 
     def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
         if key == self._key:
@@ -340,12 +334,8 @@ class AnalysisPanel(QWidget):
             part.setVisible(is_running)
         self.message.say(text)
 
-    def _tell_resolution(self) -> None:
-        self.resolution_label.setText(f"{self.chosen_resolution():.1f}")
-
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.addRow("Fineness", row(self.resolution, self.resolution_label))
+        form = labelled({"Fineness": self.resolution})
         stack(
             self.found,
             self.visible_box,

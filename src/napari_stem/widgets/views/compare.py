@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QSplitter, QWidget
+from qtpy.QtWidgets import QSplitter, QWidget
 
 from napari_stem.evaluation.differences import (
     REST,
@@ -25,7 +25,15 @@ from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.texts import NOTICE, count
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
-from napari_stem.widgets.common.parts import Note, ask_for_new_file, button, choice, row, stack
+from napari_stem.widgets.common.parts import (
+    Note,
+    ask_for_new_file,
+    button,
+    choice,
+    labelled,
+    row,
+    stack,
+)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
 from napari_stem.widgets.common.worker import LatestJob, StoppableJob
 from napari_stem.widgets.views.plots import VolcanoPlot
@@ -121,7 +129,15 @@ class CompareWindow(QWidget):
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
         self.save_button = button("Save as CSV…", act=self._save)
-        self._lay_out()
+        left, right = QWidget(), QWidget()
+        stack(left, self.search, self.view)
+        stack(right, self.explanation, self.plot, stretched=1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        splitter.addWidget(left)
+        splitter.addWidget(right)
+        splitter.setSizes([620, 500])
+        below = row(self.message, self.save_button, stretched=0)
+        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
         self.resize(*SIZE)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
@@ -195,17 +211,6 @@ class CompareWindow(QWidget):
             failed=lambda: self.message.setText("Not saved."),
         )
 
-    def _lay_out(self) -> None:
-        left, right = QWidget(), QWidget()
-        stack(left, self.search, self.view)
-        stack(right, self.explanation, self.plot, stretched=1)
-        splitter = QSplitter(Qt.Orientation.Horizontal)
-        splitter.addWidget(left)
-        splitter.addWidget(right)
-        splitter.setSizes([620, 500])
-        below = row(self.message, self.save_button, stretched=0)
-        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
-
 
 def _frame(found: pd.DataFrame) -> pd.DataFrame:
     """Table of a comparison: a row for every gene."""
@@ -241,12 +246,9 @@ class ComparePanel(QWidget):
             self._compare,
         )
         self.message = Note()
-        self._names: tuple[str, ...] = ()
-        form = QFormLayout()
-        form.addRow("Compare", self.first)
-        form.addRow("with", self.second)
-        stack(self, self.heading, self.view, form, self.button, self.message)
-        self._show_groups(())
+        groups = labelled({"Compare": self.first, "with": self.second})
+        stack(self, self.heading, self.view, groups, self.button, self.message)
+        self._show_groups([])
         self.message.say("")
         self.setEnabled(False)
         maps.drawn.connect(self.refresh)
@@ -263,18 +265,14 @@ class ComparePanel(QWidget):
         self.setEnabled(active is not None)
         if self.isHidden():
             return
-        self._groups = with_classes(self._region.regions()) if active is not None else []
-        pair = first_pair(self._groups) if self._groups else (-1, -1)
-        self._show_groups([group.name for group in self._groups], pair)
+        self._show_groups(with_classes(self._region.regions()) if active is not None else [])
         if active is None or not self._groups or not active.prediction.done.any():
             self._show_summaries("", "", ())
             return
+        prediction, gene, groups = active.prediction, active.gene, self._groups
         self._summing.start(
-            _summaries,
-            active.prediction,
-            active.gene,
-            tuple(self._groups),
-            done=partial(self._show_summaries, active.gene, active.prediction.unit),
+            lambda: region_summaries(Selection.of(prediction, [gene], groups)),
+            done=partial(self._show_summaries, gene, prediction.unit),
         )
 
     def close_result(self) -> None:
@@ -282,11 +280,13 @@ class ComparePanel(QWidget):
         if self.result is not None:
             self.result.close()
 
-    def _show_groups(self, names: Sequence[str], pair: tuple[int, int] = (-1, -1)) -> None:
+    def _show_groups(self, groups: list[Region]) -> None:
         """Offer regions and classes, a pair of them first, or what the user chose, where it is still there."""
-        if tuple(names) == self._names and self.second.count():
+        names, before = [group.name for group in groups], [group.name for group in self._groups]
+        self._groups = groups
+        if names == before and self.second.count():
             return
-        self._names = tuple(names)
+        pair = first_pair(groups) if groups else (-1, -1)
         self._is_chosen &= bool(names)
         for box, others, place in zip((self.first, self.second), ((), (REST,)), pair, strict=True):
             chosen = box.currentText()
@@ -345,7 +345,7 @@ class ComparePanel(QWidget):
         )
 
     def _end(self) -> None:
-        self.button.setEnabled(bool(self._names))
+        self.button.setEnabled(bool(self._groups))
         self.message.say("")
 
     def _show_comparison(self, compared: Compared | None) -> None:
@@ -364,12 +364,6 @@ def _mean(each: RegionSummary, gene: str) -> str:
     if estimate is None:
         return "no spots"
     return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _summaries(
-    prediction: Prediction, gene: str, groups: Sequence[Region]
-) -> Sequence[RegionSummary]:
-    return region_summaries(Selection.of(prediction, [gene], groups))
 
 
 def _compare(

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QRect, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPainter
-from qtpy.QtWidgets import QApplication, QFormLayout, QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.backdrop import WindowUm
@@ -28,6 +28,7 @@ from napari_stem.widgets.common.parts import (
     ask_where_to_save,
     button,
     choice,
+    labelled,
     row,
     stack,
 )
@@ -84,7 +85,16 @@ class ExportPanel(QWidget):
         self.message = Note()
         self.show_button = button("Show in folder", act=self._show_in_folder)
         self._saved: Path | None = None
-        self._lay_out()
+        stack(
+            self,
+            labelled({"Save as": self.kinds, "Genes": self.genes}),
+            self.tip,
+            row(self.save_button, self.cancel_button),
+            self.progress,
+            self.message,
+            self.show_button,
+            row(self.copy_view_button, self.save_view_button),
+        )
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
         self._on_kind()
@@ -210,21 +220,6 @@ class ExportPanel(QWidget):
         if self._saved is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._saved.parent)))
 
-    def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.addRow("Save as", self.kinds)
-        form.addRow("Genes", self.genes)
-        stack(
-            self,
-            form,
-            self.tip,
-            row(self.save_button, self.cancel_button),
-            self.progress,
-            self.message,
-            self.show_button,
-            row(self.copy_view_button, self.save_view_button),
-        )
-
 
 def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
@@ -273,7 +268,7 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
         if layer.data.shape[:2] != (rows, cols):
             continue
         colours = colours_of_values(layer, np.asarray(layer.data))
-        alpha = colours[..., 3:] * layer.opacity
+        alpha = colours[..., 3:]
         is_light = layer.blending == "additive"
         light = colours[..., :3] * alpha + light * (1 if is_light else 1 - alpha)
         cover = cover if is_light else alpha + cover * (1 - alpha)

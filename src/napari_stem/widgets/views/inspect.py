@@ -90,7 +90,7 @@ class InspectPanel(QWidget):
 
     def __init__(self, jobs: Jobs, maps: MapDisplay) -> None:
         super().__init__()
-        self._jobs, self._maps, self._viewer = jobs, maps, maps.turns.viewer
+        self._jobs, self._maps = jobs, maps
         self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
         self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
         self.spot, pictures = QWidget(), QWidget()
@@ -110,20 +110,12 @@ class InspectPanel(QWidget):
         self.outline = SpotOutlines(
             maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
         )
-        self._viewer.mouse_drag_callbacks.append(self.on_press)
-        self._viewer.mouse_move_callbacks.append(self.read_out)
+        viewer = maps.turns.viewer
+        jobs.call_back(viewer.mouse_drag_callbacks, self.on_press)
+        jobs.call_back(viewer.mouse_move_callbacks, self.read_out)
         self.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
         maps.drawn.connect(self._follow)
         maps.samples_read.connect(self._follow)
-
-    def let_go(self) -> None:
-        """Let go of the viewer."""
-        for callbacks, own in (
-            (self._viewer.mouse_drag_callbacks, self.on_press),
-            (self._viewer.mouse_move_callbacks, self.read_out),
-        ):
-            if own in callbacks:
-                callbacks.remove(own)
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
         """Say what is predicted under the cursor."""
@@ -169,13 +161,13 @@ class InspectPanel(QWidget):
     def _reading(self, active: ActivePrediction, spot: int) -> str:
         settings, unit = self._maps.settings, active.prediction.unit
         if settings.shown_arrangement == SCORE and active.score is not None:
-            _, title, score = active.score
-            text = f"{score.values[spot]:+.2f}: {title}"
+            _, title, values = active.score
+            text = f"{values[spot]:+.2f}: {title}"
         else:
-            readings = [active.values.reading(gene, spot) for gene in settings.genes]
+            readings = ((gene, *active.values.reading(gene, spot)) for gene in settings.genes)
             text = "\n".join(
-                f"{r.gene} predicted {r.mean:.2f} (90% interval {r.low:.2f} to {r.high:.2f}), {unit}"
-                for r in readings
+                f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}), {unit}"
+                for gene, mean, low, high in readings
             )
         return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
 

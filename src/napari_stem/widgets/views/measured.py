@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
 from napari_stem.evaluation.measured_match import match_measured, read_measured
-from napari_stem.layers import SpotGrid
-from napari_stem.layers.colours import apart
+from napari_stem.layers.placement import SpotGrid
+from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
 from napari_stem.widgets.common.parts import (
@@ -221,8 +221,8 @@ class MeasuredPanel(QWidget):
             if active is None and slide is not None and (path := self.path_of(slide)) is not None:
                 self.message.say(f"{path.name}: {LATER}")
             is_reading = any(reading.is_running for reading in self._reading.values())
-            if active is not None and self._is_shown() and not is_reading:
-                self.settings.update(view=MEAN)
+            if active is not None and not is_reading:
+                self._show_predicted()
             return
         if loaded.matched != active.state():
             self._start_match(active, loaded)
@@ -233,7 +233,7 @@ class MeasuredPanel(QWidget):
             self.map.hide()
             if loaded.is_known:
                 self.remove_button.show()
-                self.settings.update(view=MEAN if self._is_shown() else self.settings.view)
+                self._show_predicted()
             return
         self._show_agreement(loaded, found)
         self.view.choose(active.gene)
@@ -300,18 +300,20 @@ class MeasuredPanel(QWidget):
         if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             self._jobs.save(write_csv, found.agreement, Path(path))
 
-    def _is_shown(self) -> bool:
-        return self.settings.view in {MEASURED, DIFFERENCE}
+    def _show_predicted(self) -> None:
+        """Go back to the prediction, where nothing measured can be shown."""
+        if self.shown() != MEAN:
+            self.settings.update(view=MEAN)
 
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
-        if self._is_shown() and self.settings.shown_arrangement != ONE:
+        if self.shown() != MEAN and self.settings.shown_arrangement != ONE:
             message = ONE_GENE_ONLY
         elif active.gene not in found.genes:
             message = f"{active.gene} was not measured here."
         if not self._matching.is_running:
             self.message.say(message)
-        if message or not self._is_shown():
+        if message or self.shown() == MEAN:
             self.map.hide()
             return
         about = {"prediction": str(active.prediction.path)}

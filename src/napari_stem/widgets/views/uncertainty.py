@@ -11,8 +11,13 @@ from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QWidget
 
-from napari_stem.layers import colour_limits, map_title
-from napari_stem.layers.colours import Fading, faded_colours, probability_over
+from napari_stem.layers.values import (
+    Fading,
+    colour_limits,
+    faded_colours,
+    map_title,
+    probability_over,
+)
 from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
@@ -157,8 +162,10 @@ class UncertaintyPanel(QWidget):
         self._maps.drawn.connect(self.refresh)
         self._maps.samples_read.connect(self.refresh)
 
-    def _show_choices(self) -> None:
+    def _show_choices(self, n_samples: int) -> None:
         settings, kind = self.settings, self.settings.expression
+        with QSignalBlocker(self.sample):
+            self.sample.setRange(1, max(1, n_samples))
         for box, data in (
             (self.expression_choice, kind),
             (self.uncertainty_choice, settings.uncertainty),
@@ -181,8 +188,8 @@ class UncertaintyPanel(QWidget):
 
     def refresh(self) -> None:
         """Bring the layers in line with what is asked for."""
-        self._show_choices()
         active = self._maps.current()
+        self._show_choices(0 if active is None else active.prediction.n_kept_draws)
         self.setEnabled(active is not None)
         self.message.say("")
         if active is None:
@@ -272,9 +279,6 @@ class UncertaintyPanel(QWidget):
 
     def _show_sample(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
         n_draws = draws.shape[1]
-        with QSignalBlocker(self.sample):
-            self.sample.setRange(1, max(1, n_draws))
-            self.sample.setValue(self.settings.sample + 1)
         number = min(self.settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
         values = draws[:, number].astype(np.float32)
