@@ -182,7 +182,7 @@ def download_hest(
 
     Accept its terms there first, and log in with 'hf auth login'.
     """
-    from napari_stem.spatial.download import download, patterns_for, plan_download
+    from napari_stem.spatial.hest import download, patterns_for, plan_download
 
     require_writable(out / "st")
     try:
