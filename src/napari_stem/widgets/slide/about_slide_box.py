@@ -295,7 +295,7 @@ class AboutSlideBox(QWidget):
         if patches is not None:
             text = (
                 f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
-                f"{patches.side_um:.0f} µm wide; predicted is where they lie."
+                f"{patches.field_of_view_um:.0f} µm wide; predicted is where they lie."
             )
             notes = () if self._read is None else self._read.notes
             text = "\n".join((text, *notes))
