@@ -129,17 +129,11 @@ def benchmark(
     msi              AUROC of MSI status from predictions
     """  # noqa: D301 - click's mark for lines that stay as they are
     options.require_consistent(protocol)
-    out, overwrite = options.out, options.overwrite
-    if options.labels is not None:
-        seeds = _numbers(options.seeds)
-        results = run_msi(dataset, options.labels, out, seeds=seeds, overwrite=overwrite)
-        answer(results, partial(_say_msi, out))
-        return
-    shown = listed(options.show_genes)
-    results = run_benchmark(
-        protocol, dataset, out, options.benchmark(), overwrite=overwrite, show_genes=shown
-    )
-    answer(results, partial(_say_results, out))
+    _require_results_folder(options.out)
+    if options.labels is None:
+        answer(_run(protocol, dataset, options), partial(_say_results, options.out))
+    else:
+        answer(_run_msi(dataset, options.labels, options), partial(_say_msi, options.out))
 
 
 def _say_results(out: Path, results: dict[str, Any]) -> None:
@@ -213,31 +207,23 @@ class _Shown:
         self._bars.show("Runs", *self._runs, detail=detail)
 
 
-def run_benchmark(
-    protocol: str,
-    folder: Path,
-    out: Path,
-    options: BenchmarkOptions,
-    *,
-    overwrite: bool = False,
-    show_genes: Sequence[str] = (),
-) -> dict[str, Any]:
+def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]:
     """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
     StemError where something does not fit, or no predictor succeeded; Interrupted by Ctrl-C: finished runs are
     kept.
     """
-    _require_results_folder(out)
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols import PROTOCOLS
     from napari_stem.spatial.dataset import Dataset
 
+    asked, out, show_genes = options.benchmark(), options.out, listed(options.show_genes)
     with only_writer(out), progress_bars() as bars:
         shown = _Shown(bars)
-        encoder = load_encoder(options.encoder, options.device)
-        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, options, out, shown)
-        _require_same(out, benchmark.identity, overwrite=overwrite)
+        encoder = load_encoder(asked.encoder, asked.device)
+        benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
+        _require_same(out, benchmark.identity, overwrite=options.overwrite)
         _require_genes(benchmark, show_genes)
         if "published" in {p.name for p in benchmark.predictors} and not (
             options.steps or options.minutes
@@ -246,7 +232,7 @@ def run_benchmark(
                 "Neither --steps nor --minutes is given: for published Stem the number of steps is chosen on "
                 "left-out sections, which trains it anew for each of them, in every run."
             )
-        if overwrite:
+        if options.overwrite:
             for name in ("runs", FIGURES):
                 shutil.rmtree(out / name, ignore_errors=True)
             for name in ("results.json", "results.csv", "genes.csv"):
@@ -272,18 +258,11 @@ def run_benchmark(
     return results
 
 
-def run_msi(
-    folder: Path,
-    labels: Path,
-    out: Path,
-    *,
-    seeds: Sequence[int] = (0,),
-    overwrite: bool = False,
-) -> dict[str, Any]:
+def _run_msi(folder: Path, labels: Path, options: MeasureOptions) -> dict[str, Any]:
     """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
-    _require_results_folder(out)
     from napari_stem.evaluation import msi
 
+    seeds = _numbers(options.seeds)
     with progress_bars() as bars:
         cohort = msi.read_cohort(folder, labels, bars)
     identity = {
@@ -292,9 +271,9 @@ def run_msi(
         "n_genes": len(cohort.genes),
         "labels": labels.name,
     }
-    _require_same(out, identity, overwrite=overwrite)
+    _require_same(options.out, identity, overwrite=options.overwrite)
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
-    write_file(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_file(options.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 

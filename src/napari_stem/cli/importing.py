@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,7 +151,7 @@ def check(
         found = check_dataset(opened, progress=bars)
     every = [finding for of_section in found.values() for finding in of_section]
     n_stops = sum(finding.severity == "stops" for finding in every)
-    findings = {name: [one.as_json() for one in of_section] for name, of_section in found.items()}
+    findings = {name: [asdict(one) for one in of_section] for name, of_section in found.items()}
     result = {
         "dataset": str(dataset),
         "sections": list(opened.sections),
@@ -182,7 +183,7 @@ def download_hest(
 
     Accept its terms there first, and log in with 'hf auth login'.
     """
-    from napari_stem.spatial.download import download, patterns_for, plan_download
+    from napari_stem.spatial.hest import download, patterns_for, plan_download
 
     require_writable(out / "st")
     try:

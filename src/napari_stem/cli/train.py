@@ -165,13 +165,7 @@ def train(
     ... (or torchrun) on each.
     """
     options.require_consistent()
-    result = run_train(
-        dataset,
-        options.out,
-        options.training(),
-        overwrite=options.overwrite,
-        processes=options.processes,
-    )
+    result = _run(dataset, options)
     if result is not None:  # the first of several processes
         answer(result, partial(_say, options.out))
 
@@ -187,9 +181,7 @@ def _say(out: Path, result: dict[str, Any]) -> None:
     )
 
 
-def run_train(
-    folder: Path, out: Path, options: TrainingOptions, *, overwrite: bool, processes: int = 1
-) -> dict[str, Any] | None:
+def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
     Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per
@@ -199,13 +191,13 @@ def run_train(
     """
     from napari_stem.training.team import Team, is_launched
 
-    if processes > 1 and not is_launched():
-        return run_together(
-            processes, partial(run_train, folder, out, options, overwrite=overwrite)
-        )
+    options = asked.training()
+    if asked.processes > 1 and not is_launched():
+        return run_together(asked.processes, partial(_run, folder, asked))
     from napari_stem.device import torch_device
 
     options = replace(options, device=torch_device(options.device))
+    out, overwrite = asked.out, asked.overwrite
     team = Team.gathered(options.device)
     # told before anything of the data set is
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))

@@ -53,7 +53,7 @@ class PatchEmbeddings:
     # (n,) centres of the patches, level-0 px
     x_px: NDArray[np.float64]
     y_px: NDArray[np.float64]
-    side_um: float  # side of a patch
+    field_of_view_um: float  # side of a patch
     mpp: Mpp  # of the slide
     # what made them; the version is None where the file does not say
     encoder: str
@@ -74,7 +74,7 @@ class PatchEmbeddings:
         return {
             "embeddings": "from file",
             "embeddings_sha256": digest.hexdigest(),
-            "embeddings_patch_um": self.side_um,
+            "embeddings_patch_um": self.field_of_view_um,
             "embeddings_tolerance_um": self.tolerance_um,
         }
 
@@ -83,19 +83,14 @@ class PatchEmbeddings:
         from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 
         xy_px = np.column_stack([self.x_px, self.y_px])
-        pitch_px = nearest_distance_px(xy_px) or self.side_um / self.mpp.x_um
+        pitch_px = nearest_distance_px(xy_px) or self.field_of_view_um / self.mpp.x_um
         return spots_at(
             xy_px,
             [f"x{x}y{y}" for x, y in np.round(xy_px).astype(int).tolist()],
             self.mpp,
             pitch_um=float(pitch_px * self.mpp.x_um),
-            diameter_um=self.side_um,
+            diameter_um=self.field_of_view_um,
         )
-
-    @property
-    def field_of_view_um(self) -> float:
-        """Side of a patch, as `napari_stem.encoders.base.EmbedsSpots` has it."""
-        return self.side_um
 
     def match(self, spots: Spots) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Find the nearest patch of each spot: (n,) index, and (n,) distance in um.
@@ -168,7 +163,7 @@ def read_embeddings(
         features=rounded(features) if np.abs(features).max() <= _HALF_MAX else features,
         x_px=xy_px[:, 0],
         y_px=xy_px[:, 1],
-        side_um=side_um,
+        field_of_view_um=side_um,
         mpp=mpp,
         encoder=encoder,
         version=raw.version,
@@ -333,7 +328,7 @@ class EmbeddingFolder:
 
     def note(self) -> str:
         """Say where embeddings came from, and which spots had none."""
-        about = f", patches of {self.described.side_um:.0f} um"
+        about = f", patches of {self.described.field_of_view_um:.0f} um"
         lost = "; ".join(
             f"{n} spots of {section} had no patch" for section, n in self.n_left_out.items()
         )
@@ -359,7 +354,10 @@ class EmbeddingFolder:
                 ("encoder", patches.encoder == first.encoder),
                 ("version", patches.version == first.version),
                 ("width", patches.width == first.width),
-                ("patch size in um", abs(patches.side_um / first.side_um - 1) <= SAME_MPP),
+                (
+                    "patch size in um",
+                    abs(patches.field_of_view_um / first.field_of_view_um - 1) <= SAME_MPP,
+                ),
             )
             if not same
         ]

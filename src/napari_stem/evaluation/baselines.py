@@ -39,20 +39,12 @@ PAPER_DRAWS, PAPER_STEPS = 20, 1000
 
 @dataclass(frozen=True)
 class Forecast:
-    """Expression of one section's n spots and G genes, in the unit that was fitted.
+    """Expression of one section's n spots and G genes, in the unit that was fitted."""
 
-    Attributes
-    ----------
-    mean
-        (n, G).
-    draws
-        (n, G, D), None for a predictor that gives a mean alone.
-    is_sampled
-        Whether the draws are samples, of which there could be more, or all that is forecast.
-    """
-
-    mean: NDArray[np.float32]
+    mean: NDArray[np.float32]  # (n, G)
+    # (n, G, D), None for a predictor that gives a mean alone
     draws: NDArray[np.float32] | None = None
+    # whether the draws are samples, of which there could be more, or all that is forecast
     is_sampled: bool = True
 
 
@@ -61,79 +53,41 @@ Fitted: TypeAlias = Callable[["SectionArrays"], Forecast]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a predictor is told besides the training sections.
+    """What a predictor is told besides the training sections."""
 
-    Attributes
-    ----------
-    panel
-        Names of the G genes, the columns of every section's ``values``.
-    normalisation
-        Unit of these, a key of `napari_stem.spatial.normalise.NORMALISATIONS`.
-    encoder, encoder_version
-        What made the embeddings.
-    seed
-        Of everything random.
-    progress
-        Told (what, done, in all); may raise to cancel.
-    """
-
-    panel: tuple[str, ...]
-    normalisation: str
+    panel: tuple[str, ...]  # names of the G genes, the columns of every section's ``values``
+    normalisation: str  # unit of these, a key of `napari_stem.spatial.normalise.NORMALISATIONS`
+    # encoder, encoder_version: what made the embeddings
     encoder: str
     encoder_version: str
-    seed: int = 0
-    progress: Progress = silent
+    seed: int = 0  # of everything random
+    progress: Progress = silent  # told (what, done, in all); may raise to cancel
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """One way to predict expression from embeddings.
+    """One way to predict expression from embeddings."""
 
-    Attributes
-    ----------
-    name
-        As users ask for it.
-    about
-        One line on what it is.
-    fit
-        Fits on training sections; the function that it returns forecasts a section that was not among them,
-        whose ``values`` are NaN: no predictor can look at what it is asked for.
-    seeded
-        Whether another seed gives other numbers; if not, it runs once whatever seeds are asked for.
-    settings
-        What else its numbers depend on that users can choose, JSON-ready.
-    """
-
-    name: str
-    about: str
+    name: str  # as users ask for it
+    about: str  # one line on what it is
+    # fits on training sections; the function that it returns forecasts a section that was not among them,
+    # whose ``values`` are NaN: no predictor can look at what it is asked for
     fit: Callable[[Sequence[SectionArrays], Task], Fitted]
+    # whether another seed gives other numbers; if not, it runs once whatever seeds are asked for
     seeded: bool = False
+    # what else its numbers depend on that users can choose, JSON-ready
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Denoising:
-    """How denoisers are trained and sampled.
+    """How denoisers are trained and sampled."""
 
-    Attributes
-    ----------
-    minutes
-        Limit for the training of one model, None for none.
-    steps
-        Optimiser steps at the most, None for the objective's default.
-    size
-        ``small`` for a laptop, ``full`` as published.
-    device
-        torch device of training and sampling.
-    published_steps
-        Ancestral steps of published Stem.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-    size: Literal["small", "full"] = "small"
-    device: str = "cpu"
-    published_steps: int = 50
+    minutes: float | None = None  # limit for the training of one model, None for none
+    steps: int | None = None  # optimiser steps at the most, None for the objective's default
+    size: Literal["small", "full"] = "small"  # ``small`` for a laptop, ``full`` as published
+    device: str = "cpu"  # torch device of training and sampling
+    published_steps: int = 50  # ancestral steps of published Stem
 
 
 def _diffusion(
@@ -372,10 +326,7 @@ def round_the_mean(
 def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
     """Make predictors by name, of `NAMES`, in the order asked for.
 
-    Raises
-    ------
-    ModelError
-        There is no such predictor.
+    ModelError: there is no such predictor.
     """
     known = {predictor.name: predictor for predictor in _every(denoising)}
     for name in names:

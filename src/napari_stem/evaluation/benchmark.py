@@ -41,31 +41,16 @@ _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, M
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(Denoising):
-    """What a user asks of a benchmark, how denoisers are trained and sampled among it.
+    """What a user asks of a benchmark, how denoisers are trained and sampled among it."""
 
-    Attributes
-    ----------
-    predictors
-        Names, empty for the protocol's.
-    encoder
-        Name in the registry.
-    genes, normalisation
-        Panel recipe and unit, None for the protocol's.
-    sections
-        Those to use, empty for all.
-    hold_out
-        The test section of protocols that have one.
-    seeds
-        One run each of predictors that have a seed.
-    """
-
-    predictors: tuple[str, ...] = ()
-    encoder: str = "bundled"
+    predictors: tuple[str, ...] = ()  # names, empty for the protocol's
+    encoder: str = "bundled"  # name in the registry
+    # genes, normalisation: panel recipe and unit, None for the protocol's
     genes: str | None = None
     normalisation: str | None = None
-    sections: tuple[str, ...] = ()
-    hold_out: str | None = None
-    seeds: tuple[int, ...] = (0,)
+    sections: tuple[str, ...] = ()  # those to use, empty for all
+    hold_out: str | None = None  # the test section of protocols that have one
+    seeds: tuple[int, ...] = (0,)  # one run each of predictors that have a seed
 
 
 @dataclass(frozen=True)
@@ -154,10 +139,7 @@ class Benchmark:
     def panel(self, fold: Fold) -> tuple[str, ...]:
         """Genes of a fold: those asked for, else the protocol's, chosen on training sections.
 
-        Raises
-        ------
-        DatasetError
-            One was not measured in a section of the fold.
+        DatasetError: one was not measured in a section of the fold.
         """
         if fold.name not in self._panels:
             panel = self.plan.panel if self.options.genes is None else None
@@ -201,10 +183,7 @@ class Benchmark:
     def finished(self, job: Job) -> Run | None:
         """Return the job's run if it was done before.
 
-        Raises
-        ------
-        OutputError
-            It was done with other settings.
+        OutputError: it was done with other settings.
         """
         run = self.store.load(self.store.path(job.fold.name, job.predictor.name, job.seed))
         if run is None:

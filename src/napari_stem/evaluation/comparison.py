@@ -29,10 +29,7 @@ LEAST_SHARE = 0.5  # of the smaller table's spots that must match
 def read_prediction(path: Path) -> anndata.AnnData:
     """Read what `predict` wrote, ``.zarr`` or ``.h5ad``.
 
-    Raises
-    ------
-    PredictionError
-        There is nothing, it is damaged, or it is not a prediction.
+    PredictionError: there is nothing, it is damaged, or it is not a prediction.
     """
     if path.suffix == ".h5ad":
         return read_exported(path)
@@ -42,10 +39,7 @@ def read_prediction(path: Path) -> anndata.AnnData:
 def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
     """Read raw counts, from a file or a table that is open already.
 
-    Raises
-    ------
-    DatasetError
-        There is no such file, it is damaged, or its ``X`` are no raw counts.
+    DatasetError: there is no such file, it is damaged, or its ``X`` are no raw counts.
     """
     if isinstance(source, Path):
         table, name = read_table(source), str(source)

@@ -77,10 +77,7 @@ def first_pair(groups: Sequence[Region]) -> tuple[int, int]:
 def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
     """(k,) finished spots with their centre in a region, be it one of the prediction's own, by name.
 
-    Raises
-    ------
-    RegionError
-        The prediction was asked for no region of that name.
+    RegionError: the prediction was asked for no region of that name.
     """
     if isinstance(group, Region):
         return np.flatnonzero(inside(prediction.spots, [group]) & prediction.done)
@@ -95,26 +92,13 @@ def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class GroupDraws:
-    """The mean over a group of spots, and what the draws say of it.
+    """The mean over a group of spots, and what the draws say of it."""
 
-    Attributes
-    ----------
-    name
-        What users read.
-    n_spots
-        Spots in the group.
-    mean
-        (genes,) float64: mean over the spots of what is predicted of each.
-    means
-        (genes, draws) float64: mean over the spots within each draw.
-    variance
-        (genes,) float64: variance between spots within a draw, mean over draws; 0 for a single spot.
-    """
-
-    name: str
-    n_spots: int
-    mean: Array
-    means: Array
+    name: str  # what users read
+    n_spots: int  # spots in the group
+    mean: Array  # (genes,) float64: mean over the spots of what is predicted of each
+    means: Array  # (genes, draws) float64: mean over the spots within each draw
+    # (genes,) float64: variance between spots within a draw, mean over draws; 0 for a single spot
     variance: Array
 
 
@@ -126,10 +110,7 @@ def group_draws(
 ) -> GroupDraws | None:
     """Read (k,) finished spots block by block and add them up; None where it was stopped.
 
-    Raises
-    ------
-    PredictionError
-        There is no spot, or draws were not kept.
+    PredictionError: there is no spot, or draws were not kept.
     """
     if not len(spots):
         raise PredictionError(f"No predicted spot lies in {name}; choose another region.")
@@ -343,10 +324,7 @@ by_chance             True where the gene's prediction cannot be told from chanc
 def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = False) -> None:
     """Write what `compare_groups` found, one row per gene, and ``NAME_README.txt`` beside it.
 
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
+    OutputError: the place is taken or cannot be written.
     """
     compared, other = found[["group_a", "group_b"]].iloc[0]
     readme = path.with_name(f"{path.stem}_README.txt")

@@ -125,47 +125,23 @@ def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnDa
 
 @dataclass(frozen=True)
 class MeasuredMatch:
-    """A prediction and what was measured at the same spots.
+    """A prediction and what was measured at the same spots."""
 
-    Attributes
-    ----------
-    genes
-        Predicted and measured, in the prediction's order.
-    rows
-        (n,) int64: spots of the prediction that were measured, all of them done.
-    spots
-        Where was measured, whether predicted there or not.
-    values
-        (n_measured, genes) float32 at ``spots``, in the prediction's unit.
-    measured_rows
-        (n,) int64: which of ``spots`` belong to ``rows``.
-    agreement
-        By gene: ``pcc``, NaN where it is the same everywhere; ``coverage_90``, share of matched spots whose
-        measured value the samples' 90% interval holds, by `napari_stem.metrics.pit`, NaN where the prediction
-        kept no samples; ``mean_difference``, of predicted minus measured.
-    matched_by
-        How spots were paired.
-    apart_um
-        Median distance between the two centres of a pair.
-    n_predicted
-        Finished spots of the prediction.
-    n_genes_left_out
-        Predicted, but not measured.
-    unit
-        Of all values, as users read it; measured counts are as deep as they were measured.
-    """
-
-    genes: tuple[str, ...]
-    rows: Index
-    spots: Spots
+    genes: tuple[str, ...]  # predicted and measured, in the prediction's order
+    rows: Index  # (n,) int64: spots of the prediction that were measured, all of them done
+    spots: Spots  # where was measured, whether predicted there or not
+    # (n_measured, genes) float32 at ``spots``, in the prediction's unit
     values: NDArray[np.float32]
-    measured_rows: Index
+    measured_rows: Index  # (n,) int64: which of ``spots`` belong to ``rows``
+    # by gene: ``pcc``, NaN where it is the same everywhere; ``coverage_90``, share of matched spots whose
+    # measured value the samples' 90% interval holds, by `napari_stem.metrics.pit`, NaN where the prediction
+    # kept no samples; ``mean_difference``, of predicted minus measured
     agreement: pd.DataFrame
-    matched_by: MatchedBy
-    apart_um: float
-    n_predicted: int
-    n_genes_left_out: int
-    unit: str
+    matched_by: MatchedBy  # how spots were paired
+    apart_um: float  # median distance between the two centres of a pair
+    n_predicted: int  # finished spots of the prediction
+    n_genes_left_out: int  # predicted, but not measured
+    unit: str  # of all values, as users read it; measured counts are as deep as they were measured
 
     @property
     def is_elsewhere(self) -> bool:
@@ -175,10 +151,7 @@ class MeasuredMatch:
     def measured(self, gene: str) -> NDArray[np.float32]:
         """(n_measured,) what was measured of one gene, at ``spots``.
 
-        Raises
-        ------
-        DatasetError
-            The gene was not measured.
+        DatasetError: the gene was not measured.
         """
         if gene not in self.genes:
             raise DatasetError(f"'{gene}' was not measured here; choose another gene.")

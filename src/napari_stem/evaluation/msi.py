@@ -38,28 +38,15 @@ ENDINGS = (".h5ad", ".zarr")
 
 @dataclass(frozen=True)
 class Cohort:
-    """Slides with a known status.
+    """Slides with a known status."""
 
-    Attributes
-    ----------
-    slides, patients
-        (n,) names.
-    unstable
-        (n,) bool.
-    bulk
-        (n, genes) mean of each gene over a slide's predicted spots.
-    genes
-        Those that every prediction has.
-    unit
-        Of ``bulk``.
-    """
-
+    # slides, patients: (n,) names
     slides: tuple[str, ...]
     patients: tuple[str, ...]
-    unstable: NDArray[np.bool_]
-    bulk: NDArray[np.float64]
-    genes: tuple[str, ...]
-    unit: str
+    unstable: NDArray[np.bool_]  # (n,) bool
+    bulk: NDArray[np.float64]  # (n, genes) mean of each gene over a slide's predicted spots
+    genes: tuple[str, ...]  # those that every prediction has
+    unit: str  # of ``bulk``
 
 
 def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[str, bool]]:
@@ -67,10 +54,8 @@ def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[s
 
     A slide's file (``A.svs``) stands for its name, where this is among the ``predicted`` ones.
 
-    Raises
-    ------
-    DatasetError
-        The file cannot be read, lacks a column, names no slide or one twice, or has a status that says nothing.
+    DatasetError: the file cannot be read, lacks a column, names no slide or one twice, or has a status that
+    says nothing.
     """
     try:
         table = read_cells(path).fillna("")

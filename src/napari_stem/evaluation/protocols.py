@@ -37,73 +37,41 @@ Compared: TypeAlias = Mapping[str, "tuple[NDArray[np.float32], NDArray[np.float3
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the sections.
+    """One division of the sections."""
 
-    Attributes
-    ----------
-    name
-        Unique in its plan, fit for a file name.
-    train, test
-        Section ids; none is in both.
-    validation
-        Sections kept out of both, as the protocol asks. Our predictors choose everything by
-        leaving out training sections, so nothing looks at these.
-    """
-
-    name: str
+    name: str  # unique in its plan, fit for a file name
+    # train, test: section ids; none is in both
     train: tuple[str, ...]
     test: tuple[str, ...]
+    # sections kept out of both, as the protocol asks. Our predictors choose everything by leaving out
+    # training sections, so nothing looks at these
     validation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A protocol applied to one data set.
+    """A protocol applied to one data set."""
 
-    Attributes
-    ----------
-    folds
-        At least one.
-    panel
-        The genes of every fold where the protocol prescribes them, else None: chosen on each
-        fold's training sections.
-    notes
-        What a reader of the results has to know of them.
-    """
-
-    folds: tuple[Fold, ...]
+    folds: tuple[Fold, ...]  # at least one
+    # the genes of every fold where the protocol prescribes them, else None: chosen on each fold's training
+    # sections
     panel: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a reader of the results has to know of them
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to measure, fixed once for everybody.
+    """A way to measure, fixed once for everybody."""
 
-    Attributes
-    ----------
-    name
-        As users ask for it.
-    about
-        One line: folds, panel, unit, aggregation, and whose they are.
-    genes
-        Panel recipe (`napari_stem.spatial.panels.parse_panel`) unless users ask for another.
-    normalisation
-        Unit unless users ask for another.
-    predictors
-        Names run unless users ask for others.
-    plan
-        Folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one.
-    summary
-        The protocol's own aggregation of one fold, beside the plain means; None: nothing more.
-    """
-
-    name: str
-    about: str
+    name: str  # as users ask for it
+    about: str  # one line: folds, panel, unit, aggregation, and whose they are
+    # panel recipe (`napari_stem.spatial.panels.parse_panel`) unless users ask for another
     genes: str
-    normalisation: str
-    predictors: tuple[str, ...]
+    normalisation: str  # unit unless users ask for another
+    predictors: tuple[str, ...]  # names run unless users ask for others
+    # folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one
     plan: Callable[[Dataset, Sequence[str], str | None], Plan]
+    # the protocol's own aggregation of one fold, beside the plain means; None: nothing more
     summary: Callable[[Compared], dict[str, Any]] | None = None
 
 
@@ -112,10 +80,7 @@ def chosen_sections(
 ) -> tuple[str, ...]:
     """Return the sections to use, all where none are named, in the data set's order.
 
-    Raises
-    ------
-    DatasetError
-        One does not exist, or they are too few.
+    DatasetError: one does not exist, or they are too few.
     """
     for section_id in sections:
         dataset.section(section_id)
@@ -160,10 +125,7 @@ def one_held_out(dataset: Dataset, sections: Sequence[str], hold_out: str | None
 
     The paper has the test section in view where it chooses the panel; here the training sections alone are.
 
-    Raises
-    ------
-    DatasetError
-        No section to hold out was named, or it is not among those to use.
+    DatasetError: no section to hold out was named, or it is not among those to use.
     """
     sections = chosen_sections(dataset, sections)
     if hold_out is not None:
@@ -242,10 +204,8 @@ def hest_folds(dataset: Dataset, sections: Sequence[str], _hold_out: str | None)
     is shipped, which was chosen with the test sections in view; else the 50 most variable genes of each fold's
     training sections. Unit: ln(count + 1) of raw counts, as HEST's code fits (its text says normalised).
 
-    Raises
-    ------
-    DatasetError
-        A split names a section that is missing or on both sides, or a shipped file cannot be read.
+    DatasetError: a split names a section that is missing or on both sides, or a shipped file cannot be
+    read.
     """
     sections = chosen_sections(dataset, sections)
     folds, note = _folds(dataset, sections)

@@ -28,20 +28,11 @@ _NOT_AVERAGED = ("n_spots", "n_genes")
 
 @dataclass(frozen=True)
 class Summary:
-    """A forecast of one section without its draws: what figures need.
+    """A forecast of one section without its draws: what figures need."""
 
-    Attributes
-    ----------
-    mean
-        (n, G).
-    sd
-        (n, G), None where there were no draws.
-    coverage, pit
-        (levels,), (bins,) of `napari_stem.metrics`, None without draws.
-    """
-
-    mean: NDArray[np.float32]
-    sd: NDArray[np.float32] | None = None
+    mean: NDArray[np.float32]  # (n, G)
+    sd: NDArray[np.float32] | None = None  # (n, G), None where there were no draws
+    # coverage, pit: (levels,), (bins,) of `napari_stem.metrics`, None without draws
     coverage: NDArray[np.float64] | None = None
     pit: NDArray[np.float64] | None = None
 
@@ -58,37 +49,19 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One predictor on one fold with one seed.
+    """One predictor on one fold with one seed."""
 
-    Attributes
-    ----------
-    fold, predictor
-        Their names.
-    seed
-        None where the predictor has none.
-    settings
-        What else its numbers depend on.
-    panel
-        Genes, in the order of the columns.
-    seconds
-        It took, fit and forecasts together.
-    metrics
-        By test section, as `napari_stem.metrics.evaluate` returns them.
-    own
-        The protocol's own figures of the fold.
-    forecasts
-        By test section.
-    """
-
+    # fold, predictor: their names
     fold: str
     predictor: str
-    seed: int | None
-    settings: dict[str, Any]
-    panel: tuple[str, ...]
-    seconds: float
+    seed: int | None  # None where the predictor has none
+    settings: dict[str, Any]  # what else its numbers depend on
+    panel: tuple[str, ...]  # genes, in the order of the columns
+    seconds: float  # it took, fit and forecasts together
+    # by test section, as `napari_stem.metrics.evaluate` returns them
     metrics: dict[str, dict[str, Any]]
-    own: dict[str, Any] = field(default_factory=dict)
-    forecasts: dict[str, Summary] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)  # the protocol's own figures of the fold
+    forecasts: dict[str, Summary] = field(default_factory=dict)  # by test section
 
 
 class RunStore:
@@ -111,10 +84,7 @@ class RunStore:
     def save(self, run: Run) -> None:
         """Write a run, whole or not at all.
 
-        Raises
-        ------
-        OutputError
-            It cannot be written.
+        OutputError: it cannot be written.
         """
         about = {k: v for k, v in vars(run).items() if k != "forecasts"}
         arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
@@ -193,10 +163,7 @@ def own_figures(runs: Sequence[Run]) -> dict[str, Any]:
 def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequence[Any]]) -> None:
     """Write ``results.json``, ``results.csv`` and ``genes.csv``, each whole or not at all.
 
-    Raises
-    ------
-    OutputError
-        They cannot be written.
+    OutputError: they cannot be written.
     """
     protocol, skipped = results["identity"]["protocol"], ("fold", "section", "predictor", "seed")
     rows = [

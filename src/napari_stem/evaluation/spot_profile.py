@@ -21,35 +21,21 @@ SPOTS_PER_READ = 2048
 
 @dataclass(frozen=True)
 class Background:
-    """The slide that a spot is compared with.
+    """The slide that a spot is compared with."""
 
-    Attributes
-    ----------
-    n_spots
-        Finished spots that it was taken from.
-    mean, sd
-        (genes,) float64 over those spots' predicted means.
-    """
-
-    n_spots: int
+    n_spots: int  # finished spots that it was taken from
+    # mean, sd: (genes,) float64 over those spots' predicted means
     mean: Array
     sd: Array
 
 
 @dataclass(frozen=True)
 class SpotProfile:
-    """One spot against the background, gene by gene; all arrays (genes,) float64.
+    """One spot against the background, gene by gene; all arrays (genes,) float64."""
 
-    Attributes
-    ----------
-    mean
-        Predicted, in the prediction's unit.
-    z, z_low, z_high
-        The same and its 90% interval, in standard deviations of the slide's spots from the slide's mean; NaN
-        for a gene that is the same everywhere.
-    """
-
-    mean: Array
+    mean: Array  # predicted, in the prediction's unit
+    # z, z_low, z_high: the same and its 90% interval, in standard deviations of the slide's spots from the
+    # slide's mean; NaN for a gene that is the same everywhere
     z: Array
     z_low: Array
     z_high: Array
@@ -60,10 +46,7 @@ def background(
 ) -> Background | None:
     """Mean and standard deviation of every gene over the finished spots; None where it was stopped.
 
-    Raises
-    ------
-    PredictionError
-        The prediction is damaged.
+    PredictionError: the prediction is damaged.
     """
     done = np.flatnonzero(prediction.done)
     total, squares = np.zeros((2, len(prediction.genes)))
@@ -82,10 +65,7 @@ def background(
 def spot_profile(prediction: Prediction, spot: int, ground: Background) -> SpotProfile:
     """Compare one finished spot with the background.
 
-    Raises
-    ------
-    PredictionError
-        The prediction is damaged.
+    PredictionError: the prediction is damaged.
     """
     row = np.array([spot])
     mean, low, high = (

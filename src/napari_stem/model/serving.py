@@ -178,10 +178,10 @@ def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
             f"Model '{model.name}' looks at {len(fields_um)} patches per spot ({sides} um): the embeddings of "
             f"{patches.path.name} must hold all of them, in this order."
         ]
-    ratio = patches.side_um / fields_um[0]
+    ratio = patches.field_of_view_um / fields_um[0]
     text = (
-        f"the patches of {patches.path.name} are {patches.side_um:.0f} um wide, model '{model.name}' was "
-        f"trained on {sides} um"
+        f"the patches of {patches.path.name} are {patches.field_of_view_um:.0f} um wide, model '{model.name}' "
+        f"was trained on {sides} um"
     )
     if not 1 / _OTHER_PATCHES < ratio < _OTHER_PATCHES:
         raise EncoderError(f"They do not show the same: {text}; embed patches of that size.")

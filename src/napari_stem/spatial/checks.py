@@ -7,7 +7,7 @@ cannot be used as it is. ``warns``: it can, and the numbers may surprise.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -53,10 +53,6 @@ class Finding:
     count: int  # how many spots, genes or values; 0 where there is nothing to count
     examples: tuple[str, ...]  # up to five of them
     advice: str  # what to do
-
-    def as_json(self) -> dict[str, Any]:
-        """Fields by name, JSON-ready."""
-        return asdict(self) | {"examples": list(self.examples)}
 
     def __str__(self) -> str:
         """Complete "this table has ...": with the count, examples, and what to do."""

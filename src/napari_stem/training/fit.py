@@ -160,7 +160,9 @@ def _train(
     if absent:
         model.card["genes_not_measured"] = list(absent)
     if isinstance(encoder, EmbeddingFolder):
-        model.config = replace(model.config, fields_of_view_um=(encoder.described.side_um,))
+        model.config = replace(
+            model.config, fields_of_view_um=(encoder.described.field_of_view_um,)
+        )
         model.card["embeddings"] = "from file"
         model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
     if not team.is_first:

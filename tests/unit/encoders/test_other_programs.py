@@ -47,7 +47,7 @@ def read(path: Path, slide: Slide, **options: Any) -> PatchEmbeddings:
 
 def colours(slide: Slide, patches: PatchEmbeddings, right_px: float = 0.0) -> NDArray[np.float64]:
     """Mean colour of each quarter of each patch, as the slide has it; NaN where it leaves the slide."""
-    half = int(patches.side_um / slide.require_mpp().x_um) // 2
+    half = int(patches.field_of_view_um / slide.require_mpp().x_um) // 2
     found = np.full((len(patches.x_px), 12), np.nan)
     for row, (x, y) in enumerate(zip(patches.x_px + right_px, patches.y_px, strict=True)):
         left, top = int(x) - half, int(y) - half
@@ -83,7 +83,7 @@ def test_every_patch_lies_where_its_colours_are(
 ) -> None:
     patches = read(other_programs / file, slide, **options)
     assert (patches.encoder, patches.features.shape) == ("mean-colour", (n, 12))
-    assert patches.side_um == pytest.approx(side_px * 0.499)
+    assert patches.field_of_view_um == pytest.approx(side_px * 0.499)
     corners = np.column_stack([patches.x_px, patches.y_px]) - side_px / 2
     assert not ((corners - first_corner) % step_px).any()
     seen = colours(slide, patches)

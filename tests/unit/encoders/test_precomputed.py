@@ -167,7 +167,7 @@ def test_every_layout_gives_the_same_patches(write: Callable[[Path], Path], name
     patches = read_embeddings(write(tmp_path / name), SIZE, MPP, UNI)
     np.testing.assert_array_equal(np.column_stack([patches.x_px, patches.y_px]), CENTRES)
     np.testing.assert_array_equal(patches.features, FEATURES.astype(np.float16).astype(np.float32))
-    assert (patches.encoder, patches.width, patches.side_um) == ("uni", WIDTH, 112.0)
+    assert (patches.encoder, patches.width, patches.field_of_view_um) == ("uni", WIDTH, 112.0)
     assert patches.tolerance_um == pytest.approx(11.2)
     assert patches.remarks == ()
 

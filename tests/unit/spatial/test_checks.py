@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,7 +163,7 @@ def test_examples_are_five_at_most(table: anndata.AnnData) -> None:
     found = {one.check: one for one in check_table(table, SIZE_PX)}["spots-outside-image"]
     assert (found.count, len(found.examples)) == (50, 5)
     assert ", ...)" in str(found)
-    json.dumps(found.as_json())
+    json.dumps(asdict(found))
 
 
 # genes

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.download import HEST, Plan, download, patterns_for, plan_download
+from napari_stem.spatial.hest import HEST, Plan, download, patterns_for, plan_download
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -289,7 +289,7 @@ class AboutSlideBox(QWidget):
         if read is not None and (patches := read.embedder) is not None:
             text = (
                 f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
-                f"{patches.side_um:.0f} µm wide; predicted is where they lie."
+                f"{patches.field_of_view_um:.0f} µm wide; predicted is where they lie."
             )
             text = "\n".join((text, *read.notes))
         elif self.has_embeddings:
