@@ -112,9 +112,10 @@ def run_prediction(
             return not is_stopped()
         _ = begun.gene_accuracy  # kept, so that the window need not read it
         report(begun)
+        n_before = int(begun.done.sum())
         for step in job.steps(begun, is_stopped):
             report(step)
-            if step.n_done and not are_seen.is_set():
+            if step.n_done > n_before:
                 are_seen.wait(MOST_REST_S)
                 are_seen.set()
     return not is_stopped()
