@@ -31,8 +31,7 @@ class MapScreen:
         self.genes = GenesPanel()
         qtbot.addWidget(self.genes)
         self.failures: list[str] = []
-        self.jobs = Jobs()
-        self.jobs.failed.connect(self.failures.append)
+        self.jobs = Jobs(self.failures.append)
         self.display = MapDisplay(viewer, self.jobs, self.genes)
         self.inspect = InspectPanel(self.jobs, self.display)
         qtbot.addWidget(self.inspect)

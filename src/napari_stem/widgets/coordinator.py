@@ -50,8 +50,7 @@ class Coordinator(QObject):
     ) -> None:
         super().__init__()
         self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
-        self.jobs = Jobs(self)
-        self.jobs.failed.connect(partial(tell_error, viewer))
+        self.jobs = Jobs(partial(tell_error, viewer), self)
         self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
         self._wary = ""  # of the regions, as counted last
         self.panels = Panels(viewer, self.jobs, remembered)

@@ -144,7 +144,7 @@ class ManySlides(QWidget):
             return
         self._places, orders, added, wrong = looked
         for sentence in wrong:
-            self._jobs.failed.emit(sentence)
+            self._jobs.fail(sentence)
         self._left_out -= added
         known = {each.order: each for each in self.outcomes}
         kept = [order for order in orders if order.slide not in self._left_out]

@@ -180,7 +180,7 @@ class SessionControl(QObject):
             self._open_next()
             return
         if slide.fingerprint != entry.fingerprint:
-            self._jobs.failed.emit(
+            self._jobs.fail(
                 f"{slide.path.name} has changed since the session was saved: its regions, predictions and "
                 f"measured data are left out."
             )
@@ -204,18 +204,18 @@ class SessionControl(QObject):
         try:
             self._panels.region.add(slide, regions_of(entry.regions, "The session file"))
         except StemError as error:  # a file edited by hand
-            self._jobs.failed.emit(str(error))
+            self._jobs.fail(str(error))
 
     def _put_predictions(
         self, slide: Slide, entry: SlideEntry, opened: tuple[list[Any], list[str]]
     ) -> None:
         predictions, missing = opened
         for sentence in missing:
-            self._jobs.failed.emit(sentence)
+            self._jobs.fail(sentence)
         for prediction in predictions:
             self._panels.model.predictions.begin(slide, prediction)
         if predictions and entry.gene and not self._panels.maps.choose_gene(slide, entry.gene):
-            self._jobs.failed.emit(f"{entry.gene} is not in the predictions that were found.")
+            self._jobs.fail(f"{entry.gene} is not in the predictions that were found.")
         if entry.measured and self._panels.measured.path_of(slide) is None:
             self._panels.measured.load_for(slide, entry.measured)
         self._open_next()

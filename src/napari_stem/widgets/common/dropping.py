@@ -145,7 +145,7 @@ class Dropped(QObject):
     def _sort(self, found: tuple[list[tuple[Kind, Path]], list[str]]) -> None:
         kinds, unusable = found
         for sentence in unusable:
-            self._jobs.failed.emit(sentence)
+            self._jobs.fail(sentence)
         # in this order, as measured counts are laid beside a prediction
         self._waiting += sorted(
             ((kind, path) for kind, path in kinds if kind in ON_SLIDES),

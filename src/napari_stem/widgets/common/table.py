@@ -234,6 +234,7 @@ class TableView(QTableView):
         self.name_column = name_column
         self._chosen: object = None
         self.setModel(table)
+        table.setParent(self)  # else what is connected to it would outlive the window
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.setTabKeyNavigation(False)

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from napari.utils.notifications import notification_manager, show_info, show_warning
+from napari.utils.notifications import notification_manager, show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_stem.errors import StemError
@@ -35,14 +35,17 @@ TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, R
 class Jobs(QObject):
     """The background jobs of one dock, and what else ends with it: after ``close`` none speaks any more.
 
-    Timers that are its children stop, too.
+    Timers that are its children stop, too. ``fail`` shows an error, one sentence.
     """
 
-    failed = Signal(str)  # one sentence
     _told = Signal(object)  # what to call in the window's thread
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(
+        self, fail: Callable[[str], object] = show_error, parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
+        # no signal: Qt would hold what is connected, and with it the viewer, where Python cannot look
+        self.fail = fail
         collect_on_gui_thread()
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
@@ -63,7 +66,7 @@ class Jobs(QObject):
     ) -> None:
         """Call a function in a thread.
 
-        A StemError is told by the signal ``failed``; any other error by napari. What files are read with, as
+        A StemError is shown by ``fail``; any other error by napari. What files are read with, as
         warnings, is shown at the end. In the window's thread ``done`` is called with the result, or ``failed``,
         after any error, to put the panels in order.
         """
@@ -127,7 +130,7 @@ class Jobs(QObject):
             done(found)
             return
         if isinstance(error, StemError):
-            self.failed.emit(str(error))
+            self.fail(str(error))
         if failed is not None:
             failed()
         if not isinstance(error, StemError):  # ours, not the user's

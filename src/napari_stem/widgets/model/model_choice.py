@@ -114,7 +114,7 @@ class ModelChoice(QWidget):
             self.box.model().item(place).setEnabled(bool(model["ready"]))
         ready = [name for name, model in self.models.items() if model["ready"]]
         if self._wanted in self.models and self._wanted not in ready:  # no other in silence
-            self._jobs.failed.emit(str(self.models[self._wanted]["why_not"]))
+            self._jobs.fail(str(self.models[self._wanted]["why_not"]))
         name = self._wanted if self._wanted in ready else next(iter(ready), "")
         self.box.setCurrentIndex(self.box.findData(name))
         self._choose()

@@ -111,7 +111,7 @@ class PredictionsList(QWidget):
         slide = self._slides.slide if self._slides.slide in slides else slides[0]
         if slide is None or not _fits(prediction, slide):
             made, now = prediction.mpp, None if slide is None else slide.mpp
-            self._jobs.failed.emit(
+            self._jobs.fail(
                 f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
                 f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
             )

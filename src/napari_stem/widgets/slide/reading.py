@@ -80,8 +80,7 @@ def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
     or the probing of a DICOM file would be felt. Python's warnings say nothing of it: they are of all threads
     together.
     """
-    jobs = Jobs(QApplication.instance())
-    jobs.failed.connect(partial(tell_error, viewer))
+    jobs = Jobs(partial(tell_error, viewer), QApplication.instance())
     patience = one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…"))
     patience.start()
 

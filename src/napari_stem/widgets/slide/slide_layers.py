@@ -164,8 +164,7 @@ class SlideFeed(QObject):
         self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
         self._n_changes = 0
         self._has_told = False
-        self._jobs = Jobs(self)
-        self._jobs.failed.connect(partial(tell_error, viewer))
+        self._jobs = Jobs(partial(tell_error, viewer), self)
         self._redrawing = one_shot(self._jobs, REDRAW_MS, self._redraw)
         self._previewing = QTimer(self._jobs)
         self._previewing.timeout.connect(self._show_preview)
