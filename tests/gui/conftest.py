@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from napari_stem.widgets.dock import StemDock
@@ -54,6 +54,7 @@ def own_settings(tmp_path, monkeypatch) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _frozen() -> None:
     """Leave what is loaded out of collections: napari's fixtures collect several times a test."""
+    gc.unfreeze()  # windows that are closed by now were open when the dock froze what there was
     gc.collect()
     gc.freeze()
 
@@ -156,6 +157,14 @@ class Road:
         with self.qtbot.waitSignal(self.dock.panels.run.ended, timeout=LONG_MS):
             self.panels.run.run_button.click()
 
+    def close(self) -> None:
+        """Close the dock, and wait for what runs."""
+        from qtpy.QtCore import QThreadPool
+
+        self.dock.shut_down()
+        QThreadPool.globalInstance().waitForDone()
+        self.qtbot.wait(50)  # signals of the last jobs are still on their way
+
     @property
     def maps(self):
         """The prediction on the map."""
@@ -164,14 +173,6 @@ class Road:
     def layer(self, field: str):
         """The layer of the expression (``mean``) or its uncertainty (``sd``)."""
         return self.dock.panels.maps.layer(field)
-
-
-def _finish(dock: StemDock, qtbot) -> None:
-    from qtpy.QtCore import QThreadPool
-
-    dock.shut_down()
-    QThreadPool.globalInstance().waitForDone()
-    qtbot.wait(50)  # signals of the last jobs are still on their way
 
 
 def _docked(viewer, qtbot) -> Road:
@@ -188,7 +189,7 @@ def road(make_napari_viewer, qtbot) -> Iterator[Road]:
     """A real window with the dock in it."""
     made = _docked(make_napari_viewer(show=True), qtbot)
     yield made
-    _finish(made.dock, qtbot)
+    made.close()
 
 
 @contextmanager
@@ -239,7 +240,7 @@ def shared_road(one_viewer, qtbot) -> Iterator[Road]:
     """The dock in the module's window."""
     made = _docked(one_viewer, qtbot)
     yield made
-    _finish(made.dock, qtbot)
+    made.close()
     if made.dock.parent() is not None:  # the test has not taken it away
         one_viewer.window.remove_dock_widget(made.dock)
 
@@ -250,17 +251,23 @@ def own_road(qtbot) -> Iterator[Road]:
     with _window("of its own") as viewer:
         made = _docked(viewer, qtbot)
         yield made
-        _finish(made.dock, qtbot)
+        made.close()
 
 
 @pytest.fixture
-def model_road(qtbot) -> Iterator[Road]:
+def dock_on(qtbot) -> Callable[..., Road]:
+    """Make a dock on a viewer; to be closed by whoever makes it."""
+    from napari_stem.widgets.dock import StemDock
+
+    return lambda viewer: Road(viewer, StemDock(viewer), qtbot)
+
+
+@pytest.fixture
+def model_road(dock_on, qtbot) -> Iterator[Road]:
     """The dock on a viewer without a window, for what needs no canvas."""
     from napari.components import ViewerModel
 
-    from napari_stem.widgets.dock import StemDock
-
-    dock = StemDock(ViewerModel())
-    qtbot.addWidget(dock)
-    yield Road(dock.panels.slide.viewer, dock, qtbot)
-    _finish(dock, qtbot)
+    made = dock_on(ViewerModel())
+    qtbot.addWidget(made.dock)
+    yield made
+    made.close()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
-from qtpy.QtCore import QThreadPool
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtWidgets import QApplication
+
+from napari_stem.sample_data import sample_path
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -51,13 +57,6 @@ def test_closing_soon_prints_nothing(tmp_path):
 
 
 def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
-    import gc
-
-    from qtpy.QtCore import QEvent
-    from qtpy.QtWidgets import QApplication
-
-    from napari_stem.sample_data import sample_path
-
     def n_widgets() -> int:
         gc.collect()
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
@@ -77,3 +76,24 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
         # a message may be on its way out; a layer's controls are 200, and go late on a busy machine
         road.wait(lambda: not counts or n_widgets() <= counts[0] + 30)
         counts.append(n_widgets())
+
+
+def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
+    """Python never collects what Qt holds, such as a function on a signal of what has no parent."""
+
+    def used_and_closed() -> dict[str, weakref.ref]:
+        road = dock_on(ViewerModel())
+        shown = [road.viewer, road.dock, road.open(sample_path()), *vars(road.panels).values()]
+        road.draw([(2400, 1800), (3000, 1800), (3000, 2400), (2400, 2400)])
+        with road.qtbot.waitSignal(road.panels.model.predictions.shown, timeout=60_000):
+            road.panels.model.predictions.open(c5_prediction)
+        shown.append(road.layer("mean"))
+        road.close()
+        road.dock.deleteLater()
+        return {f"{type(part).__name__} {id(part)}": weakref.ref(part) for part in shown}
+
+    forgotten = used_and_closed()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    gc.unfreeze()
+    gc.collect()
+    assert [name for name, part in forgotten.items() if part() is not None] == []
