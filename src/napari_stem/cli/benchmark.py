@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
+from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
@@ -137,8 +138,6 @@ def benchmark(
 
 
 def _say_results(out: Path, results: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_aggregates
-
     identity = results["identity"]
     n_sections = len({(run["fold"], run["section"]) for run in results["runs"]})
     title = (

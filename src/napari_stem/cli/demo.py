@@ -13,6 +13,7 @@ from typer import Option
 
 from napari_stem.cli.app import app
 from napari_stem.cli.predict import run_job
+from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import MANNER, answer, progress_bars, say, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
@@ -41,7 +42,6 @@ def demo(
     """
     why_not = "it was not asked for" if headless or MANNER.as_json else why_no_window()
     if why_not is None:
-        from napari_stem.cli.tables import say_figures
         from napari_stem.widgets.demo import show_demo
 
         figures, unit = packaged_figures()
@@ -54,8 +54,6 @@ def demo(
 
 
 def _say(result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_figures
-
     say_figures({"predicted": result["metrics"]}, TITLE, result["metrics"]["unit"])
     say(f"{count(result['n_spots'], 'spot')}, {count(result['n_genes'], 'gene')}. {NOTICE}")
     say(f"Map of {result['gene']}:  {result['png']}")

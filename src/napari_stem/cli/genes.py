@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from napari_stem.cli.app import app, gene_set_names, listed, refuse_if
+from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import answer, say, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import require_writable, write_file
@@ -117,8 +118,6 @@ def _list_sets() -> None:
 
 
 def _say_sets(result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_list
-
     columns = {"name": "set", "n_genes": "genes", "title": "what it is", "source": "source"}
     say_list(result["sets"], columns, "Gene sets: --genes set:NAME, several joined by +")
 

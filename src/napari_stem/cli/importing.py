@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from napari_stem.cli.app import FAILED, Group, importing, listed
+from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.io import only_writer, require_writable
 
@@ -238,8 +239,6 @@ def _say_sections(outcome: Outcome, out: Path) -> None:
 
 
 def _say_findings(result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_list
-
     if not any(result["findings"].values()):
         sections = ", ".join(result["sections"])
         say(f"Nothing is wrong with {result['dataset']} (sections: {sections}).")

@@ -26,6 +26,7 @@ from napari_stem.cli.app import (
     listed,
     refuse_if,
 )
+from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import (
     MANNER,
     Interrupted,
@@ -171,8 +172,6 @@ def train(
 
 
 def _say(out: Path, result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_figures
-
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])

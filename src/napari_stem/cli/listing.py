@@ -1,4 +1,4 @@
-"""``models``: which there are, checking one, and giving one away."""
+"""``info``, ``encoders`` and ``models``: what a slide says of itself, and which of these there are."""
 
 from __future__ import annotations
 
@@ -8,15 +8,121 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Group, Yes, app, model_names
-from napari_stem.cli.terminal import agreed, answer, say, tell
+from napari_stem.cli.app import Group, MppOption, Yes, app, encoder_names, model_names
+from napari_stem.cli.tables import say_list, say_slide
+from napari_stem.cli.terminal import MANNER, agreed, answer, progress_bars, say, tell
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.hub import use_encoder_folder
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.pushing import Upload
+
+
+@app.command()
+def info(
+    slide: Annotated[str, Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)],
+    mpp: MppOption = None,
+    reader: Annotated[
+        str | None, Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
+    ] = None,
+    check_scale: Annotated[
+        bool,
+        Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
+    ] = False,
+) -> None:
+    """Say a slide's size, levels, pixel size and readers."""
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide import describe, open_slide
+
+    MANNER.keep_slides_private(slide)
+    stated = None if mpp is None else Mpp.square(mpp)
+    facts = describe(slide, stated, reader=reader)
+    if check_scale:
+        from napari_stem.slide.scale_check import check_scale as measure
+
+        with open_slide(slide, stated, reader=reader) as opened:
+            facts["scale_check"] = measure(opened).as_json()
+    answer(facts, say_slide)
+
+
+encoding = Group(help="List the image encoders, or download one.")
+app.add_typer(encoding, name="encoders")
+
+EncoderFolder = Annotated[
+    Path | None,
+    Option(
+        "--encoder-folder",
+        envvar="NAPARI_STEM_ENCODERS",
+        help="Folder of encoders (FOLDER/NAME/...), where there is no internet.",
+    ),
+]
+
+
+@encoding.callback(invoke_without_command=True)
+def encoders(context: typer.Context, encoder_folder: EncoderFolder = None) -> None:
+    """List the image encoders: which are ready, and what the others need."""
+    if context.invoked_subcommand is not None:
+        return
+    from napari_stem.encoders.registry import list_encoders
+
+    if encoder_folder is not None:
+        use_encoder_folder(encoder_folder)
+    answer(list_encoders(), _say_encoders)
+
+
+def _say_encoders(rows: list[dict[str, Any]]) -> None:
+    columns = {
+        "name": "encoder",
+        "status": "status",
+        "size_mb": "MB",
+        "width": "width",
+        "licence": "licence",
+        "description": "what it is",
+        "why_not": "what to do",
+    }
+    say_list(rows, columns, "Encoders (join them with +: uni+conch)")
+
+
+@encoding.command()
+def download(
+    name: Annotated[
+        str,
+        Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
+    ],
+    to: Annotated[
+        Path | None, Option(help="Folder of encoders instead of Hugging Face's cache.")
+    ] = None,
+) -> None:
+    """Download an encoder from Hugging Face.
+
+    Log in with 'hf auth login' first where its terms ask for it.
+    """
+    from napari_stem.encoders import hub
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.registry import BUNDLED, parse_name
+
+    done = []
+    for part in parse_name(name):
+        if part.name == BUNDLED:
+            tell("The bundled encoder is part of the program.")
+            continue
+        facts = CATALOGUE[part.name]
+        tell(
+            f"Encoder '{facts.name}', {facts.size_mb} MB, from {facts.page}; licence: {facts.licence}."
+        )
+        with progress_bars() as bars:
+            folder = hub.download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
+        done.append({"name": facts.name, "folder": str(folder)})
+    answer(done, _say_folders)
+
+
+def _say_folders(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        say(f"{row['name']}: {row['folder']}")
+
 
 modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
@@ -48,8 +154,6 @@ def models(
 
 
 def _say_models(rows: list[dict[str, Any]]) -> None:
-    from napari_stem.cli.tables import say_list
-
     columns = {
         "name": "model",
         "ready": "ready",
