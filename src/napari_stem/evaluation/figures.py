@@ -8,14 +8,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import (
     USUAL_LOOK,
     Limits,
+    cut_slide,
     draw_map,
     draw_scale_bar,
     draw_tissue,
     frame,
+    window_of,
 )
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
@@ -241,7 +242,7 @@ def map_figure(
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
     truth = benchmark.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
-    window = window_of_spots(spots)
+    window = window_of(spots)
     with open_slide(section.slide_path, mpp) as slide:
         pixels, where = cut_slide(slide, mpp, window, BACKGROUND_PX)
     pale = (pixels.astype(np.float32) * (1 - PALER) + 255 * PALER).astype(np.uint8)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
     Limits,
     Look,
+    cut,
     draw_map,
     draw_regions,
     draw_scale_bar,
@@ -19,6 +19,7 @@ from napari_stem.exporting.drawing import (
     draw_unlike,
     frame,
     name_regions,
+    window_of,
 )
 from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from napari_stem.exporting.backdrop import WindowUm
-    from napari_stem.exporting.drawing import SeenMap
+    from napari_stem.exporting.drawing import SeenMap, WindowUm
     from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
     from napari_stem.results import Field
@@ -221,7 +221,7 @@ class _Page:
         from matplotlib.figure import Figure
 
         self._selection, self._n_maps = selection, n_maps
-        self._window = window = window or window_of(selection, selection.regions)
+        self._window = window = window or window_of(selection.spots, selection.regions)
         self._n_groups = 1 if n_genes <= 3 else 2
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         longer_um = max(window.width_um, window.height_um)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
+    cut,
     draw_coverage,
     draw_regions,
     draw_scale_bar,
     draw_tissue,
     frame,
     name_regions,
+    window_of,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.options import USUAL, ExportOptions
@@ -208,7 +209,7 @@ JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
     """Mean and uncertainty of one gene over all finished spots, regions outlined."""
     single = replace(selection, genes=(gene,))
-    window = window_of(single)
+    window = window_of(single.spots)
     um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
     quiet = replace(options, um_per_mm=um_per_mm, progress=silent)
     figure = drawn(single, quiet, window=window, titled=False)
@@ -220,7 +221,7 @@ def _tissue_image(selection: Selection, slide: Slide | None) -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    window = window_of(selection)
+    window = window_of(selection.spots)
     figure = Figure(figsize=(INCHES, INCHES * window.height_um / window.width_um))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
