@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer import Argument, Option
@@ -23,6 +24,7 @@ FAILED, INTERRUPTED = 1, 130
 ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
 
 DEFAULTS = SamplingSettings()
+Asked = TypeVar("Asked")
 
 MppOption = Annotated[
     float | None,
@@ -172,6 +174,12 @@ def listed(words: str | None) -> tuple[str, ...]:
     """Split at commas; each once, in the order given."""
     names = (clean_name(word) for word in (words or "").split(","))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def asked_of(kind: type[Asked], options: Any, **instead: Any) -> Asked:
+    """Make a dataclass of the options that go by the same names, and of what is said instead."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in vars(options).items() if key in names} | instead)
 
 
 def refuse_if(is_wrong: bool, msg: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
+from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
@@ -100,13 +100,14 @@ class MeasureOptions:
         from napari_stem.device import torch_device
         from napari_stem.evaluation.benchmark import BenchmarkOptions
 
-        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
-        asked |= {name: listed(asked[name]) for name in ("predictors", "sections")}
-        asked |= {"seeds": _numbers(self.seeds), "device": torch_device(self.device)}
-        return BenchmarkOptions(**asked)
-
-
-OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite"})
+        return asked_of(
+            BenchmarkOptions,
+            self,
+            predictors=listed(self.predictors),
+            sections=listed(self.sections),
+            seeds=_numbers(self.seeds),
+            device=torch_device(self.device),
+        )
 
 
 @app.command()
@@ -266,8 +267,8 @@ def _run_msi(folder: Path, labels: Path, options: MeasureOptions) -> dict[str, A
         cohort = msi.read_cohort(folder, labels, bars)
     identity = {
         "protocol": msi.NAME,
-        "slides": list(cohort.slides),
-        "n_genes": len(cohort.genes),
+        "slides": list(cohort.obs_names),
+        "n_genes": cohort.n_vars,
         "labels": labels.name,
     }
     _require_same(options.out, identity, overwrite=options.overwrite)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,24 +25,36 @@ SHOWN_FINDINGS = 200
 downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
-Out = Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
-Overwrite = Annotated[
-    bool, Option("--overwrite", help="Import sections again that are there already.")
-]
-Drop = Annotated[
-    bool,
-    Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
-]
-Image = Annotated[
-    Path | None,
-    Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
-]
-Name = Annotated[str | None, Option(help="Name of the section; default: its folder's.")]
+Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
 SpaceRanger = Annotated[
     list[Path],
     Argument(help="Space Ranger's outs folder, or several.", show_default=False),
 ]
-Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Options of every import."""
+
+    out: Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Import sections again that are there already.")
+    ] = False
+    drop: Annotated[
+        bool,
+        Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceRangerOptions(ImportOptions):
+    """Options where Space Ranger's output is imported."""
+
+    image: Annotated[
+        Path | None,
+        Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
+    ] = None
+    name: Annotated[str | None, Option(help="Name of the section; default: its folder's.")] = None
 
 
 @importing.command()
@@ -53,49 +65,34 @@ def her2st(
             help="Zenodo record 4751624, unpacked, or github.com/almaan/her2st.", show_default=False
         ),
     ],
-    out: Out,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
+    options: ImportOptions,
 ) -> None:
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
     from napari_stem.spatial.her2st import import_her2st
 
-    _import(import_her2st, source, out, overwrite=overwrite, drop=drop)
+    _import(import_her2st, source, options)
 
 
 @importing.command()
-def visium(
-    source: SpaceRanger,
-    out: Out,
-    image: Image = None,
-    name: Name = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
-) -> None:
+def visium(source: SpaceRanger, options: SpaceRangerOptions) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
-    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, **options)
+    _import(import_visium, source, options)
 
 
 @importing.command(name="visium-hd")
 def visium_hd(
     source: SpaceRanger,
-    out: Out,
+    options: SpaceRangerOptions,
     bin_um: Annotated[
         int, Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
     ] = 16,
-    image: Image = None,
-    name: Name = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
-    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, bin_um=bin_um, **options)
+    _import(import_visium, source, options, bin_um=bin_um)
 
 
 @importing.command()
@@ -103,7 +100,7 @@ def hest(
     source: Annotated[
         Path, Argument(help="Folder with wsis, st and metadata.", show_default=False)
     ],
-    out: Out,
+    options: ImportOptions,
     sections: Sections = None,
     organ: Annotated[
         str | None, Option(help="This organ alone, as in the metadata: Breast,Kidney.")
@@ -114,8 +111,6 @@ def hest(
     species: Annotated[
         str | None, Option(help="This species alone, as in the metadata: Homo sapiens.")
     ] = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
 ) -> None:
     """Choose, check and mend sections of HEST-1k.
 
@@ -123,17 +118,8 @@ def hest(
     """
     from napari_stem.spatial.hest import import_hest
 
-    _import(
-        import_hest,
-        source,
-        out,
-        sections=listed(sections),
-        organ=listed(organ),
-        technology=listed(technology),
-        species=listed(species),
-        overwrite=overwrite,
-        drop=drop,
-    )
+    asked = {"sections": sections, "organ": organ, "technology": technology, "species": species}
+    _import(import_hest, source, options, **{key: listed(names) for key, names in asked.items()})
 
 
 @importing.command()
@@ -206,12 +192,16 @@ def download_hest(
     answer(result, f"{plan.n_files} files are in {out}.")
 
 
-def _import(importer: Import, source: Path | Sequence[Path], out: Path, **options: Any) -> None:
+def _import(
+    importer: Import, source: Path | Sequence[Path], options: ImportOptions, **more: Any
+) -> None:
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
+    asked = vars(options) | more
+    out: Path = asked.pop("out")
     require_writable(out / "st")
     try:
         with only_writer(out), progress_bars() as bars:
-            outcome = importer(source, out, progress=bars, **options)
+            outcome = importer(source, out, progress=bars, **asked)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted: the sections that are in {out} are whole; the same command goes on."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, SlidesArgument, app, listed
+from napari_stem.cli.app import FAILED, SlidesArgument, app, asked_of, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
@@ -35,12 +35,10 @@ if TYPE_CHECKING:
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
-    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
-    from napari_stem.slide.base import Slide
 
 COLUMNS = {
     "slide": "slide",
@@ -95,24 +93,40 @@ def _predicted(
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
+        from napari_stem.model.serving import embedder_for
         from napari_stem.slide.scale_check import known_check
 
         loaded = load_model(order.model)
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
         if options.embeddings is not None:
-            embedder = _embedder(options.embeddings, Stated(**options.stated), opened, loaded)
+            embedder, notes = embedder_for(
+                options.embeddings,
+                asked_of(Stated, options),
+                opened.size,
+                opened.require_mpp(),
+                loaded,
+            )
+            for note in notes:  # on what does not quite fit
+                tell(note)
         # levels keep one core busy; the other looks at the slide meanwhile
         levels = pool.submit(opened.complete, bars)
         job = order.job(opened, loaded, tell, embedder)
         doubt = job.doubt()
         loaded.prepare(job.settings)
         levels.result()
-        _ask_in_doubt(doubt, bars, asks=not (options.yes or options.resume))
+        if doubt is not None:
+            tell(doubt)
+            if not (options.yes or options.resume or bars.ask("Predict all the same?")):
+                raise Interrupted("Nothing was predicted.")
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
         scale_warning = known_check(opened).warning
     if order.out != out:
-        _write_table(prediction, out, wanted, missing)
+        from napari_stem.exporting.selection import Selection
+        from napari_stem.exporting.table import write_table
+
+        known = tuple(gene for gene in wanted if gene not in missing)
+        write_table(Selection.of(prediction, known), out, genes=wanted if missing else ())
         shutil.rmtree(order.out)
     return {
         "out": str(out),
@@ -142,17 +156,6 @@ def _say(result: dict[str, Any]) -> None:
         say(
             f"Unlike the model's training data (obs 'ood'): {count(result['n_unlike_training'], 'spot')}."
         )
-
-
-def _ask_in_doubt(doubt: str | None, bars: ProgressBars, *, asks: bool) -> None:
-    """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
-
-    Interrupted where the answer is no.
-    """
-    if doubt is not None:
-        tell(doubt)
-        if asks and not bars.ask("Predict all the same?"):
-            raise Interrupted("Nothing was predicted.")
 
 
 def run_job(
@@ -218,27 +221,6 @@ def _missing_genes(wanted: tuple[str, ...], model: Model, *, allowed: bool) -> t
         hint = f" (it knows {', '.join(alike)})" if alike else ""
         tell(f"Model '{model.name}' does not predict '{gene}'{hint}: its column holds no numbers.")
     return missing
-
-
-def _embedder(path: Path, stated: Stated, slide: Slide, model: Model) -> PatchEmbeddings:
-    """Read embeddings in place of the encoder; says on stderr what does not quite fit."""
-    from napari_stem.model.serving import embedder_for
-
-    embedder, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
-    for note in notes:
-        tell(note)
-    return embedder
-
-
-def _write_table(
-    prediction: Prediction, out: Path, wanted: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
-    """Turn the folder that grew into the file that was asked for."""
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.table import write_table
-
-    known = tuple(gene for gene in wanted if gene not in missing)
-    write_table(Selection.of(prediction, known), out, genes=wanted if missing else ())
 
 
 def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:

@@ -22,6 +22,7 @@ from napari_stem.cli.app import (
     Seed,
     ToleranceUm,
     app,
+    asked_of,
     encoder_names,
     listed,
     refuse_if,
@@ -75,7 +76,7 @@ class TrainOptions:
         Option(help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."),
     ] = None
     patch_px: PatchPx = None
-    tolerance: ToleranceUm = None
+    tolerance_um: ToleranceUm = None
     objective: Annotated[
         Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
     ] = "edm"
@@ -136,7 +137,7 @@ class TrainOptions:
             "choose one of --minutes and --steps.",
         )
         refuse_if(
-            self.embeddings is None and not (self.patch_px is None and self.tolerance is None),
+            self.embeddings is None and not (self.patch_px is None and self.tolerance_um is None),
             "--patch-px and --tolerance belong to --embeddings.",
         )
         refuse_if(self.resume and self.overwrite, "choose one of --resume and --overwrite.")
@@ -146,13 +147,9 @@ class TrainOptions:
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.training.options import TrainingOptions
 
-        stated = Stated(encoder=self.encoder, patch_px=self.patch_px, tolerance_um=self.tolerance)
-        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
-        asked |= {"hold_out": listed(self.hold_out), "encoder": self.encoder or "bundled"}
-        return TrainingOptions(**asked, stated=stated)
-
-
-OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"})
+        stated = asked_of(Stated, self)
+        encoder, hold_out = self.encoder or "bundled", listed(self.hold_out)
+        return asked_of(TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out)
 
 
 @app.command()
