@@ -76,10 +76,8 @@ def run_demo(out: Path) -> dict[str, Any]:
     What is returned is JSON-ready; ``metrics`` are as of ``evaluate --json``.
     """
     require_writable(out / "demo.h5ad")
-    from napari_stem.exporting.figure import write_figure
-    from napari_stem.exporting.options import ExportOptions
-    from napari_stem.exporting.selection import Selection, telling_genes
-    from napari_stem.exporting.table import write_table
+    from napari_stem.exporting.kinds import export
+    from napari_stem.exporting.selection import telling_genes
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path
     from napari_stem.slide import open_slide
@@ -89,9 +87,9 @@ def run_demo(out: Path) -> dict[str, Any]:
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
         (gene,) = telling_genes(prediction, 1)
-        options = ExportOptions(slide=slide, overwrite=True)
-        write_figure(Selection.of(prediction, (gene,)), out / "demo.png", options)
-        write_table(Selection.of(prediction), out / "demo.h5ad", options)
+        how: dict[str, Any] = {"slide": slide, "overwrite": True, "progress": False}
+        export(prediction, "figure", out / "demo.png", genes=[gene], **how)
+        export(prediction, "h5ad", out / "demo.h5ad", **how)
         metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,11 +42,10 @@ from napari_stem.io import require_model_room
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.queues import SimpleQueue
 
-    from napari_stem.cli.terminal import Manner, ProgressBars
-    from napari_stem.model.bundle import Model
+    from napari_stem.cli.terminal import Manner
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
 
@@ -198,37 +196,15 @@ def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
     # told before anything of the data set is
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
     from napari_stem.spatial.dataset import Dataset
-
-    dataset = Dataset(folder)
-    if not team.is_first:
-        _train(dataset, out, options, False, overwrite=overwrite)
-        return None
-    _say_cost(dataset, options, team.size)
-    with progress_bars() as bars:
-        model = _train(dataset, out, options, bars, overwrite=overwrite)
-    return {
-        "out": str(out),
-        "name": model.name,
-        "n_genes": len(model.genes),
-        "unit": model.unit,
-        "sections": model.card["sections"],
-        "metrics": model.card.get("metrics", {}),
-    }
-
-
-def _train(
-    dataset: Dataset,
-    out: Path,
-    options: TrainingOptions,
-    progress: ProgressBars | bool,
-    *,
-    overwrite: bool,
-) -> Model:
     from napari_stem.training import fit
     from napari_stem.training.denoiser_fit import TrainingStopped
 
+    dataset = Dataset(folder)
+    if team.is_first:
+        _say_cost(dataset, options, team.size)
     try:
-        return fit.train(dataset, out, options, progress, overwrite=overwrite)
+        with progress_bars() if team.is_first else nullcontext(False) as progress:
+            model = fit.train(dataset, out, options, progress, overwrite=overwrite)
     except TrainingStopped as stopped:
         raise Interrupted(
             f"Interrupted. {stopped}; the same command with --resume goes on from there."
@@ -237,6 +213,16 @@ def _train(
         raise Interrupted(
             "Interrupted: no model was written; what was embedded is kept and not done again."
         ) from None
+    if not team.is_first:
+        return None
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "unit": model.unit,
+        "sections": model.card["sections"],
+        "metrics": model.card.get("metrics", {}),
+    }
 
 
 def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
@@ -262,17 +248,22 @@ def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
     from napari_stem.training.team import ACCELERATE
 
     require_extra(*ACCELERATE, StemError)
+    from torch.distributed.elastic.utils.distributed import get_free_port
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
     outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
-    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train)
+    port = get_free_port()  # type: ignore[no-untyped-call]
+    arguments = (n_processes, port, outcomes, replace(MANNER), train)
     failed: Exception | None = None
-    with _left_to_children():
-        try:
-            start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
-        except ProcessException as error:
-            failed = error
+    # Ctrl-C reaches every process of the terminal: this one waits for what the others make of it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
+    except ProcessException as error:
+        failed = error
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not outcomes.empty():
         kind, what = outcomes.get()
         if kind == "done" and failed is None:
@@ -321,20 +312,3 @@ def _work(
         kind = "done"
     if rank == 0:
         outcomes.put((kind, result))
-
-
-@contextmanager
-def _left_to_children() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: this one waits for what the others make of it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -231,8 +231,7 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
 
     apart = a.means - b.means
     difference = a.mean - b.mean
-    bounds = central_interval(apart[np.newaxis], LEVEL)
-    low, high = holding(difference, *(bound[0] for bound in bounds))
+    low, high = holding(difference, *central_interval(apart, LEVEL))
     probability = probability_above(apart, apart.shape[1])
     found = pd.DataFrame(
         {

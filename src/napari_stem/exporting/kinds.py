@@ -165,7 +165,8 @@ def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -
     than was predicted.
     """
     suffixes = KINDS[kind].suffixes
-    if path.suffix.lower() not in suffixes and options.file_format is None:
+    is_told = kind == "figure" and options.file_format is not None
+    if path.suffix.lower() not in suffixes and not is_told:
         raise OutputError(
             f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
         )

@@ -42,24 +42,20 @@ def write_table(
     Raises
     ------
     OutputError
-        The ending is another one, or the place is taken or cannot be written.
+        The place is taken or cannot be written.
     """
-    if path.suffix not in (".h5ad", ".zarr"):
-        raise OutputError(
-            f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
-        )
     if path.resolve() == selection.prediction.path.resolve():
         raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
     with written_whole(path, overwrite=options.overwrite) as fresh:
         options.progress("Reading", 0, 2)
-        if path.suffix == ".zarr" and _is_copy(selection, genes):
+        if path.suffix.lower() == ".zarr" and _is_copy(selection, genes):
             shutil.copytree(selection.prediction.path, fresh)
         else:
             table = selected_table(selection)
             if genes:
                 table = with_gaps(table, genes)
             options.progress("Writing", 1, 2)
-            if path.suffix == ".zarr":
+            if path.suffix.lower() == ".zarr":
                 write_zarr(table, fresh)
             else:
                 write_h5ad(table, fresh)
