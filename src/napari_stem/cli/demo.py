@@ -76,11 +76,13 @@ def run_demo(out: Path) -> dict[str, Any]:
     What is returned is JSON-ready; ``metrics`` are as of ``evaluate --json``.
     """
     require_writable(out / "demo.h5ad")
+    from napari_stem.evaluation.comparison import evaluate
     from napari_stem.exporting.kinds import export
     from napari_stem.exporting.selection import telling_genes
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path
     from napari_stem.slide import open_slide
+    from napari_stem.spatial.dataset import Dataset
 
     model = load_model()
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,12 @@ def run_demo(out: Path) -> dict[str, Any]:
         how: dict[str, Any] = {"slide": slide, "overwrite": True, "progress": False}
         export(prediction, "figure", out / "demo.png", genes=[gene], **how)
         export(prediction, "h5ad", out / "demo.h5ad", **how)
-        metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
+        section = Dataset(slide.path.parents[1]).section(slide.path.stem)
+        measured, title = section.spots(), "Predicting the measured spots"
+        place = out / "measured-spots.zarr"
+        metrics = evaluate(
+            _predicted(slide, model, place, bars, title, spots=measured), section.counts
+        )
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
         "gene": gene,
@@ -133,13 +140,3 @@ def _predicted(
     except PredictionError:  # another version's
         shutil.rmtree(path)
         return run_job(job, path, bars, AGAIN, title=title)
-
-
-def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
-    from napari_stem.evaluation.comparison import evaluate
-    from napari_stem.spatial.dataset import Dataset
-
-    section = Dataset(slide.path.parents[1]).section(slide.path.stem)
-    title = "Predicting the measured spots"
-    prediction = _predicted(slide, model, path, bars, title, spots=section.spots())
-    return evaluate(prediction, section.counts)

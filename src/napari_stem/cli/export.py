@@ -16,7 +16,7 @@ from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    from napari_stem.exporting.selection import Selection
+    pass
 
 
 @app.command()
@@ -68,14 +68,11 @@ def export(
         chosen_limits = Limits.parse(limits)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limits") from error
-    from napari_stem.io import require_replaceable
     from napari_stem.results import Prediction
     from napari_stem.spatial.region_files import as_regions
 
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
-    require_replaceable(out, overwrite=overwrite)
     within = as_regions(regions)
-    opened = Prediction.open(prediction)
     options = ExportOptions(
         file_format=file_format,
         um_per_mm=scale_um,
@@ -85,7 +82,7 @@ def export(
     )
     with progress_bars() as bars:
         kinds.export(
-            opened,
+            prediction,
             to,
             out,
             genes=listed(genes),
@@ -95,10 +92,7 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    _answer(kinds.select(to, opened, listed(genes), within), to, out)
-
-
-def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
+    selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
     unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
     told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
@@ -106,7 +100,7 @@ def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
         told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."
     result = {
         "out": str(out),
-        "kind": kind,
+        "kind": to,
         "n_spots": n_spots,
         "n_missing": selection.n_missing,
         "n_genes": n_genes,

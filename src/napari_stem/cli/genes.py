@@ -43,6 +43,8 @@ def genes(
 
     A choice such as hmhvg:200 is made on a data set, as 'train' makes it.
     """
+    from napari_stem.spatial.gene_sets import gene_set, gene_sets
+
     n_chosen = sum((sets, set_name is not None, spec is not None))
     refuse_if(n_chosen > 1, "choose one of --sets, --set and --genes.")
     refuse_if((dataset is None) != (spec is None), "a panel needs both --dataset and --genes.")
@@ -50,10 +52,13 @@ def genes(
     if spec is not None and dataset is not None:
         _choose(dataset, spec, listed(hold_out), out)
     elif set_name is not None:
-        _show_set(set_name, out)
+        row = _row(gene_set(set_name))
+        if out is not None:
+            _write(out, row["genes"], [row["title"], f"{row['source']}, doi:{row['doi']}"])
+        answer(row, _say_set)
     else:
         refuse_if(out is not None, "--out needs --set, or --dataset and --genes.")
-        _list_sets()
+        answer({"sets": [_row(each) for each in gene_sets().values()]}, _say_sets)
 
 
 def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) -> None:
@@ -97,24 +102,9 @@ def _say_panel(result: dict[str, Any]) -> None:
         tell("No section was held out: a panel must not be chosen on a section it is tested on.")
 
 
-def _show_set(name: str, out: Path | None) -> None:
-    from napari_stem.spatial.gene_sets import gene_set
-
-    row = _row(gene_set(name))
-    if out is not None:
-        _write(out, row["genes"], [row["title"], f"{row['source']}, doi:{row['doi']}"])
-    answer(row, _say_set)
-
-
 def _say_set(row: dict[str, Any]) -> None:
     say("\n".join(row["genes"]))
     tell(f"{row['title']}. {row['source']}, doi:{row['doi']}. {row['note']}")
-
-
-def _list_sets() -> None:
-    from napari_stem.spatial.gene_sets import gene_sets
-
-    answer({"sets": [_row(each) for each in gene_sets().values()]}, _say_sets)
 
 
 def _say_sets(result: dict[str, Any]) -> None:

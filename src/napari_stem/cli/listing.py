@@ -204,7 +204,31 @@ def check(
     ],
 ) -> None:
     """Load a model, verify it, and say whether its encoder is ready."""
-    answer(_checked(model), _say_checked)
+    from napari_stem.model import find_model
+    from napari_stem.model.bundle import load_folder
+    from napari_stem.model.config import CARD_FILE
+    from napari_stem.model.sources import others
+
+    folder = find_model(model)
+    loaded = load_folder(folder)
+    why_not = _encoder_why_not(loaded)
+    found = {
+        "name": loaded.name,
+        "folder": str(folder),
+        "format_version": loaded.config.format_version,
+        "weights_sha256": loaded.weights_hash,
+        "n_genes": len(loaded.genes),
+        "unit": loaded.unit,
+        "licence": loaded.card.get("licence"),
+        "tissue": loaded.card.get("tissue"),
+        "species": loaded.card.get("species"),
+        "encoder": loaded.encoder_name,
+        "encoder_ready": why_not is None,
+        "encoder_why_not": why_not,
+        "card_why_not": _card_why_not(folder / CARD_FILE),
+        "not_read": others(folder),
+    }
+    answer(found, _say_checked)
 
 
 def _say_checked(found: dict[str, Any]) -> None:
@@ -281,34 +305,6 @@ def _show(upload: Upload, *, private: bool) -> None:
         )
     if upload.left_out:
         tell(f"Not sent: {', '.join(upload.left_out)}.")
-
-
-def _checked(source: str) -> dict[str, Any]:
-    """Load a model as predicting would, verify its weights, and look at its card and encoder; JSON-ready."""
-    from napari_stem.model import find_model
-    from napari_stem.model.bundle import load_folder
-    from napari_stem.model.config import CARD_FILE
-    from napari_stem.model.sources import others
-
-    folder = find_model(source)
-    model = load_folder(folder)
-    why_not = _encoder_why_not(model)
-    return {
-        "name": model.name,
-        "folder": str(folder),
-        "format_version": model.config.format_version,
-        "weights_sha256": model.weights_hash,
-        "n_genes": len(model.genes),
-        "unit": model.unit,
-        "licence": model.card.get("licence"),
-        "tissue": model.card.get("tissue"),
-        "species": model.card.get("species"),
-        "encoder": model.encoder_name,
-        "encoder_ready": why_not is None,
-        "encoder_why_not": why_not,
-        "card_why_not": _card_why_not(folder / CARD_FILE),
-        "not_read": others(folder),
-    }
 
 
 def _encoder_why_not(model: Model) -> str | None:
