@@ -116,13 +116,13 @@ def variation_figure(
     shares of their sum over genes. Hollow markers: the variance of single draws, which is that of
     the mean and the mean squared spread together.
     """
-    columns = _curves(truth, None)
+    columns = _curves(truth)
     figure = Figure(figsize=(13, 0.9 + 2.3 * len(forecasts)), layout="constrained")
     grid = figure.subplots(len(forecasts), len(columns), squeeze=False, sharex=True)
     orders = {name: np.argsort(values) for name, values in columns.items()}
     place = np.arange(truth.shape[1])
     for axes_row, (predictor, forecast) in zip(grid, forecasts.items(), strict=True):
-        means = _curves(forecast.mean, None)
+        means = _curves(forecast.mean)
         draws = {} if forecast.sd is None else _curves(forecast.mean, forecast.sd)
         for axes, (name, values) in zip(axes_row, columns.items(), strict=True):
             order = orders[name]
@@ -278,7 +278,7 @@ def map_figure(
 
 
 def _curves(
-    values: NDArray[np.float32], sd: NDArray[np.float32] | None
+    values: NDArray[np.float32], sd: NDArray[np.float32] | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """(genes,) mean and variance over spots, as shares of their sum and as they are."""
     mean = values.mean(axis=0, dtype=np.float64)

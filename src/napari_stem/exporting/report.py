@@ -184,14 +184,11 @@ def _provenance(selection: Selection) -> list[tuple[str, str]]:
 
 
 def _word(provenance: Mapping[str, Any], key: str) -> str:
-    text = _text(provenance.get(key, "not recorded"))
-    return WORDS.get(key, {}).get(text, text)
-
-
-def _text(value: object) -> str:
+    value = provenance.get(key, "not recorded")
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return WORDS.get(key, {}).get(text, text)
 
 
 def _number(value: float) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.exporting.selection import Selection
@@ -46,16 +45,18 @@ def write_table(
     """
     if path.resolve() == selection.prediction.path.resolve():
         raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
+    is_zarr = path.suffix.lower() == ".zarr"
+    is_all = selection.is_whole and not (selection.regions or genes)
     with written_whole(path, overwrite=options.overwrite) as fresh:
         options.progress("Reading", 0, 2)
-        if path.suffix.lower() == ".zarr" and _is_copy(selection, genes):
+        if is_zarr and is_all and read_domains(selection.prediction) is None:
             shutil.copytree(selection.prediction.path, fresh)
         else:
             table = selected_table(selection)
             if genes:
                 table = with_gaps(table, genes)
             options.progress("Writing", 1, 2)
-            if path.suffix.lower() == ".zarr":
+            if is_zarr:
                 write_zarr(table, fresh)
             else:
                 write_h5ad(table, fresh)
@@ -82,13 +83,6 @@ def selected_table(selection: Selection) -> anndata.AnnData:
     return chosen
 
 
-def _is_copy(selection: Selection, genes: Sequence[str]) -> bool:
-    """Whether the table is the prediction as it lies on disk."""
-    if not selection.is_whole or selection.regions or genes:
-        return False
-    return read_domains(selection.prediction) is None
-
-
 def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
     """Table with exactly these genes: what it lacks is NaN in every layer, and never zero.
 
@@ -109,23 +103,18 @@ def with_gaps(table: anndata.AnnData, genes: Sequence[str]) -> anndata.AnnData:
     about = dict(uns[PROVENANCE_KEY])
     about["json"] = json.dumps({**json.loads(str(about["json"])), "genes_not_predicted": lacking})
     uns[PROVENANCE_KEY] = {**about, "genes_not_predicted": np.array(lacking, dtype=str)}
+    var = table.var.reindex(list(genes))  # of a gene that is lacking, the unit alone is known
+    var["by_chance"] = var.index.isin(table.var_names[table.var["by_chance"].astype(bool)])
+    var["gene_ids"] = var["gene_ids"].fillna("")
+    var["unit"] = var["unit"].fillna(table.var["unit"].iloc[0])
     obsm = dict(table.obsm)
     if "draws" in obsm:
         obsm["draws"] = widened(obsm["draws"])
     return anndata.AnnData(
         X=widened(table.X),
         obs=table.obs,
-        var=_widened_genes(table.var, genes).assign(predicted=known),
+        var=var.assign(predicted=known),
         obsm=obsm,
         layers={name: widened(values) for name, values in table.layers.items() if name is not None},
         uns=uns,
     )
-
-
-def _widened_genes(var: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
-    """Rows for these genes; of one that the prediction lacks, the unit alone is known."""
-    wide = var.reindex(list(genes))
-    wide["by_chance"] = wide.index.isin(var.index[var["by_chance"].astype(bool)])
-    wide["gene_ids"] = wide["gene_ids"].fillna("")
-    wide["unit"] = wide["unit"].fillna(var["unit"].iloc[0])
-    return wide
