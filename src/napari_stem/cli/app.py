@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from typer import Argument, Option
@@ -28,11 +28,11 @@ Asked = TypeVar("Asked")
 
 MppOption = Annotated[
     float | None,
-    Option("--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
+    Option(min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
 ]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 ModelName = Annotated[str | None, Option(help="Name of the model; default: the folder's.")]
-OverwriteModel = Annotated[bool, Option("--overwrite", help="Replace a model.")]
+OverwriteModel = Annotated[bool, Option(help="Replace a model.")]
 Device = Annotated[
     str,
     Option(
@@ -50,7 +50,6 @@ Embeddings = Annotated[
 PatchPx = Annotated[
     float | None,
     Option(
-        "--patch-px",
         min=1,
         help="Side of the embeddings' patches in level-0 px, if the file does not say.",
     ),
@@ -144,7 +143,13 @@ def _as_command(function: Callable[..., Any], *, answers: bool = True) -> Callab
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(function, eval_str=True).parameters
+    found = inspect.signature(function, eval_str=True).parameters
+    for name, each in found.items():
+        kind, *about = get_args(each.annotation) or (None,)
+        if kind is bool and about[0].default is ... and not about[0].param_decls:
+            # a flag, which has no opposite
+            about[0].param_decls = (f"--{name.replace('_', '-')}",)
+    return found
 
 
 def model_names() -> list[str]:
@@ -251,7 +256,7 @@ HF_HOME, HF_TOKEN              Hugging Face's own: its folder, and who you are
 def _root(
     version: Annotated[
         bool,
-        Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+        Option(callback=_say_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
     del version

@@ -102,7 +102,7 @@ def clear(
     kind: Kind = None,
     force: Annotated[
         bool,
-        Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
+        Option(help="Also what was used within the last hour, perhaps elsewhere."),
     ] = False,
     yes: Yes = False,
 ) -> None:

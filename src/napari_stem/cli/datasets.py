@@ -47,9 +47,7 @@ class ImportOptions:
     """Options of every import."""
 
     out: Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Import sections again that are there already.")
-    ] = False
+    overwrite: Annotated[bool, Option(help="Import sections again that are there already.")] = False
     drop: Annotated[
         bool,
         Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
@@ -174,7 +172,7 @@ def download_hest(
         list[str] | None,
         Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
-    yes: Annotated[bool, Option("--yes", help="Download even more than 20 GB.")] = False,
+    yes: Annotated[bool, Option(help="Download even more than 20 GB.")] = False,
 ) -> None:
     """Download HEST-1k, or a part of it, from Hugging Face.
 
@@ -261,7 +259,7 @@ def _say_findings(result: dict[str, Any]) -> None:
 
 @app.command()
 def genes(
-    sets: Annotated[bool, Option("--sets", help="List the named sets (default).")] = False,
+    sets: Annotated[bool, Option(help="List the named sets (default).")] = False,
     set_name: Annotated[
         str | None,
         Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),

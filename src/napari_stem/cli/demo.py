@@ -33,7 +33,7 @@ TITLE = "Section C5, never seen by the model, at the spots that were measured"
 
 @app.command()
 def demo(
-    headless: Annotated[bool, Option("--headless", help="Open no window.")] = False,
+    headless: Annotated[bool, Option(help="Open no window.")] = False,
     out: Annotated[Path, Option(help="Folder for the results.")] = Path("demo-output"),
 ) -> None:
     """Predict a packaged section: in a window, or to files.

@@ -56,8 +56,8 @@ def export(
         int | None,
         Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
     ] = None,
-    long: Annotated[bool, Option("--long", help="CSV with one row per spot and gene.")] = False,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace what is there.")] = False,
+    long: Annotated[bool, Option(help="CSV with one row per spot and gene.")] = False,
+    overwrite: Annotated[bool, Option(help="Replace what is there.")] = False,
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
@@ -117,9 +117,7 @@ def evaluate(
     truth: Annotated[Path, Option(help=".h5ad with raw counts.", show_default=False)],
     allow_partial: Annotated[
         bool,
-        Option(
-            "--allow-partial", help="Even if less than half of the spots match in place or name."
-        ),
+        Option(help="Even if less than half of the spots match in place or name."),
     ] = False,
 ) -> None:
     """Compare a prediction with measured counts of the same section."""

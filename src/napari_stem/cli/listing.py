@@ -30,7 +30,7 @@ def info(
     ] = None,
     check_scale: Annotated[
         bool,
-        Option("--check-scale", help="Compare the pixel size with the width of nuclei."),
+        Option(help="Compare the pixel size with the width of nuclei."),
     ] = False,
 ) -> None:
     """Say a slide's size, levels, pixel size and readers."""
@@ -267,7 +267,7 @@ def push(
     licence: Annotated[
         str | None, Option(help="Such as cc-by-4.0, if the model states none.")
     ] = None,
-    private: Annotated[bool, Option("--private", help="Make the repository private.")] = False,
+    private: Annotated[bool, Option(help="Make the repository private.")] = False,
     yes: Yes = False,
 ) -> None:
     """Publish a model on Hugging Face.

@@ -63,7 +63,7 @@ class PredictOptions:
         Path | None,
         Option(help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."),
     ] = None
-    tissue: Annotated[bool, Option("--tissue", help="Predict all tissue (default).")] = False
+    tissue: Annotated[bool, Option(help="Predict all tissue (default).")] = False
     whole_slide: Annotated[bool, Option("--all", help="Predict the whole slide, glass too.")] = (
         False
     )
@@ -106,9 +106,7 @@ class PredictOptions:
     genes: Annotated[str | None, Option(help="Write only these genes, separated by commas.")] = None
     allow_missing_genes: Annotated[
         bool,
-        Option(
-            "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
-        ),
+        Option(help="Genes that the model lacks become NaN, not an error."),
     ] = False
     embeddings: Embeddings = None
     coordinates: Annotated[
@@ -131,20 +129,16 @@ class PredictOptions:
         str | None,
         Option(help="Tissue of the slide, such as breast; a model of another one warns."),
     ] = None
-    keep_draws: Annotated[
-        bool, Option("--keep-draws", help="Store every sample, not only their summary.")
-    ] = False
+    keep_draws: Annotated[bool, Option(help="Store every sample, not only their summary.")] = False
     pseudonym: Annotated[
         Path | None,
         Option(
             help="Name slides in all that is written by a hash with the key in this file, made if need be."
         ),
     ] = None
-    resume: Annotated[bool, Option("--resume", help="Go on where the same command stopped.")] = (
-        False
-    )
+    resume: Annotated[bool, Option(help="Go on where the same command stopped.")] = False
     yes: Annotated[
-        bool, Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
+        bool, Option(help="Do not ask, even if the slide looks unlike the training.")
     ] = False
     workers: Annotated[
         int | None,

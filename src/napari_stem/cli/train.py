@@ -97,7 +97,7 @@ class TrainOptions:
     ] = None
     calibrate: Annotated[
         bool,
-        Option("--calibrate", help="Calibrate the published objective too, on left-out sections."),
+        Option(help="Calibrate the published objective too, on left-out sections."),
     ] = False
     ema: Annotated[
         float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
@@ -105,19 +105,17 @@ class TrainOptions:
     precision: Annotated[
         Literal["auto", "float32", "bf16"], Option(help="auto: bf16 where CUDA has it.")
     ] = "auto"
-    compile: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False
+    compile: Annotated[bool, Option(help="Use torch.compile.")] = False
     processes: Annotated[
         int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
     checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
         10
     )
-    resume: Annotated[
-        bool, Option("--resume", help="Go on from the checkpoints in the model folder.")
-    ] = False
+    resume: Annotated[bool, Option(help="Go on from the checkpoints in the model folder.")] = False
     keep_checkpoints: Annotated[
         bool,
-        Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
+        Option(help="Keep checkpoints when the model is finished."),
     ] = False
     log: Annotated[
         Literal["csv", "tensorboard", "none"],

@@ -268,6 +268,13 @@ class Benchmark:
         order = {fold.name: i for i, fold in enumerate(self.plan.folds)}
         return sorted(runs, key=lambda r: (order[r.fold], NAMES.index(r.predictor), r.seed or 0))
 
+    def write(self) -> tuple[list[Run], dict[str, Any]]:
+        """Write tables of all runs that are finished, earlier calls' too; gives these, and `results`."""
+        runs = self.stored_runs()
+        results = self.results(runs)
+        stored.write_results(self.folder, results, self.gene_rows(runs))
+        return runs, results
+
     def results(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Return everything found so far, JSON-ready.
 
