@@ -201,27 +201,23 @@ def variogram_score(truth: Array, draws: NDArray[Any]) -> float:
     (|y_i - y_j|^.5 - E|X_i - X_j|^.5)^2, all pairs alike: it tells wrong correlations. Beyond 200 genes or
     1,000 spots, of so many spread evenly over their order.
     """
+    from scipy.spatial.distance import pdist
+
     rows, columns = (
         np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
         for n, most in zip(truth.shape, MOST_FOR_VARIOGRAM, strict=True)
     )
     if len(columns) < 2:
         return 0.0
-    above = np.triu_indices(len(columns), k=1)
+
+    def steps(values: NDArray[Any]) -> Array:  # of each pair of genes
+        return np.asarray(np.sqrt(pdist(values[:, None].astype(np.float64), "cityblock")))
+
     scores = []
     for row in rows:
-        measured, drawn = truth[row, columns], draws[row, columns].astype(np.float32)
-        expected = np.zeros(len(above[0]))
-        for values in drawn.T:  # draw by draw, to keep memory small
-            expected += _steps(values)[above]
-        scores.append(np.mean((_steps(measured)[above] - expected / draws.shape[2]) ** 2))
+        expected = sum(map(steps, draws[row, columns].T)) / draws.shape[2]
+        scores.append(np.mean((steps(truth[row, columns]) - expected) ** 2))
     return float(np.mean(scores))
-
-
-def _steps(values: NDArray[Any]) -> NDArray[Any]:
-    """(genes, genes) root of the absolute difference between any two."""
-    steps: NDArray[Any] = np.sqrt(np.abs(values[:, None] - values))
-    return steps
 
 
 def _of_halves(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from napari_stem.exporting.drawing import (
     name_regions,
     window_of,
 )
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.io import written_whole
 from napari_stem.results import Prediction
@@ -79,6 +79,10 @@ def write_figure(selection: Selection, path: Path, options: ExportOptions = USUA
     Too many genes, or a scale that makes the figure too large, are refused (OutputError).
     """
     wanted = options.file_format or path.suffix.lstrip(".").lower()
+    if wanted not in get_args(FigureFormat):
+        raise OutputError(
+            f"{path.name} has an ending that is not .png, .svg or .pdf; choose one of these."
+        )
     with written_whole(path, overwrite=options.overwrite) as fresh:
         draw = drawn if options.seen is None else _drawn_seen
         figure = draw(selection, options)
