@@ -162,8 +162,8 @@ def drawn(
             # points: values beyond the limits
             pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
             text = f"{gene} {title}\n{selection.prediction.unit}"
-            height = min(page.height_mm, MAX_LEGEND_MM)
-            page.legend(shown, text, number, place, (0, height), extend=pointed)
+            length_mm = min(page.height_mm, MAX_LEGEND_MM)
+            page.legend(axes, shown, text, 0, length_mm, extend=pointed)
         options.progress("Drawing", number + 1, len(genes))
     if titled:
         name_regions(page.figure.axes[0], selection)  # once is enough
@@ -187,11 +187,13 @@ def _drawn_seen(selection: Selection, options: ExportOptions) -> Figure:
     name_regions(axes, selection)
     room_mm = page.height_mm / max(len(seen.legends), 1)
     for number, legend in enumerate(seen.legends):
-        bottom, height = page.height_mm - (number + 1) * room_mm, room_mm - 2 * LEGEND_GAP_MM
-        height = min(height, MAX_LEGEND_MM)
-        norm = PowerNorm(legend.gamma, *legend.limits)
-        colours = ScalarMappable(norm, ListedColormap(legend.colours))
-        page.legend(colours, textwrap.fill(legend.title, int(0.8 * height)), 0, 0, (bottom, height))
+        bottom_mm = page.height_mm - (number + 1) * room_mm
+        length_mm = min(room_mm - 2 * LEGEND_GAP_MM, MAX_LEGEND_MM)
+        colours = ScalarMappable(
+            PowerNorm(legend.gamma, *legend.limits), ListedColormap(legend.colours)
+        )
+        text = textwrap.fill(legend.title, int(0.8 * length_mm))
+        page.legend(axes, colours, text, bottom_mm, length_mm)
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
@@ -217,7 +219,6 @@ class _Page:
         n_genes: int,
         n_maps: int,
     ) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self._selection, self._n_maps = selection, n_maps
@@ -244,11 +245,16 @@ class _Page:
         tissue_px = int(np.clip(longer_um / scale * TISSUE_PX_PER_MM, 500, 4000))
         self._tissue = cut(selection, options.slide, window, tissue_px)
         self.figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
-        FigureCanvasAgg(self.figure)
 
     def axes(self, gene: int, place: int) -> Any:
         """Add a map of a gene with nothing but the tissue, in um."""
-        axes = self._axes(gene, place, (self.width_mm, self.height_mm), (0, 0))
+        (width, height), (cell_width, cell_height) = self._page_mm, self._cell_mm
+        row, group = divmod(gene, self._n_groups)
+        left = MARGIN_MM + (self._n_maps * group + place) * cell_width
+        bottom = height - TITLE_MM - (row + 1) * cell_height
+        axes = self.figure.add_axes(
+            (left / width, bottom / height, self.width_mm / width, self.height_mm / height)
+        )
         draw_tissue(axes, *self._tissue)
         return axes
 
@@ -260,19 +266,13 @@ class _Page:
         axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
 
     def legend(
-        self,
-        colours: Any,
-        text: str,
-        gene: int,
-        place: int,
-        along: tuple[float, float],
-        **bar: Any,
+        self, axes: Any, colours: Any, text: str, bottom_mm: float, length_mm: float, **bar: Any
     ) -> None:
-        """Add a bar of colours beside a map; ``along`` are its lower end and its length in mm."""
-        bottom, height = along
-        beside = self.width_mm + LEGEND_GAP_MM, bottom
-        cax = self._axes(gene, place, (LEGEND_BAR_MM, height), beside)
-        legend = self.figure.colorbar(colours, cax=cax, **bar)
+        """Add a bar of colours beside a map."""
+        width, height = self.width_mm, self.height_mm
+        left = 1 + LEGEND_GAP_MM / width
+        where = (left, bottom_mm / height, LEGEND_BAR_MM / width, length_mm / height)
+        legend = self.figure.colorbar(colours, cax=axes.inset_axes(where), **bar)
         legend.set_label(text, fontsize=6.5, parse_math=False)
         legend.ax.tick_params(labelsize=6.5)
 
@@ -286,10 +286,12 @@ class _Page:
             title += f", model {provenance.get('model')}"
             if shared := provenance.get("shared_tissue"):
                 facts.append(str(shared).rstrip("."))
-            unlike, n_shown = self._unlike()
-            if unlike:
+            (x_um, y_um), window = selection.spots.xy_um.T, self._window
+            seen = (x_um > window.left_um) & (x_um < window.right_um)
+            seen &= (y_um > window.top_um) & (y_um < window.bottom_um)
+            if unlike := int(selection.ood[seen].sum()):
                 facts.append(
-                    f"hatched: {unlike} of {n_shown} spots shown are unlike the training data"
+                    f"hatched: {unlike} of {seen.sum()} spots shown are unlike the training data"
                 )
             if selection.n_missing:
                 facts.append(f"{selection.n_missing} spots not predicted yet")
@@ -306,22 +308,3 @@ class _Page:
         foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
         foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
         figure.text(x, 3.5 / height, NOTICES[shown], fontsize=7, va="center", ha="left")
-
-    def _axes(
-        self, gene: int, place: int, size_mm: tuple[float, float], off_mm: tuple[float, float]
-    ) -> Any:
-        """Add axes, ``off_mm`` the lower left corner of a map."""
-        (width, height), cell = self._page_mm, self._cell_mm
-        row, group = divmod(gene, self._n_groups)
-        left = MARGIN_MM + (self._n_maps * group + place) * cell[0] + off_mm[0]
-        bottom = height - TITLE_MM - (row + 1) * cell[1] + off_mm[1]
-        return self.figure.add_axes(
-            (left / width, bottom / height, size_mm[0] / width, size_mm[1] / height)
-        )
-
-    def _unlike(self) -> tuple[int, int]:
-        """Count of spots on show that are unlike the training data, and of all on show."""
-        (x_um, y_um), window = self._selection.spots.xy_um.T, self._window
-        shown = (x_um > window.left_um) & (x_um < window.right_um)
-        shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
-        return int(self._selection.ood[shown].sum()), int(shown.sum())

@@ -215,12 +215,10 @@ def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
 
 def _tissue_image(selection: Selection, slide: Slide | None) -> str:
     """Show the tissue with outlines of the regions and of the predicted spots."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     window = window_of(selection.spots)
     figure = Figure(figsize=(INCHES, INCHES * window.height_um / window.width_um))
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     draw_tissue(axes, *cut(selection, slide, window, TISSUE_WIDTH_PX))
     draw_coverage(axes, selection)

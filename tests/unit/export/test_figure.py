@@ -36,7 +36,7 @@ def maps_of(figure: Any) -> list[Any]:
 
 def texts(figure: Any) -> str:
     found = [t.get_text() for t in figure.texts]
-    for axes in figure.axes:
+    for axes in (*figure.axes, *(legend for each in figure.axes for legend in each.child_axes)):
         found += [
             axes.get_title(loc="left"),
             axes.get_ylabel(),
