@@ -87,7 +87,7 @@ def limit(
 ) -> None:
     """Remove the least recently used until the rest fits a size."""
     n_bytes = _bytes_of(size)
-    found = entries(_names(kind))
+    found = entries() if kind is None else entries([kind])
     doomed = surplus(found, n_bytes)
     total = sum(entry.n_bytes for entry in found)
     kept = [entry for entry in found if entry.may_be_open]
@@ -107,14 +107,10 @@ def clear(
     yes: Yes = False,
 ) -> None:
     """Remove all, or all of one kind."""
-    found = entries(_names(kind))
+    found = entries() if kind is None else entries([kind])
     kept = [] if force else [entry for entry in found if entry.may_be_open]
     doomed = [entry for entry in found if entry not in kept]
     _remove(doomed, kept, yes=yes)
-
-
-def _names(kind: CacheName | None) -> tuple[str, ...]:
-    return tuple(CACHES) if kind is None else (kind,)
 
 
 def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:

@@ -18,7 +18,6 @@ from napari_stem.texts import count
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
-    from napari_stem.model.pushing import Upload
 
 
 @app.command()
@@ -277,7 +276,16 @@ def push(
     from napari_stem.model import pushing
 
     upload = pushing.prepared(folder, repo, licence)
-    _show(upload, private=private)
+    seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
+    tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
+    for name, size in upload.sizes.items():
+        tell(f"  {name}  {size / 1e6:.2f} MB")
+    if not upload.n_metrics:
+        tell(
+            "The card holds no figures of held-out sections: nobody can tell how good the model is."
+        )
+    if upload.left_out:
+        tell(f"Not sent: {', '.join(upload.left_out)}.")
     if not yes and not agreed("Send it?", "sent", "send it"):
         tell("Nothing was sent.")
         return
@@ -292,19 +300,6 @@ def push(
         "left_out": list(upload.left_out),
     }
     answer(result, f"Sent: {upload.page}. It is used with --model {upload.repository}.")
-
-
-def _show(upload: Upload, *, private: bool) -> None:
-    seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
-    tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
-    for name, size in upload.sizes.items():
-        tell(f"  {name}  {size / 1e6:.2f} MB")
-    if not upload.n_metrics:
-        tell(
-            "The card holds no figures of held-out sections: nobody can tell how good the model is."
-        )
-    if upload.left_out:
-        tell(f"Not sent: {', '.join(upload.left_out)}.")
 
 
 def _encoder_why_not(model: Model) -> str | None:

@@ -252,7 +252,10 @@ class Benchmark:
                 except OutputError:
                     raise
                 except _LOSABLE as error:
-                    self.failures.append(_failure(job, error))
+                    reason = " ".join(str(error).split())[:300] or type(error).__name__
+                    kind = "" if isinstance(error, StemError) else f"{type(error).__name__}: "
+                    about = {"fold": job.fold.name, "predictor": job.predictor.name}
+                    self.failures.append({**about, "seed": job.seed, "error": kind + reason})
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
@@ -350,16 +353,6 @@ def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float 
             return None
         total += float(np.mean(known))
     return total
-
-
-def _failure(job: Job, error: BaseException) -> dict[str, Any]:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return {
-        "fold": job.fold.name,
-        "predictor": job.predictor.name,
-        "seed": job.seed,
-        "error": reason if isinstance(error, StemError) else f"{type(error).__name__}: {reason}",
-    }
 
 
 def _only(counts: anndata.AnnData, measured: Sequence[set[str]]) -> anndata.AnnData:
