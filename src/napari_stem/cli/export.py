@@ -62,7 +62,7 @@ def export(
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
     from napari_stem.exporting.drawing import Limits, Look
-    from napari_stem.exporting.options import ExportOptions
+    from napari_stem.exporting.kinds import ExportOptions
 
     try:
         chosen_limits = Limits.parse(limits)
