@@ -219,6 +219,7 @@ class _Page:
         n_genes: int,
         n_maps: int,
     ) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self._selection, self._n_maps = selection, n_maps
@@ -245,6 +246,7 @@ class _Page:
         tissue_px = int(np.clip(longer_um / scale * TISSUE_PX_PER_MM, 500, 4000))
         self._tissue = cut(selection, options.slide, window, tissue_px)
         self.figure = Figure(figsize=(page[0] / MM_PER_INCH, page[1] / MM_PER_INCH))
+        FigureCanvasAgg(self.figure)
 
     def axes(self, gene: int, place: int) -> Any:
         """Add a map of a gene with nothing but the tissue, in um."""
