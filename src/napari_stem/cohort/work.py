@@ -80,7 +80,7 @@ def begin(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         notes: list[str] = []
         with order.open() as slide:
             job = order.job(slide, _model(order.model), notes.append)
-            job = replace(job, encoder=_encoder(order))
+            job = replace(job, encoder=_encoder(order.model, order.settings.device))
             prediction = job.begin(order.out, resume=order.out.exists())
             if not prediction.done.all():
                 notes.append(job.doubt() or "")
@@ -191,7 +191,8 @@ def _opened(order: Order, run: str) -> _Open:
         model = _model(order.model)
         with ExitStack() as closing:
             slide = closing.enter_context(order.open())
-            embedder = embedder_of(slide, model, order.settings.device, _encoder(order))
+            device = order.settings.device
+            embedder = embedder_of(slide, model, device, _encoder(order.model, device))
             prediction = Prediction.open(order.out)
             _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
     return _open[0]
@@ -208,10 +209,6 @@ def _model(name: str) -> Model:
     return load_model(name)
 
 
-def _encoder(order: Order) -> Encoder:
-    return _encoder_on(order.model, torch_device(order.settings.device))
-
-
 @functools.lru_cache(maxsize=1)
-def _encoder_on(model: str, device: str) -> Encoder:
-    return encoder_of(_model(model), device)
+def _encoder(model: str, device: str) -> Encoder:
+    return encoder_of(_model(model), torch_device(device))
