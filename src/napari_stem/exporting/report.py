@@ -67,8 +67,6 @@ WORDS = {
     },
     "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
 }
-LOG2_NOTE = ": one more means about twice as many molecules counted"
-COLUMNS = 4  # regions that fit beside each other on paper
 CARD = {
     "tissue": "Tissue",
     "species": "Species",
@@ -118,23 +116,13 @@ def _facts(selection: Selection) -> dict[str, Any]:
     # what the model itself says against trusting it
     alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
     return {
-        "notice": NOTICE,
-        "slide": provenance.get("slide", UNKNOWN),
-        "model": provenance.get("model", UNKNOWN),
+        "selection": selection,
+        "about": provenance,
+        "spots": selection.spots,
         "unit": prediction.unit,
-        "unit_note": LOG2_NOTE if prediction.unit.startswith("log2(count + 1)") else "",
-        "columns": COLUMNS,
+        "notice": NOTICE,
         "by_chance": f"{MARK}: {BY_CHANCE}",
-        "draws": provenance.get("draws", "several"),
-        "n_spots": f"{len(selection.rows):,}",
-        "spot_um": f"{selection.spots.diameter_um:g}",
-        "area": _number(len(selection.rows) * selection.spots.pitch_um**2 * 1e-6),
-        "n_genes": len(selection.genes),
-        "n_all_genes": f"{len(prediction.genes):,}",
         "warnings": [*_warnings(selection), *alarms],
-        "has_unlike": bool(selection.ood.any()),
-        "knows_domain": selection.knows_domain,
-        "has_samples": prediction.n_kept_draws > 0,
         "genes": gene_summaries(selection).reset_index(names="name").to_dict("records"),
         "regions": region_summaries(selection),
         "card": _rows(CARD, model_card(prediction)),
