@@ -122,30 +122,13 @@ def _facts(selection: Selection) -> dict[str, Any]:
         "unit": prediction.unit,
         "notice": NOTICE,
         "by_chance": f"{MARK}: {BY_CHANCE}",
-        "warnings": [*_warnings(selection), *alarms],
+        "alarms": alarms,
         "genes": gene_summaries(selection).reset_index(names="name").to_dict("records"),
         "regions": region_summaries(selection),
         "card": _rows(CARD, model_card(prediction)),
         "limits": [limit for limit in provenance.get("limits", ()) if limit not in alarms],
         "provenance": _provenance(selection),
     }
-
-
-def _warnings(selection: Selection) -> list[str]:
-    """Say what the reader must know before believing anything."""
-    n, n_unlike = len(selection.rows), int(selection.ood.sum())
-    warnings = []
-    if selection.n_missing:
-        warnings.append(
-            f"Not finished: {selection.n_missing:,} of {n + selection.n_missing:,} spots are not predicted yet "
-            f"and are missing here."
-        )
-    if selection.knows_domain and n_unlike:
-        warnings.append(
-            f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
-            f"there may be wrong in ways that the stated uncertainty does not cover."
-        )
-    return warnings
 
 
 def _within(mean: float, low: float, high: float) -> str:
