@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_stem.results import Field
+
     Array = NDArray[np.float64]
 
 REST = "everything else"
@@ -351,18 +353,6 @@ class Background:
     sd: Array
 
 
-@dataclass(frozen=True)
-class SpotProfile:
-    """One spot against the background, gene by gene; all arrays (genes,) float64."""
-
-    mean: Array  # predicted, in the prediction's unit
-    # z, z_low, z_high: the same and its 90% interval, in standard deviations of the slide's spots from the
-    # slide's mean; NaN for a gene that is the same everywhere
-    z: Array
-    z_low: Array
-    z_high: Array
-
-
 def background(
     prediction: Prediction, is_stopped: Callable[[], bool] = lambda: False
 ) -> Background | None:
@@ -384,15 +374,25 @@ def background(
     return Background(len(done), shift + total / n, np.sqrt(variance))
 
 
-def spot_profile(prediction: Prediction, spot: int, ground: Background) -> SpotProfile:
+def spot_profile(prediction: Prediction, spot: int, ground: Background) -> pd.DataFrame:
     """Compare one finished spot with the background.
 
-    PredictionError: the prediction is damaged.
+    Returns
+    -------
+    By gene: ``mean``, predicted, in the prediction's unit; ``z``, ``z_low``, ``z_high``: the same and its 90%
+    interval, in standard deviations of the slide's spots from the slide's mean, NaN for a gene that is the same
+    everywhere.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged.
     """
-    row = np.array([spot])
-    mean, low, high = (
-        prediction.rows(row, field)[0].astype(np.float64) for field in ("mean", "q05", "q95")
-    )
+    import pandas as pd
+
+    fields: dict[str, Field] = {"z": "mean", "z_low": "q05", "z_high": "q95"}
+    values = [prediction.rows(np.array([spot]), field)[0] for field in fields.values()]
+    found = pd.DataFrame(dict(zip(fields, values, strict=True)), prediction.genes, np.float64)
     spread = np.where(ground.sd > 1e-6, ground.sd, np.nan)
-    z, z_low, z_high = ((values - ground.mean) / spread for values in (mean, low, high))
-    return SpotProfile(mean, z, z_low, z_high)
+    standardised = found.sub(ground.mean, axis=0).div(spread, axis=0)
+    return standardised.assign(mean=found["z"])
