@@ -250,7 +250,7 @@ def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
-    outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
+    outcomes: SimpleQueue[Any] = get_context("spawn").SimpleQueue()
     port = get_free_port()  # type: ignore[no-untyped-call]
     arguments = (n_processes, port, outcomes, replace(MANNER), train)
     failed: Exception | None = None
@@ -263,14 +263,11 @@ def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
     finally:
         signal.signal(signal.SIGINT, before)
     while not outcomes.empty():
-        kind, what = outcomes.get()
-        if kind == "done" and failed is None:
-            result: dict[str, Any] = what
-            return result
-        if kind == "failed":
-            raise StemError(what)
-        if kind == "interrupted":
-            raise Interrupted(what)
+        outcome: dict[str, Any] | StemError | Interrupted = outcomes.get()
+        if isinstance(outcome, (StemError, Interrupted)):
+            raise outcome
+        if failed is None:
+            return outcome
     reason = str(failed).strip().splitlines()[-1]
     raise StemError(
         f"One of the {n_processes} processes was ended ({reason}); run the command again with --resume."
@@ -281,7 +278,7 @@ def _work(
     rank: int,
     n_processes: int,
     port: int,
-    outcomes: SimpleQueue[tuple[str, Any]],
+    outcomes: SimpleQueue[Any],
     manner: Manner,
     train: Callable[[], Any],
 ) -> None:
@@ -296,17 +293,14 @@ def _work(
         "MASTER_PORT": str(port),
     }
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    result: Any
     try:
         with speaking():
             speak(manner.verbosity, manner.log_file if rank == 0 else None)
-            result = train()
+            outcome = train()
     except StemError as error:
-        outcomes.put(("failed", str(error)))
+        outcomes.put(error)
         raise SystemExit(1) from error
     except Interrupted as stopped:
-        result, kind = str(stopped), "interrupted"
-    else:
-        kind = "done"
+        outcome = stopped
     if rank == 0:
-        outcomes.put((kind, result))
+        outcomes.put(outcome)
