@@ -79,9 +79,8 @@ class _Run:
         if future.status == "error":
             self.fail(at, future.exception())
             return
-        if (
-            future.status != "finished"
-        ):  # the scheduler restarted, or workers left with what they had
+        if future.status != "finished":
+            # the scheduler was restarted, or workers went away with what they had
             self.again(task)
             return
         if task.rows is None:

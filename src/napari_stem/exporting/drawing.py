@@ -139,9 +139,8 @@ class SeenMap:
     pixels: NDArray[np.float64]  # (rows, cols, 4), 0 to 1, the last the opacity
     where: WindowUm  # its outer edges
     legends: tuple[Legend, ...] = ()  # of its values
-    names: tuple[
-        tuple[str, str], ...
-    ] = ()  # texts and colours, where it shows kinds instead of values
+    # texts and colours, where it shows kinds instead of values
+    names: tuple[tuple[str, str], ...] = ()
     shown: Shown = "predicted"  # what its values are
 
 

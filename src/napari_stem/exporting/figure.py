@@ -228,11 +228,8 @@ class _Page:
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         longer_um = max(window.width_um, window.height_um)
         self._um_per_mm = scale = options.um_per_mm or round_scale(longer_um / target_mm)
-        self.width_mm, self.height_mm = (
-            window.width_um / scale,
-            window.height_um / scale,
-        )  # of a map
-        # with its title and legend
+        # of a map, alone and with its title and legend
+        self.width_mm, self.height_mm = window.width_um / scale, window.height_um / scale
         self._cell_mm = cell = self.width_mm + LEGEND_MM, self.height_mm + PANEL_TITLE_MM
         self._page_mm = page = (
             max(2 * MARGIN_MM + n_maps * self._n_groups * cell[0], MIN_WIDTH_MM),
