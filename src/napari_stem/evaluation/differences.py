@@ -392,7 +392,8 @@ def spot_profile(prediction: Prediction, spot: int, ground: Background) -> pd.Da
 
     fields: dict[str, Field] = {"z": "mean", "z_low": "q05", "z_high": "q95"}
     values = [prediction.rows(np.array([spot]), field)[0] for field in fields.values()]
-    found = pd.DataFrame(dict(zip(fields, values, strict=True)), prediction.genes, np.float64)
+    read = dict(zip(fields, values, strict=True))
+    found = pd.DataFrame(read, index=list(prediction.genes), dtype=np.float64)
     spread = np.where(ground.sd > 1e-6, ground.sd, np.nan)
     standardised = found.sub(ground.mean, axis=0).div(spread, axis=0)
     return standardised.assign(mean=found["z"])
