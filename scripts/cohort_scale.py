@@ -80,10 +80,10 @@ def memory(
 
     note("imports", time.monotonic())
     now = time.monotonic()
-    begun = work.begin(order)
-    note(f"begin: {begun.n_spots:,} spots", now)
+    known, todo = work.begin(order)
+    note(f"begin: {known['n_spots']:,} spots", now)
     half = n_tasks // 2
-    for start, stop in (*begun.todo[:half], *begun.todo[half - n_tasks :]):
+    for start, stop in (*todo[:half], *todo[half - n_tasks :]):
         now = time.monotonic()
         work.fill(order, "scale", start, stop)
         note(f"fill {start:,} to {stop:,}", now)

@@ -99,9 +99,9 @@ def held(section: SectionArrays, draws: Array, n_spots: int) -> float:
     inside = []
     for centre in rng.choice(len(section.values), N_REGIONS, replace=False):
         near = tree.query(section.spots.xy_um[centre], n_spots)[1]
-        low, high = central_interval(draws[near].mean(0)[None], 0.9)
+        low, high = central_interval(draws[near].mean(0), 0.9)
         truth = section.values[near].mean(0)
-        inside.append(np.mean((low[0] <= truth) & (truth <= high[0])))
+        inside.append(np.mean((low <= truth) & (truth <= high)))
     return float(np.mean(inside))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from napari_stem.device import blas, torch_device
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
-from napari_stem.metrics import quantiles
+from napari_stem.metrics import central_interval
 from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.settings import SamplingSettings
@@ -319,7 +319,7 @@ def predicted(
     ``poll`` is called within long steps, and may raise to cancel.
     """
     draws = model.sample(embedding, block, settings, on_step, poll)
-    q05, q95 = quantiles(draws)
+    q05, q95 = central_interval(draws, 0.9)
     values = {
         "ood_distance": model.head.distance(embedding),
         "mean": model.mean(embedding, draws, settings),

@@ -6,15 +6,13 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from napari_stem.texts import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tqdm.auto import tqdm
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 # whose warnings are told to whoever opened a file
@@ -37,36 +35,23 @@ def shown(progress: bool | Progress) -> Iterator[Progress]:
     """
     if not isinstance(progress, bool):
         yield progress
-    elif not progress:
+        return
+    if not progress:
         yield silent
-    else:
-        bars = _Bars()
-        try:
-            yield bars
-        finally:
-            bars.close()
+        return
+    from tqdm.auto import tqdm
 
+    bars: dict[str, tqdm] = {}  # one at a time: work goes on with something else once it is done
+    with ExitStack() as opened:
 
-class _Bars:
-    """One bar at a time; work goes on with something else once it is done."""
+        def show(text: str, done: int, total: int) -> None:
+            if text not in bars:
+                opened.close()
+                bars.clear()
+                bars[text] = opened.enter_context(tqdm(total=total, desc=text))
+            bars[text].update(done - bars[text].n)
 
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-        self._text = ""
-
-    def __call__(self, text: str, done: int, total: int) -> None:
-        if self._bar is None or text != self._text:
-            from tqdm.auto import tqdm
-
-            self.close()
-            self._bar, self._text = tqdm(total=total, desc=text), text
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Leave the last bar as it stands."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        yield show
 
 
 @contextmanager

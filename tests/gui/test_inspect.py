@@ -13,8 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_stem.evaluation.differences import spots_in
-from napari_stem.evaluation.spot_profile import background
+from napari_stem.evaluation.differences import background, spots_in
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare import DIFFERENCE
@@ -134,7 +133,7 @@ def test_another_run_forgets_the_spot(predicted):
 
 
 def test_background_is_that_of_all_finished_spots(c5_prediction: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.evaluation.spot_profile.SPOTS_PER_READ", 5)
+    monkeypatch.setattr("napari_stem.evaluation.differences.ROWS_PER_READ", 5)
     prediction = Prediction.open(c5_prediction)
     ground = background(prediction)
     values = prediction.to_anndata().X.astype(np.float64)

@@ -163,6 +163,7 @@ def test_what_is_there_stays_unless_told(c5_prediction: Path, tmp_path: Path) ->
     ("options", "sentence"),
     [
         (("--to", "csv", "--out", "p.txt"), "should end in .csv"),
+        (("--to", "csv", "--out", "p.png", "--format", "png"), "should end in .csv"),
         (("--to", "report", "--out", "p.html", "--genes", "SCDD"), "Did you mean SCD"),
         (("--to", "csv", "--out", "p.csv", "--regions", "none.geojson"), "no region file"),
     ],

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 import napari_stem
 from napari_stem.cli import app, terminal
-from napari_stem.cli.bars import Bars
 from napari_stem.cli.terminal import ProgressBars, speaking
 
 if TYPE_CHECKING:
@@ -215,17 +214,8 @@ def test_a_real_command_tells_its_progress(
 
 
 def test_a_log_gets_the_progress_of_bars_too(caplog: pytest.LogCaptureFixture) -> None:
-    class Bars:
-        tasks = ()
-
-        def add_task(self, *_: Any, **__: Any) -> int:
-            return 0
-
-        def update(self, *_: Any, **__: Any) -> None:
-            pass
-
     with caplog.at_level(logging.INFO), speaking():
-        bars = ProgressBars(Bars())  # type: ignore[arg-type]
+        bars = ProgressBars(Console(file=io.StringIO(), force_terminal=True))
         bars._next_line = 0.0
         bars("Training", 1, 4)
     assert "Training: 25% (1 of 4)" in caplog.text
@@ -233,8 +223,8 @@ def test_a_log_gets_the_progress_of_bars_too(caplog: pytest.LogCaptureFixture) -
 
 def test_bars_leave_room_for_what_is_at_hand() -> None:
     screen = io.StringIO()
-    with Bars(Console(file=screen, force_terminal=True, width=80)) as drawn:
-        bars = ProgressBars(drawn)
+    bars = ProgressBars(Console(file=screen, force_terminal=True, width=80))
+    with bars.live as drawn:
         bars.show("Runs", 3, 4, 90.0, f"C2, ours: {'a long word ' * 9}")
         drawn.refresh()
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())

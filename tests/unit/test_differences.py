@@ -82,7 +82,7 @@ def group(draws: np.ndarray, name: str = "group") -> GroupDraws:
 
 def interval(made: GroupDraws) -> list[np.ndarray]:
     """Bounds of the 90% interval of the group's mean, (genes,) each."""
-    return [bound[0] for bound in central_interval(made.means[np.newaxis], 0.9)]
+    return central_interval(made.means, 0.9)
 
 
 def by_chance(draws: np.ndarray) -> pd.Series:

@@ -1,4 +1,4 @@
-"""The command line: a module for each command, with its options and what it does.
+"""The command line: modules of commands, with their options and what they do.
 
 Nothing heavy is imported before a command runs, so that ``--help`` is quick.
 """
@@ -9,14 +9,10 @@ from napari_stem.cli import (  # noqa: F401 - they add their commands
     benchmark,
     cache,
     convert,
+    datasets,
     demo,
-    encoders,
-    evaluate,
     export,
-    genes,
-    importing,
-    info,
-    models,
+    listing,
     predict,
     train,
 )

@@ -6,12 +6,10 @@ import dataclasses
 import functools
 import inspect
 import sys
-import typing
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 from typer import Argument, Option
@@ -26,14 +24,15 @@ FAILED, INTERRUPTED = 1, 130
 ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
 
 DEFAULTS = SamplingSettings()
+Asked = TypeVar("Asked")
 
 MppOption = Annotated[
     float | None,
-    Option("--mpp", min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
+    Option(min=0.01, max=100, help="Micrometres per pixel, if the file does not say."),
 ]
 Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 ModelName = Annotated[str | None, Option(help="Name of the model; default: the folder's.")]
-OverwriteModel = Annotated[bool, Option("--overwrite", help="Replace a model.")]
+OverwriteModel = Annotated[bool, Option(help="Replace a model.")]
 Device = Annotated[
     str,
     Option(
@@ -51,7 +50,6 @@ Embeddings = Annotated[
 PatchPx = Annotated[
     float | None,
     Option(
-        "--patch-px",
         min=1,
         help="Side of the embeddings' patches in level-0 px, if the file does not say.",
     ),
@@ -74,13 +72,11 @@ SlidesArgument = Annotated[
 Seed = Annotated[int, Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Speech:
-    """Options on how a command speaks, which every command has."""
-
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object and nothing else.")] = (
-        False
-    )
+def _speak_so(
+    *,
+    as_json: Annotated[
+        bool, Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
     verbose: Annotated[
         int,
         Option(
@@ -90,21 +86,19 @@ class Speech:
             show_default=False,
             help="Say what is being done; -vv: in detail.",
         ),
-    ] = 0
-    quiet: Annotated[bool, Option("--quiet", "-q", help="Say nothing but errors and results.")] = (
-        False
-    )
+    ] = 0,
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="Say nothing but errors and results.")
+    ] = False,
     log_file: Annotated[
         Path | None, Option(help="Also log everything, with times, to this file.")
-    ] = None
-
-    def take_effect(self) -> None:
-        """Speak so from now on; what is not said stays as was said before the command."""
-        MANNER.as_json = self.as_json
-        if self.verbose and self.quiet:
-            raise typer.BadParameter("choose one of --verbose and --quiet.")
-        if self.verbose or self.quiet or self.log_file is not None:
-            speak(-1 if self.quiet else self.verbose or MANNER.verbosity, self.log_file)
+    ] = None,
+) -> None:
+    """Speak so from now on, as every command is asked to; what is not said stays as was said before it."""
+    MANNER.as_json = as_json
+    refuse_if(verbose > 0 and quiet, "choose one of --verbose and --quiet.")
+    if verbose or quiet or log_file is not None:
+        speak(-1 if quiet else verbose or MANNER.verbosity, log_file)
 
 
 class Group(typer.Typer):
@@ -125,41 +119,37 @@ class Group(typer.Typer):
 def _as_command(function: Callable[..., Any], *, answers: bool = True) -> Callable[..., Any]:
     """Make of a function what typer takes.
 
-    It gets the options of `Speech` beside its own; and a parameter ``options`` of it, annotated with a
+    It gets the options of `_speak_so` beside its own; and a parameter ``options`` of it, annotated with a
     dataclass, becomes an option for each field.
     """
-    own = dict(inspect.signature(function, eval_str=True).parameters)
-    kinds = {"options": own.pop("options").annotation} if "options" in own else {}
-    kinds["speech"] = Speech
+    own = dict(_parameters(function))
+    kind = own.pop("options").annotation if "options" in own else None
+    fields = {} if kind is None else _parameters(kind)
+    speech = dict(_parameters(_speak_so))
+    if not answers:
+        del speech["as_json"]
 
     @functools.wraps(function)
     def command(*args: Any, **given: Any) -> Any:
-        for name, kind in kinds.items():
-            fields = [field.name for field in dataclasses.fields(kind)]
-            given[name] = kind(**{field: given.pop(field) for field in fields if field in given})
-        given.pop("speech").take_effect()
+        _speak_so(**{name: given.pop(name) for name in speech})
+        if kind is not None:
+            given["options"] = kind(**{name: given.pop(name) for name in fields})
         return function(*args, **given)
 
-    added = [each for kind in kinds.values() for each in _options_of(kind)]
-    parameters = [*own.values(), *(each for each in added if answers or each.name != "as_json")]
+    parameters = [*own.values(), *fields.values(), *speech.values()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
 
 
-def _options_of(kind: type[Any]) -> list[inspect.Parameter]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=hints[field.name],
-            default=inspect.Parameter.empty
-            if field.default is dataclasses.MISSING
-            else field.default,
-        )
-        for field in dataclasses.fields(kind)
-    ]
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    found = inspect.signature(function, eval_str=True).parameters
+    for name, each in found.items():
+        kind, *about = get_args(each.annotation) or (None,)
+        if kind is bool and about[0].default is ... and not about[0].param_decls:
+            # a flag, which has no opposite
+            about[0].param_decls = (f"--{name.replace('_', '-')}",)
+    return found
 
 
 def model_names() -> list[str]:
@@ -191,6 +181,12 @@ def listed(words: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def asked_of(kind: type[Asked], options: Any, **instead: Any) -> Asked:
+    """Make a dataclass of the options that go by the same names, and of what is said instead."""
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in vars(options).items() if key in names} | instead)
+
+
 def refuse_if(is_wrong: bool, msg: str) -> None:
     """Refuse the command line."""
     if is_wrong:
@@ -207,19 +203,17 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        ended: BaseException
         try:
             return super().invoke(ctx)
         except StemError as error:
-            tell_error(f"{type(error).__name__}: {error}", error)
-            raise typer.Exit(FAILED) from error
-        except Interrupted as stopped:
-            tell_error(str(stopped), stopped)
-            raise typer.Exit(INTERRUPTED) from stopped
-        except (KeyboardInterrupt, typer.Abort) as stopped:
+            ended, reason, code = error, f"{type(error).__name__}: {error}", FAILED
+        except (Interrupted, KeyboardInterrupt, typer.Abort) as stopped:
             if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
                 typer.echo(err=True)
-            tell_error("Interrupted.", stopped)
-            raise typer.Exit(INTERRUPTED) from stopped
+            ended, reason, code = stopped, str(stopped) or "Interrupted.", INTERRUPTED
+        tell_error(reason, ended)
+        raise typer.Exit(code) from ended
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Name the commands, in the order in which a newcomer needs them."""
@@ -262,7 +256,7 @@ HF_HOME, HF_TOKEN              Hugging Face's own: its folder, and who you are
 def _root(
     version: Annotated[
         bool,
-        Option("--version", callback=_say_version, is_eager=True, help="Say the version."),
+        Option(callback=_say_version, is_eager=True, help="Say the version."),
     ] = False,
 ) -> None:
     del version

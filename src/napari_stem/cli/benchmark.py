@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Device, app, encoder_names, listed, refuse_if
+from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
+from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
-    from napari_stem.evaluation.runs import Run
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
 _COMMA = "separated by commas"
@@ -77,7 +77,7 @@ class MeasureOptions:
         Path | None, Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
     ] = None
     device: Device = "auto"
-    overwrite: Annotated[bool, Option("--overwrite", help="Begin anew where results are.")] = False
+    overwrite: Annotated[bool, Option(help="Begin anew where results are.")] = False
 
     def require_consistent(self, protocol: str) -> None:
         """Refuse options that exclude each other, or belong to other protocols."""
@@ -99,13 +99,14 @@ class MeasureOptions:
         from napari_stem.device import torch_device
         from napari_stem.evaluation.benchmark import BenchmarkOptions
 
-        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
-        asked |= {name: listed(asked[name]) for name in ("predictors", "sections")}
-        asked |= {"seeds": _numbers(self.seeds), "device": torch_device(self.device)}
-        return BenchmarkOptions(**asked)
-
-
-OF_COMMAND = frozenset({"out", "show_genes", "labels", "overwrite"})
+        return asked_of(
+            BenchmarkOptions,
+            self,
+            predictors=listed(self.predictors),
+            sections=listed(self.sections),
+            seeds=_numbers(self.seeds),
+            device=torch_device(self.device),
+        )
 
 
 @app.command()
@@ -137,8 +138,6 @@ def benchmark(
 
 
 def _say_results(out: Path, results: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_aggregates
-
     identity = results["identity"]
     n_sections = len({(run["fold"], run["section"]) for run in results["runs"]})
     title = (
@@ -239,22 +238,28 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
                 (out / name).unlink(missing_ok=True)
         try:
             with stop_on_signals(at_once=True) as shown.interrupt:
-                _write(benchmark, out)
+                benchmark.write()
                 benchmark.run_all(shown.on_run)
         except KeyboardInterrupt:
-            runs, _ = _write(benchmark, out)
+            runs, _ = benchmark.write()
             raise Interrupted(
                 f"Interrupted: {len(runs)} of {len(benchmark.jobs)} runs are finished and kept in {out}; "
                 f"the same command goes on from there."
             ) from None
-        runs, results = _write(benchmark, out)
+        runs, results = benchmark.write()
     for failure in benchmark.failures:
         tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
     if not runs:
         raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
     for note in benchmark.plan.notes:
         tell(f"Note: {note}")
-    results["figures"] = _draw(benchmark, runs, out, show_genes)
+    from napari_stem.evaluation.figures import draw_figures
+
+    try:
+        results["figures"] = draw_figures(benchmark, runs, out / FIGURES, show_genes)
+    except StemError as error:  # the numbers are safe
+        tell(f"Figures are missing: {error}")
+        results["figures"] = []
     return results
 
 
@@ -267,36 +272,14 @@ def _run_msi(folder: Path, labels: Path, options: MeasureOptions) -> dict[str, A
         cohort = msi.read_cohort(folder, labels, bars)
     identity = {
         "protocol": msi.NAME,
-        "slides": list(cohort.slides),
-        "n_genes": len(cohort.genes),
+        "slides": list(cohort.obs_names),
+        "n_genes": cohort.n_vars,
         "labels": labels.name,
     }
     _require_same(options.out, identity, overwrite=options.overwrite)
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
     write_file(options.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
-
-
-def _write(benchmark: Benchmark, out: Path) -> tuple[list[Run], dict[str, Any]]:
-    from napari_stem.evaluation.runs import write_results
-
-    runs = benchmark.stored_runs()
-    results = benchmark.results(runs)
-    write_results(out, results, benchmark.gene_rows(runs))
-    return runs, results
-
-
-def _draw(
-    benchmark: Benchmark, runs: Sequence[Run], out: Path, show_genes: Sequence[str]
-) -> list[str]:
-    """Draw all figures; one that fails is told and passed over, the numbers being safe."""
-    from napari_stem.evaluation.figures import draw_figures
-
-    try:
-        return draw_figures(benchmark, runs, out / FIGURES, show_genes)
-    except StemError as error:
-        tell(f"Figures are missing: {error}")
-        return []
 
 
 def _require_genes(benchmark: Benchmark, show_genes: Sequence[str]) -> None:

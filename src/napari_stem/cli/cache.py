@@ -62,9 +62,11 @@ def _say(found: list[Entry], facts: dict[str, Any]) -> None:
     hub = facts["hugging_face"]
     say(f"{cache_dir()} (variable {CACHE_VARIABLE})\n")
     say(f"{'':<12} {'number':>6} {'size':>9} {'at most':>9}  last used")
-    for name, each in CACHES.items():
-        say(_row(name, _own(name, found), each.limit_bytes))
-    say(_row("all", found, stated_bytes(ALL_VARIABLE)))
+    for each in (*facts["caches"], {"name": "all", **_sums(found, stated_bytes(ALL_VARIABLE))}):
+        limit = "" if each["limit_bytes"] is None else _size(each["limit_bytes"])
+        days = dict.fromkeys(each[use][:10] for use in ("oldest_use", "newest_use") if each[use])
+        used, size = " to ".join(days), _size(each["n_bytes"])
+        say(f"{each['name']:<12} {each['n']:>6} {size:>9} {limit:>9}  {used}".rstrip())
     for line in _unfinished(found):
         say(f"\n{line}")
     if half := [entry for entry in found if not entry.is_whole]:
@@ -85,7 +87,7 @@ def limit(
 ) -> None:
     """Remove the least recently used until the rest fits a size."""
     n_bytes = _bytes_of(size)
-    found = entries(_names(kind))
+    found = entries() if kind is None else entries([kind])
     doomed = surplus(found, n_bytes)
     total = sum(entry.n_bytes for entry in found)
     kept = [entry for entry in found if entry.may_be_open]
@@ -100,25 +102,21 @@ def clear(
     kind: Kind = None,
     force: Annotated[
         bool,
-        Option("--force", help="Also what was used within the last hour, perhaps elsewhere."),
+        Option(help="Also what was used within the last hour, perhaps elsewhere."),
     ] = False,
     yes: Yes = False,
 ) -> None:
     """Remove all, or all of one kind."""
-    found = entries(_names(kind))
+    found = entries() if kind is None else entries([kind])
     kept = [] if force else [entry for entry in found if entry.may_be_open]
     doomed = [entry for entry in found if entry not in kept]
     _remove(doomed, kept, yes=yes)
 
 
-def _names(kind: CacheName | None) -> tuple[str, ...]:
-    return tuple(CACHES) if kind is None else (kind,)
-
-
 def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
     """Say what goes and what stays, ask, and remove it; OutputError where nobody can be asked."""
     for name, each in CACHES.items():
-        if own := _own(name, doomed):
+        if own := [entry for entry in doomed if entry.cache == name]:
             tell(f"{name}: {len(own)}, {_size_of(own)} ({each.holds}; {each.without}).")
     for line in _unfinished(doomed):
         tell(line)
@@ -144,47 +142,38 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
 
 
 def _facts(found: list[Entry]) -> dict[str, Any]:
-    caches = []
-    for name, each in CACHES.items():
-        own = _own(name, found)
-        caches.append(
-            {
-                "name": name,
-                "holds": each.holds,
-                "path": str(each.folder),
-                "n": len(own),
-                "n_bytes": sum(entry.n_bytes for entry in own),
-                "limit_bytes": int(each.limit_bytes),
-                "variable": each.variable,
-                "n_may_be_open": sum(entry.may_be_open for entry in own),
-                "oldest_use": _date(own[0], "%Y-%m-%dT%H:%M:%S%z") if own else None,
-                "newest_use": _date(own[-1], "%Y-%m-%dT%H:%M:%S%z") if own else None,
-            }
-        )
-    common = stated_bytes(ALL_VARIABLE)
+    caches = [
+        {
+            "name": name,
+            "holds": each.holds,
+            "path": str(each.folder),
+            "variable": each.variable,
+            **_sums([entry for entry in found if entry.cache == name], each.limit_bytes),
+        }
+        for name, each in CACHES.items()
+    ]
+    of_all = _sums(found, stated_bytes(ALL_VARIABLE))
     return {
         "path": str(cache_dir()),
-        "n_bytes": sum(entry.n_bytes for entry in found),
-        "limit_bytes": None if common is None else int(common),
+        "n_bytes": of_all["n_bytes"],
+        "limit_bytes": of_all["limit_bytes"],
         "caches": caches,
         "unfinished_predictions": [str(path) for path in _progress_of(found)],
         "hugging_face": _of_hugging_face(),
     }
 
 
-def _own(name: str, found: list[Entry]) -> list[Entry]:
-    return [entry for entry in found if entry.cache == name]
-
-
-def _row(name: str, own: list[Entry], limit_bytes: float | None) -> str:
-    limit = "" if limit_bytes is None else _size(limit_bytes)
-    dates = [_date(entry, "%Y-%m-%d") for entry in own]
-    used = "" if not own else dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    return f"{name:<12} {len(own):>6} {_size_of(own):>9} {limit:>9}  {used}".rstrip()
-
-
-def _date(entry: Entry, form: str) -> str:
-    return datetime.fromtimestamp(entry.used).astimezone().strftime(form)
+def _sums(own: list[Entry], limit_bytes: float | None) -> dict[str, Any]:
+    used = [datetime.fromtimestamp(entry.used).astimezone() for entry in own]
+    dates = [moment.strftime("%Y-%m-%dT%H:%M:%S%z") for moment in used]
+    return {
+        "n": len(own),
+        "n_bytes": sum(entry.n_bytes for entry in own),
+        "limit_bytes": None if limit_bytes is None else int(limit_bytes),
+        "n_may_be_open": sum(entry.may_be_open for entry in own),
+        "oldest_use": dates[0] if dates else None,
+        "newest_use": dates[-1] if dates else None,
+    }
 
 
 def _unfinished(found: list[Entry]) -> list[str]:

@@ -13,6 +13,7 @@ from typer import Option
 
 from napari_stem.cli.app import app
 from napari_stem.cli.predict import run_job
+from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import MANNER, answer, progress_bars, say, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
@@ -32,7 +33,7 @@ TITLE = "Section C5, never seen by the model, at the spots that were measured"
 
 @app.command()
 def demo(
-    headless: Annotated[bool, Option("--headless", help="Open no window.")] = False,
+    headless: Annotated[bool, Option(help="Open no window.")] = False,
     out: Annotated[Path, Option(help="Folder for the results.")] = Path("demo-output"),
 ) -> None:
     """Predict a packaged section: in a window, or to files.
@@ -41,7 +42,6 @@ def demo(
     """
     why_not = "it was not asked for" if headless or MANNER.as_json else why_no_window()
     if why_not is None:
-        from napari_stem.cli.tables import say_figures
         from napari_stem.widgets.demo import show_demo
 
         figures, unit = packaged_figures()
@@ -54,8 +54,6 @@ def demo(
 
 
 def _say(result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_figures
-
     say_figures({"predicted": result["metrics"]}, TITLE, result["metrics"]["unit"])
     say(f"{count(result['n_spots'], 'spot')}, {count(result['n_genes'], 'gene')}. {NOTICE}")
     say(f"Map of {result['gene']}:  {result['png']}")
@@ -78,23 +76,28 @@ def run_demo(out: Path) -> dict[str, Any]:
     What is returned is JSON-ready; ``metrics`` are as of ``evaluate --json``.
     """
     require_writable(out / "demo.h5ad")
-    from napari_stem.exporting.figure import write_figure
-    from napari_stem.exporting.options import ExportOptions
-    from napari_stem.exporting.selection import Selection, telling_genes
-    from napari_stem.exporting.table import write_table
+    from napari_stem.evaluation.comparison import evaluate
+    from napari_stem.exporting.kinds import export
+    from napari_stem.exporting.selection import telling_genes
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path
     from napari_stem.slide import open_slide
+    from napari_stem.spatial.dataset import Dataset
 
     model = load_model()
     out.mkdir(parents=True, exist_ok=True)
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
         (gene,) = telling_genes(prediction, 1)
-        options = ExportOptions(slide=slide, overwrite=True)
-        write_figure(Selection.of(prediction, (gene,)), out / "demo.png", options)
-        write_table(Selection.of(prediction), out / "demo.h5ad", options)
-        metrics = _measured(slide, model, out / "measured-spots.zarr", bars)
+        how: dict[str, Any] = {"slide": slide, "overwrite": True, "progress": False}
+        export(prediction, "figure", out / "demo.png", genes=[gene], **how)
+        export(prediction, "h5ad", out / "demo.h5ad", **how)
+        section = Dataset(slide.path.parents[1]).section(slide.path.stem)
+        measured, title = section.spots(), "Predicting the measured spots"
+        place = out / "measured-spots.zarr"
+        metrics = evaluate(
+            _predicted(slide, model, place, bars, title, spots=measured), section.counts
+        )
     return {
         **{kind: str(out / f"demo.{kind}") for kind in ("png", "h5ad", "zarr")},
         "gene": gene,
@@ -137,13 +140,3 @@ def _predicted(
     except PredictionError:  # another version's
         shutil.rmtree(path)
         return run_job(job, path, bars, AGAIN, title=title)
-
-
-def _measured(slide: Slide, model: Model, path: Path, bars: ProgressBars) -> dict[str, Any]:
-    from napari_stem.evaluation.comparison import evaluate
-    from napari_stem.spatial.dataset import Dataset
-
-    section = Dataset(slide.path.parents[1]).section(slide.path.stem)
-    title = "Predicting the measured spots"
-    prediction = _predicted(slide, model, path, bars, title, spots=section.spots())
-    return evaluate(prediction, section.counts)

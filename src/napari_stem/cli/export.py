@@ -1,20 +1,22 @@
-"""``export``: a prediction for other programs and for people."""
+"""``export`` and ``evaluate``: a prediction for other programs and people, and against what was measured."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
 from napari_stem.cli.app import app, listed
-from napari_stem.cli.terminal import MANNER, answer, progress_bars
+from napari_stem.cli.tables import say_figures
+from napari_stem.cli.terminal import MANNER, answer, progress_bars, tell
 from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    from napari_stem.exporting.selection import Selection
+    pass
 
 
 @app.command()
@@ -54,26 +56,23 @@ def export(
         int | None,
         Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
     ] = None,
-    long: Annotated[bool, Option("--long", help="CSV with one row per spot and gene.")] = False,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace what is there.")] = False,
+    long: Annotated[bool, Option(help="CSV with one row per spot and gene.")] = False,
+    overwrite: Annotated[bool, Option(help="Replace what is there.")] = False,
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
     from napari_stem.exporting.drawing import Limits, Look
-    from napari_stem.exporting.options import ExportOptions
+    from napari_stem.exporting.kinds import ExportOptions
 
     try:
         chosen_limits = Limits.parse(limits)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limits") from error
-    from napari_stem.io import require_replaceable
     from napari_stem.results import Prediction
     from napari_stem.spatial.region_files import as_regions
 
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
-    require_replaceable(out, overwrite=overwrite)
     within = as_regions(regions)
-    opened = Prediction.open(prediction)
     options = ExportOptions(
         file_format=file_format,
         um_per_mm=scale_um,
@@ -83,7 +82,7 @@ def export(
     )
     with progress_bars() as bars:
         kinds.export(
-            opened,
+            prediction,
             to,
             out,
             genes=listed(genes),
@@ -93,10 +92,7 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    _answer(kinds.select(to, opened, listed(genes), within), to, out)
-
-
-def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
+    selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
     unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
     told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
@@ -104,7 +100,7 @@ def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
         told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."
     result = {
         "out": str(out),
-        "kind": kind,
+        "kind": to,
         "n_spots": n_spots,
         "n_missing": selection.n_missing,
         "n_genes": n_genes,
@@ -113,3 +109,36 @@ def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
         "unit": unit,
     }
     answer(result, told)
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, Argument(help="What 'predict' wrote.", show_default=False)],
+    truth: Annotated[Path, Option(help=".h5ad with raw counts.", show_default=False)],
+    allow_partial: Annotated[
+        bool,
+        Option(help="Even if less than half of the spots match in place or name."),
+    ] = False,
+) -> None:
+    """Compare a prediction with measured counts of the same section."""
+    from napari_stem.evaluation import comparison
+
+    figures = comparison.evaluate(prediction, truth, allow_partial=allow_partial)
+    tell(
+        f"{count(figures['n_spots'], 'spot')} matched by {figures['matched_by']}, of "
+        f"{figures['n_predicted']} predicted and {figures['n_truth']} measured."
+    )
+    if comparison.is_too_few(figures["n_matched"], figures["n_predicted"], figures["n_truth"]):
+        tell("These are less than half of either table: the figures say little of the section.")
+    if left_out := figures["genes_left_out"]:
+        tell(
+            f"Not measured, and left out: {count(len(left_out), 'predicted gene')}, "
+            f"{', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}."
+        )
+    if figures["crps"] is None:
+        tell("What needs the samples is left out; predict with --keep-draws to have it.")
+    answer(figures, partial(_say_figures, f"{prediction.name} against {truth.name}"))
+
+
+def _say_figures(title: str, figures: dict[str, Any]) -> None:
+    say_figures({"predicted": figures}, title, figures["unit"])

@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.cli.app import SlidesArgument, app, listed
+import typer
+
+from napari_stem.cli.app import FAILED, SlidesArgument, app, asked_of, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
+from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError
-from napari_stem.io import require_free, require_writable
+from napari_stem.io import (
+    require_free,
+    require_replaceable,
+    require_writable,
+    write_h5ad,
+    written_whole,
+)
 from napari_stem.progress import stop_on_signals
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_stem.cli.terminal import ProgressBars
     from napari_stem.cohort.orders import Order
-    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
+    from napari_stem.cohort.outcomes import Outcome
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
-    from napari_stem.slide.base import Slide
+
+COLUMNS = {
+    "slide": "slide",
+    "status": "status",
+    "n_done": "spots done",
+    "n_spots": "of",
+    "n_unlike_training": "unlike training",
+    "seconds": "s of work",
+    "error": "why not",
+}
+MOST_ROWS = 50  # of the table of slides that is printed; the file has all
 
 
 @app.command()
@@ -38,11 +63,9 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
     from napari_stem.cohort.orders import are_several, orders_of, stem_of
 
     if are_several(slides) or options.wants_cluster:
-        from napari_stem.cli.cohort import predict_cohort
-
         options.require_for_several()
         orders = orders_of(slides, options.out, options.order(slides[0], options.out))
-        predict_cohort(options.named(orders), options)
+        _predict_cohort(options.named(orders), options)
         return
     slide, out = slides[0], options.out
     MANNER.keep_slides_private(slide)
@@ -70,24 +93,40 @@ def _predicted(
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
+        from napari_stem.model.serving import embedder_for
         from napari_stem.slide.scale_check import known_check
 
         loaded = load_model(order.model)
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
         if options.embeddings is not None:
-            embedder = _embedder(options.embeddings, Stated(**options.stated), opened, loaded)
+            embedder, notes = embedder_for(
+                options.embeddings,
+                asked_of(Stated, options),
+                opened.size,
+                opened.require_mpp(),
+                loaded,
+            )
+            for note in notes:  # on what does not quite fit
+                tell(note)
         # levels keep one core busy; the other looks at the slide meanwhile
         levels = pool.submit(opened.complete, bars)
         job = order.job(opened, loaded, tell, embedder)
         doubt = job.doubt()
         loaded.prepare(job.settings)
         levels.result()
-        _ask_in_doubt(doubt, bars, asks=not (options.yes or options.resume))
+        if doubt is not None:
+            tell(doubt)
+            if not (options.yes or options.resume or bars.ask("Predict all the same?")):
+                raise Interrupted("Nothing was predicted.")
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
         scale_warning = known_check(opened).warning
     if order.out != out:
-        _write_table(prediction, out, wanted, missing)
+        from napari_stem.exporting.selection import Selection
+        from napari_stem.exporting.table import write_table
+
+        known = tuple(gene for gene in wanted if gene not in missing)
+        write_table(Selection.of(prediction, known), out, genes=wanted if missing else ())
         shutil.rmtree(order.out)
     return {
         "out": str(out),
@@ -117,17 +156,6 @@ def _say(result: dict[str, Any]) -> None:
         say(
             f"Unlike the model's training data (obs 'ood'): {count(result['n_unlike_training'], 'spot')}."
         )
-
-
-def _ask_in_doubt(doubt: str | None, bars: ProgressBars, *, asks: bool) -> None:
-    """Say that the slide looks unlike the training data, if it does, and ask whether to go on.
-
-    Interrupted where the answer is no.
-    """
-    if doubt is not None:
-        tell(doubt)
-        if asks and not bars.ask("Predict all the same?"):
-            raise Interrupted("Nothing was predicted.")
 
 
 def run_job(
@@ -195,22 +223,61 @@ def _missing_genes(wanted: tuple[str, ...], model: Model, *, allowed: bool) -> t
     return missing
 
 
-def _embedder(path: Path, stated: Stated, slide: Slide, model: Model) -> PatchEmbeddings:
-    """Read embeddings in place of the encoder; says on stderr what does not quite fit."""
-    from napari_stem.model.serving import embedder_for
+def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
+    """Predict slides on workers; ends with 1 where one of them failed.
 
-    embedder, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
-    for note in notes:
-        tell(note)
-    return embedder
+    Interrupted by Ctrl-C: finished blocks are kept.
+    """
+    from napari_stem.cohort.outcomes import cohort_table, rows_of, write_summary
+    from napari_stem.cohort.run import require_places, run_cohort, workers
+
+    MANNER.keep_slides_private(*(order.slide for order in orders))
+    MANNER.keep_slides_private(*(order.regions for order in orders if order.regions is not None))
+    require_places(orders, options.out, resume=options.resume)
+    if options.cohort_table is not None:
+        require_writable(options.cohort_table)
+        require_replaceable(options.cohort_table, overwrite=options.resume)
+    with (
+        tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
+        stop_on_signals() as stop,
+        workers(options.scheduler, options.workers, options.device, folder) as client,
+    ):
+        if find_spec("bokeh") or options.scheduler:
+            tell(f"Dashboard of the cluster: {client.dashboard_link}")
+        with progress_bars() as bars:
+            watch = partial(_show_cohort, bars)
+            outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
+        summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
+        found = Counter(row["status"] for row in rows)
+        n = {status: found[status] for status in ("done", "failed", "unfinished")}
+        answer({"summary": str(summary), **n, "slides": rows}, _say_cohort)
+        if options.cohort_table is not None and not stop.is_set():
+            table = cohort_table(outcomes, client)
+            table.strings_to_categoricals()
+            with written_whole(options.cohort_table, overwrite=options.resume) as fresh:
+                write_h5ad(table, fresh)
+    if n["unfinished"]:
+        raise Interrupted(
+            f"Interrupted: {n['done']} of {count(len(orders), 'slide')} finished, and blocks of others kept. "
+            f"To go on, run the same command with --resume added."
+        )
+    if n["failed"]:
+        raise typer.Exit(FAILED)
 
 
-def _write_table(
-    prediction: Prediction, out: Path, wanted: tuple[str, ...], missing: tuple[str, ...]
+def _show_cohort(
+    bars: ProgressBars, outcomes: Sequence[Outcome], seconds_left: float | None
 ) -> None:
-    """Turn the folder that grew into the file that was asked for."""
-    from napari_stem.exporting.selection import Selection
-    from napari_stem.exporting.table import write_table
+    under_way = [each for each in outcomes if each.status == "running" and each.n_spots]
+    n_done, n_spots = sum(each.n_done for each in outcomes), sum(each.n_spots for each in outcomes)
+    parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
+    detail = "; ".join([f"{n_done:,} of {count(n_spots, 'spot')} seen so far", *parts])
+    ended = sum(each.share for each in outcomes)
+    bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)
 
-    known = tuple(gene for gene in wanted if gene not in missing)
-    write_table(Selection.of(prediction, known), out, genes=wanted if missing else ())
+
+def _say_cohort(result: dict[str, Any]) -> None:
+    slides = count(len(result["slides"]), "slide")
+    first = sorted(result["slides"], key=lambda row: row["status"] == "done")[:MOST_ROWS]
+    say_list(first, COLUMNS, slides)
+    say(f"{result['done']} of {slides} done; {result['summary']} says of each. {NOTICE}")

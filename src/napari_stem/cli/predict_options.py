@@ -17,6 +17,7 @@ from napari_stem.cli.app import (
     PatchPx,
     Seed,
     ToleranceUm,
+    asked_of,
     encoder_names,
     model_names,
     refuse_if,
@@ -62,8 +63,10 @@ class PredictOptions:
         Path | None,
         Option(help="Predict inside these regions: GeoJSON in level-0 px, or LazySlide store."),
     ] = None
-    tissue: Annotated[bool, Option("--tissue", help="Predict all tissue (default).")] = False
-    whole: Annotated[bool, Option("--all", help="Predict the whole slide, glass too.")] = False
+    tissue: Annotated[bool, Option(help="Predict all tissue (default).")] = False
+    whole_slide: Annotated[bool, Option("--all", help="Predict the whole slide, glass too.")] = (
+        False
+    )
     tissue_sensitivity: Annotated[
         int | None,
         Option(min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."),
@@ -72,14 +75,16 @@ class PredictOptions:
         float | None,
         Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
     ] = None
-    pitch: Annotated[
+    pitch_um: Annotated[
         float | None,
-        Option(min=1, help="Distance between spots in um; default: the model's."),
+        Option("--pitch", min=1, help="Distance between spots in um; default: the model's."),
     ] = None
-    draws: Annotated[int, Option(min=2, max=MAX_DRAWS, help="Samples per spot.")] = DEFAULTS.n_draws
-    steps: Annotated[int, Option(min=1, max=MAX_STEPS, help="Denoising steps per sample.")] = (
-        DEFAULTS.n_steps
+    n_draws: Annotated[int, Option("--draws", min=2, max=MAX_DRAWS, help="Samples per spot.")] = (
+        DEFAULTS.n_draws
     )
+    n_steps: Annotated[
+        int, Option("--steps", min=1, max=MAX_STEPS, help="Denoising steps per sample.")
+    ] = DEFAULTS.n_steps
     sampler: Annotated[SamplerName, Option(help="How samples are drawn.")] = DEFAULTS.sampler
     seed: Seed = 0
     quantity: Annotated[
@@ -101,9 +106,7 @@ class PredictOptions:
     genes: Annotated[str | None, Option(help="Write only these genes, separated by commas.")] = None
     allow_missing_genes: Annotated[
         bool,
-        Option(
-            "--allow-missing-genes", help="Genes that the model lacks become NaN, not an error."
-        ),
+        Option(help="Genes that the model lacks become NaN, not an error."),
     ] = False
     embeddings: Embeddings = None
     coordinates: Annotated[
@@ -118,7 +121,7 @@ class PredictOptions:
         ),
     ] = None
     patch_px: PatchPx = None
-    tolerance: ToleranceUm = None
+    tolerance_um: ToleranceUm = None
     species: Annotated[
         str | None, Option(help="Species of the slide; a model of another one is refused.")
     ] = None
@@ -126,20 +129,16 @@ class PredictOptions:
         str | None,
         Option(help="Tissue of the slide, such as breast; a model of another one warns."),
     ] = None
-    keep_draws: Annotated[
-        bool, Option("--keep-draws", help="Store every sample, not only their summary.")
-    ] = False
+    keep_draws: Annotated[bool, Option(help="Store every sample, not only their summary.")] = False
     pseudonym: Annotated[
         Path | None,
         Option(
             help="Name slides in all that is written by a hash with the key in this file, made if need be."
         ),
     ] = None
-    resume: Annotated[bool, Option("--resume", help="Go on where the same command stopped.")] = (
-        False
-    )
+    resume: Annotated[bool, Option(help="Go on where the same command stopped.")] = False
     yes: Annotated[
-        bool, Option("--yes", help="Do not ask, even if the slide looks unlike the training.")
+        bool, Option(help="Do not ask, even if the slide looks unlike the training.")
     ] = False
     workers: Annotated[
         int | None,
@@ -163,16 +162,6 @@ class PredictOptions:
         return {name: value for name, value in said.items() if value is not None}
 
     @property
-    def stated(self) -> dict[str, Any]:
-        """What the user says of the embeddings' file."""
-        return {
-            "encoder": self.encoder,
-            "patch_px": self.patch_px,
-            "coordinates": self.coordinates,
-            "tolerance_um": self.tolerance,
-        }
-
-    @property
     def wants_cluster(self) -> bool:
         """Whether work is to be shared out even where there is one slide."""
         return any(each is not None for each in (self.workers, self.scheduler, self.cohort_table))
@@ -192,7 +181,7 @@ class PredictOptions:
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""
-        elsewhere = [self.spots is not None, self.regions is not None, self.whole]
+        elsewhere = [self.spots is not None, self.regions is not None, self.whole_slide]
         refuse_if(
             sum([*elsewhere, self.tissue]) > 1,
             "choose one of --spots, --regions, --tissue and --all.",
@@ -201,12 +190,13 @@ class PredictOptions:
             bool(self.looked_for) and (any(elsewhere) or self.embeddings is not None),
             "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue.",
         )
+        stated = (self.encoder, self.patch_px, self.coordinates, self.tolerance_um)
         refuse_if(
-            any(value is not None for value in self.stated.values()) and self.embeddings is None,
+            any(value is not None for value in stated) and self.embeddings is None,
             "--encoder, --patch-px, --coordinates and --tolerance belong to --embeddings.",
         )
         refuse_if(
-            self.embeddings is not None and self.pitch is not None and self.spots is None,
+            self.embeddings is not None and self.pitch_um is not None and self.spots is None,
             "--pitch does not go with --embeddings: the patches are the spots.",
         )
         refuse_if(
@@ -229,29 +219,14 @@ class PredictOptions:
         from napari_stem.cohort.orders import Order
         from napari_stem.slide.tissue import TissueSettings
 
-        return Order(
+        depth = 0.0 if self.depth is None else _depth(self.depth)
+        return asked_of(
+            Order,
+            self,
             slide=slide,
             out=out,
-            model=self.model,
-            settings=SamplingSettings(
-                n_draws=self.draws,
-                n_steps=self.steps,
-                sampler=self.sampler,
-                seed=self.seed,
-                quantity=self.quantity,
-                depth=0.0 if self.depth is None else _depth(self.depth),
-                patient=self.patient,
-                device=self.device,
-            ),
-            mpp=self.mpp,
-            spots=self.spots,
-            regions=self.regions,
-            whole_slide=self.whole,
+            settings=asked_of(SamplingSettings, self, depth=depth),
             tissue=TissueSettings(**self.looked_for),
-            pitch_um=self.pitch,
-            species=self.species,
-            tissue_type=self.tissue_type,
-            keep_draws=self.keep_draws,
         )
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from napari_stem.cli.terminal import say
 from napari_stem.metrics import flat
 from napari_stem.texts import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from rich.console import JustifyMethod
 
 MEANINGS = {
     "n_spots": "spots compared",
@@ -45,42 +43,22 @@ MEANINGS = {
 
 def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str, unit: str) -> None:
     """Print metrics, one column per prediction, with a line on what each means."""
-    table = _of_metrics(f"{title}; errors in {unit}", columns)
-    table.add_column("what it says", overflow="fold")
     values = [flat(figures) for figures in columns.values()]
-    for key, meaning in MEANINGS.items():
-        table.add_row(*_cells(key, *(_shown(v.get(key)) for v in values), meaning))
-    _print(table)
+    rows = [(key, *(v.get(key) for v in values), meaning) for key, meaning in MEANINGS.items()]
+    _print(f"{title}; errors in {unit}", ["metric", *columns, "what it says"], rows, columns)
 
 
 def say_aggregates(aggregates: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """Print mean [least, largest] of every metric, one column per predictor."""
-    table = _of_metrics(title, aggregates)
-    for key in MEANINGS:
-        ranges = [_ranged(metrics.get(key)) for metrics in aggregates.values()]
-        if any(each != "–" for each in ranges):
-            table.add_row(*_cells(key, *ranges))
-    _print(table)
-
-
-def _of_metrics(title: str, names: Iterable[str]) -> Table:
-    table = Table(title=_cells(title)[0], title_justify="left")
-    table.add_column("metric")
-    for name in names:
-        table.add_column(*_cells(name), justify="right", overflow="fold")
-    return table
+    rows = [(key, *(_ranged(each.get(key)) for each in aggregates.values())) for key in MEANINGS]
+    _print(title, ["metric", *aggregates], (row for row in rows if any(row[1:])), aggregates)
 
 
 def say_list(
-    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], title: str | None = None
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], title: str | None = None
 ) -> None:
     """Print some of what ``rows`` say, ``columns`` being key -> heading."""
-    table = Table(title=title, title_justify="left")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(*(_shown(row.get(key)) for key in columns)))
-    _print(table)
+    _print(title, columns.values(), ([row.get(key) for key in columns] for row in rows))
 
 
 def say_slide(facts: Mapping[str, Any]) -> None:
@@ -113,13 +91,29 @@ def say_slide(facts: Mapping[str, Any]) -> None:
         say(f"{name:<16} {plain(text)}")
 
 
-def _cells(*values: object) -> list[Text]:
-    """Texts for a table, in which neither control characters nor rich's markup does anything."""
-    return [Text(plain(value)) for value in values]
+def _print(
+    title: str | None,
+    headings: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    of_numbers: Container[str] = (),
+) -> None:
+    """Print a table on stdout; a file or pipe gets it unwrapped.
 
+    In it neither control characters nor rich's markup does anything.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-def _print(table: Table) -> None:
-    """Print a table on stdout; a file or pipe gets it unwrapped."""
+    def text(value: object) -> Text:
+        return Text(plain(_shown(value)))
+
+    table = Table(title=title and text(title), title_justify="left")
+    for heading in headings:
+        justify: JustifyMethod = "right" if heading in of_numbers else "left"
+        table.add_column(text(heading), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*map(text, row))
     console = Console()
     if not console.is_terminal:
         console.width = 200
@@ -133,9 +127,9 @@ def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
     return size if source is None else f"{size}, {source}"
 
 
-def _ranged(found: Mapping[str, Any] | None) -> str:
+def _ranged(found: Mapping[str, Any] | None) -> str | None:
     if found is None:
-        return "–"
+        return None
     if found["n"] == 1:
         return f"{found['mean']:.3f}"
     return f"{found['mean']:.3f} [{found['min']:.3f}, {found['max']:.3f}]"

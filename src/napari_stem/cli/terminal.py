@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -27,9 +27,8 @@ from napari_stem.texts import sentence, visible, ways_to_write, without
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import TaskID
-
-    from napari_stem.cli.bars import Bars
+    from rich.console import Console, Group
+    from rich.progress import Progress, TaskID
 
 TOLD = logging.getLogger("napari_stem.told")  # what stands on stderr already, for the log file
 _HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
@@ -248,11 +247,20 @@ def agreed(question: str, what_not: str, what: str) -> bool:
 class ProgressBars:
     """How far work is, on stderr: a bar per kind of work; without a terminal, and in the log, a line a minute.
 
-    Without ``bars`` there are lines alone.
+    Without a ``console`` there are lines alone; with one, bars are seen while ``live`` is entered.
     """
 
-    def __init__(self, bars: Bars | None = None) -> None:
-        self._bars = bars
+    def __init__(self, console: Console | None = None) -> None:
+        self._bars: Progress | None = None
+        self._detail = ""  # the work at hand, beneath the bars
+        if console is not None:
+            from rich.live import Live
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            left = TextColumn("{task.fields[left]}", style="progress.remaining")
+            text = TextColumn("{task.description}")
+            self._bars = Progress(text, BarColumn(), MofNCompleteColumn(), left)
+            self.live = Live(console=console, get_renderable=self._drawn, refresh_per_second=10)
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, float]] = {}  # moment, and how much was done then
         self._next_line = time.monotonic() + FIRST_LINE_S
@@ -266,10 +274,10 @@ class ProgressBars:
         if not has_person():
             return True
         if self._bars is not None:
-            self._bars.stop()
+            self.live.stop()
         is_agreed = typer.confirm(question, err=True)
         if self._bars is not None:
-            self._bars.start()
+            self.live.start()
         return is_agreed
 
     def of_bytes(self, text: str) -> Callable[[int, int], None]:
@@ -302,8 +310,16 @@ class ProgressBars:
             for earlier in self._bars.tasks:  # which are done, now that other work begins
                 self._bars.update(earlier.id, completed=earlier.total, left="")
             self._tasks[text] = self._bars.add_task(text, total=total, left=left)
-        self._bars.detail = detail
+        self._detail = detail
         self._bars.update(self._tasks[text], completed=done, total=total, left=left)
+
+    def _drawn(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        bars = cast("Progress", self._bars)
+        detail = Text(self._detail, no_wrap=True, overflow="ellipsis")
+        return Group(bars, detail) if self._detail else Group(bars)
 
 
 @contextmanager
@@ -315,11 +331,10 @@ def progress_bars() -> Iterator[ProgressBars]:
     if MANNER.verbosity < 0 or not console.is_interactive:
         yield ProgressBars()
         return
-    from napari_stem.cli.bars import Bars
-
-    with Bars(console) as bars:
+    bars = ProgressBars(console)
+    with bars.live:
         try:
-            yield ProgressBars(bars)
+            yield bars
         except BaseException:
             bars.live.transient = True
             raise

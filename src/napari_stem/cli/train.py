@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,12 @@ from napari_stem.cli.app import (
     Seed,
     ToleranceUm,
     app,
+    asked_of,
     encoder_names,
     listed,
     refuse_if,
 )
+from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import (
     MANNER,
     Interrupted,
@@ -41,11 +42,10 @@ from napari_stem.io import require_model_room
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from multiprocessing.queues import SimpleQueue
 
-    from napari_stem.cli.terminal import Manner, ProgressBars
-    from napari_stem.model.bundle import Model
+    from napari_stem.cli.terminal import Manner
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
 
@@ -74,7 +74,7 @@ class TrainOptions:
         Option(help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."),
     ] = None
     patch_px: PatchPx = None
-    tolerance: ToleranceUm = None
+    tolerance_um: ToleranceUm = None
     objective: Annotated[
         Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
     ] = "edm"
@@ -97,7 +97,7 @@ class TrainOptions:
     ] = None
     calibrate: Annotated[
         bool,
-        Option("--calibrate", help="Calibrate the published objective too, on left-out sections."),
+        Option(help="Calibrate the published objective too, on left-out sections."),
     ] = False
     ema: Annotated[
         float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
@@ -105,19 +105,17 @@ class TrainOptions:
     precision: Annotated[
         Literal["auto", "float32", "bf16"], Option(help="auto: bf16 where CUDA has it.")
     ] = "auto"
-    compile: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False
+    compile: Annotated[bool, Option(help="Use torch.compile.")] = False
     processes: Annotated[
         int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
     checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
         10
     )
-    resume: Annotated[
-        bool, Option("--resume", help="Go on from the checkpoints in the model folder.")
-    ] = False
+    resume: Annotated[bool, Option(help="Go on from the checkpoints in the model folder.")] = False
     keep_checkpoints: Annotated[
         bool,
-        Option("--keep-checkpoints", help="Keep checkpoints when the model is finished."),
+        Option(help="Keep checkpoints when the model is finished."),
     ] = False
     log: Annotated[
         Literal["csv", "tensorboard", "none"],
@@ -135,7 +133,7 @@ class TrainOptions:
             "choose one of --minutes and --steps.",
         )
         refuse_if(
-            self.embeddings is None and not (self.patch_px is None and self.tolerance is None),
+            self.embeddings is None and not (self.patch_px is None and self.tolerance_um is None),
             "--patch-px and --tolerance belong to --embeddings.",
         )
         refuse_if(self.resume and self.overwrite, "choose one of --resume and --overwrite.")
@@ -145,13 +143,9 @@ class TrainOptions:
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.training.options import TrainingOptions
 
-        stated = Stated(encoder=self.encoder, patch_px=self.patch_px, tolerance_um=self.tolerance)
-        asked = {name: value for name, value in vars(self).items() if name not in OF_COMMAND}
-        asked |= {"hold_out": listed(self.hold_out), "encoder": self.encoder or "bundled"}
-        return TrainingOptions(**asked, stated=stated)
-
-
-OF_COMMAND = frozenset({"out", "patch_px", "tolerance", "processes", "overwrite"})
+        stated = asked_of(Stated, self)
+        encoder, hold_out = self.encoder or "bundled", listed(self.hold_out)
+        return asked_of(TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out)
 
 
 @app.command()
@@ -171,8 +165,6 @@ def train(
 
 
 def _say(out: Path, result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_figures
-
     for section, columns in result["metrics"].items():
         say_figures(columns, f"Held-out section {section}", result["unit"])
     trained_on = ", ".join(result["sections"])
@@ -202,37 +194,15 @@ def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
     # told before anything of the data set is
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
     from napari_stem.spatial.dataset import Dataset
-
-    dataset = Dataset(folder)
-    if not team.is_first:
-        _train(dataset, out, options, False, overwrite=overwrite)
-        return None
-    _say_cost(dataset, options, team.size)
-    with progress_bars() as bars:
-        model = _train(dataset, out, options, bars, overwrite=overwrite)
-    return {
-        "out": str(out),
-        "name": model.name,
-        "n_genes": len(model.genes),
-        "unit": model.unit,
-        "sections": model.card["sections"],
-        "metrics": model.card.get("metrics", {}),
-    }
-
-
-def _train(
-    dataset: Dataset,
-    out: Path,
-    options: TrainingOptions,
-    progress: ProgressBars | bool,
-    *,
-    overwrite: bool,
-) -> Model:
     from napari_stem.training import fit
     from napari_stem.training.denoiser_fit import TrainingStopped
 
+    dataset = Dataset(folder)
+    if team.is_first:
+        _say_cost(dataset, options, team.size)
     try:
-        return fit.train(dataset, out, options, progress, overwrite=overwrite)
+        with progress_bars() if team.is_first else nullcontext(False) as progress:
+            model = fit.train(dataset, out, options, progress, overwrite=overwrite)
     except TrainingStopped as stopped:
         raise Interrupted(
             f"Interrupted. {stopped}; the same command with --resume goes on from there."
@@ -241,6 +211,16 @@ def _train(
         raise Interrupted(
             "Interrupted: no model was written; what was embedded is kept and not done again."
         ) from None
+    if not team.is_first:
+        return None
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "unit": model.unit,
+        "sections": model.card["sections"],
+        "metrics": model.card.get("metrics", {}),
+    }
 
 
 def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
@@ -266,26 +246,28 @@ def run_together(n_processes: int, train: Callable[[], Any]) -> dict[str, Any]:
     from napari_stem.training.team import ACCELERATE
 
     require_extra(*ACCELERATE, StemError)
+    from torch.distributed.elastic.utils.distributed import get_free_port
     from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
-    outcomes: SimpleQueue[tuple[str, Any]] = get_context("spawn").SimpleQueue()
-    arguments = (n_processes, _free_port(), outcomes, replace(MANNER), train)
+    outcomes: SimpleQueue[Any] = get_context("spawn").SimpleQueue()
+    port = get_free_port()  # type: ignore[no-untyped-call]
+    arguments = (n_processes, port, outcomes, replace(MANNER), train)
     failed: Exception | None = None
-    with _left_to_children():
-        try:
-            start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
-        except ProcessException as error:
-            failed = error
+    # Ctrl-C reaches every process of the terminal: this one waits for what the others make of it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        start_processes(_work, arguments, n_processes, start_method="spawn")  # type: ignore[no-untyped-call]
+    except ProcessException as error:
+        failed = error
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not outcomes.empty():
-        kind, what = outcomes.get()
-        if kind == "done" and failed is None:
-            result: dict[str, Any] = what
-            return result
-        if kind == "failed":
-            raise StemError(what)
-        if kind == "interrupted":
-            raise Interrupted(what)
+        outcome: dict[str, Any] | StemError | Interrupted = outcomes.get()
+        if isinstance(outcome, (StemError, Interrupted)):
+            raise outcome
+        if failed is None:
+            return outcome
     reason = str(failed).strip().splitlines()[-1]
     raise StemError(
         f"One of the {n_processes} processes was ended ({reason}); run the command again with --resume."
@@ -296,7 +278,7 @@ def _work(
     rank: int,
     n_processes: int,
     port: int,
-    outcomes: SimpleQueue[tuple[str, Any]],
+    outcomes: SimpleQueue[Any],
     manner: Manner,
     train: Callable[[], Any],
 ) -> None:
@@ -311,34 +293,14 @@ def _work(
         "MASTER_PORT": str(port),
     }
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    result: Any
     try:
         with speaking():
             speak(manner.verbosity, manner.log_file if rank == 0 else None)
-            result = train()
+            outcome = train()
     except StemError as error:
-        outcomes.put(("failed", str(error)))
+        outcomes.put(error)
         raise SystemExit(1) from error
     except Interrupted as stopped:
-        result, kind = str(stopped), "interrupted"
-    else:
-        kind = "done"
+        outcome = stopped
     if rank == 0:
-        outcomes.put((kind, result))
-
-
-@contextmanager
-def _left_to_children() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal: this one waits for what the others make of it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        outcomes.put(outcome)

@@ -75,25 +75,25 @@ class _Run:
         task = self.tasks.pop(future, None)
         if task is None or task.outcome.status == "failed":
             return
-        if future.status == "finished":
-            self.credit(task, future.result())
-        elif future.status == "error":
-            self.fail(task.outcome, future.exception())
-        else:  # the scheduler was restarted, or workers went away with what they had
-            self.again(task)
-
-    def credit(self, task: _Task, result: Any) -> None:
         at = task.outcome
+        if future.status == "error":
+            self.fail(at, future.exception())
+            return
+        if future.status != "finished":
+            # the scheduler was restarted, or workers went away with what they had
+            self.again(task)
+            return
         if task.rows is None:
-            at.n_spots, at.n_done, at.n_unlike = result.n_spots, result.n_done, result.n_unlike
-            at.n_genes, at.unit, at.notes = result.n_genes, result.unit, result.notes
-            for rows in result.todo:
+            known, todo = future.result()
+            vars(at).update(known)
+            for rows in todo:
                 self.submit(_Task(at, rows))
         else:
-            at.n_done += result.n_spots
-            at.n_unlike += result.n_unlike
-            at.seconds += result.seconds
-            self.n_filled += result.n_spots
+            n_spots, n_unlike, seconds = future.result()
+            at.n_done += n_spots
+            at.n_unlike += n_unlike
+            at.seconds += seconds
+            self.n_filled += n_spots
         at.status = "done" if at.n_done == at.n_spots else "running"
 
     def fail(self, outcome: Outcome, error: BaseException) -> None:

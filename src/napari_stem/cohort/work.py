@@ -14,7 +14,7 @@ import time
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
 import numpy as np
@@ -49,31 +49,6 @@ _ONE = threading.Lock()  # a worker with several threads has one model, and one 
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A slide's prediction that exists on disk; figures as of `Outcome`, of what an earlier run finished.
-
-    ``todo`` are (start, stop) of the rows that tasks have to fill, chunk by chunk.
-    """
-
-    n_spots: int
-    n_done: int
-    n_unlike: int
-    todo: tuple[tuple[int, int], ...]
-    n_genes: int
-    unit: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Filled:
-    """Spots that a task has finished, how many of them are unlike the training data, and the time that took."""
-
-    n_spots: int
-    n_unlike: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class _Open:
     """The slide that this worker has open, ready to be predicted."""
 
@@ -87,8 +62,13 @@ class _Open:
 _open: list[_Open] = []  # one at most
 
 
-def begin(order: Order) -> Begun:
+def begin(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
     """Choose the spots of a slide and create its prediction, or open what an earlier run left.
+
+    Returns
+    -------
+    Figures as of `Outcome`, of what an earlier run finished; and (start, stop) of the rows that tasks have to
+    fill, chunk by chunk.
 
     Raises
     ------
@@ -96,26 +76,26 @@ def begin(order: Order) -> Begun:
         The slide, its pixel size, the model, the regions or the place do not do.
     """
 
-    def work() -> Begun:
+    def work() -> tuple[dict[str, Any], list[tuple[int, int]]]:
         notes: list[str] = []
         with order.open() as slide:
             job = order.job(slide, _model(order.model), notes.append)
-            job = replace(job, encoder=_encoder(order))
+            job = replace(job, encoder=_encoder(order.model, order.settings.device))
             prediction = job.begin(order.out, resume=order.out.exists())
             if not prediction.done.all():
                 notes.append(job.doubt() or "")
         bounds = _chunks(prediction)
-        todo = tuple((a, b) for a, b in bounds if not prediction.done[a:b].all())
+        todo = [(a, b) for a, b in bounds if not prediction.done[a:b].all()]
         whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
-        return Begun(
-            n_spots=len(prediction.spots),
-            n_done=sum(map(len, whole)),
-            n_unlike=sum(int(part.sum()) for part in whole),
-            todo=todo,
-            n_genes=len(prediction.genes),
-            unit=prediction.unit,
-            notes=tuple(filter(None, notes)),
-        )
+        known = {
+            "n_spots": len(prediction.spots),
+            "n_done": sum(map(len, whole)),
+            "n_unlike": sum(int(part.sum()) for part in whole),
+            "n_genes": len(prediction.genes),
+            "unit": prediction.unit,
+            "notes": tuple(filter(None, notes)),
+        }
+        return known, todo
 
     return _patient(work, order, is_known=False)
 
@@ -126,10 +106,11 @@ def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
     return [(start, min(start + size, n_spots)) for start in range(0, n_spots, size)]
 
 
-def fill(order: Order, run: str, start: int, stop: int) -> Filled:
+def fill(order: Order, run: str, start: int, stop: int) -> tuple[int, int, float]:
     """Predict the spots of the rows from ``start`` to ``stop`` and write them, in whole chunks.
 
-    ``run`` names this run: what a worker has open of an earlier one does not serve it.
+    ``run`` names this run: what a worker has open of an earlier one does not serve it. Gives how many spots it
+    finished, how many of them are unlike the training data, and the seconds that took.
 
     Raises
     ------
@@ -137,7 +118,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
         The slide, the disk or the share failed, and after some minutes does so still.
     """
 
-    def work() -> Filled:
+    def work() -> tuple[int, int, float]:
         began, rows = time.monotonic(), np.arange(start, stop)
         at = _opened(order, run)
         size, keep_draws = spots_at_once(at.model, order.settings), at.prediction.n_kept_draws > 0
@@ -150,7 +131,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> Filled:
         values = joined(parts)
         at.prediction.write_block(rows, **values)
         n_unlike = int((values["ood_distance"] > 1).sum())
-        return Filled(len(rows), n_unlike, time.monotonic() - began)
+        return len(rows), n_unlike, time.monotonic() - began
 
     return _patient(work, order, is_known=True)
 
@@ -210,7 +191,8 @@ def _opened(order: Order, run: str) -> _Open:
         model = _model(order.model)
         with ExitStack() as closing:
             slide = closing.enter_context(order.open())
-            embedder = embedder_of(slide, model, order.settings.device, _encoder(order))
+            device = order.settings.device
+            embedder = embedder_of(slide, model, device, _encoder(order.model, device))
             prediction = Prediction.open(order.out)
             _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
     return _open[0]
@@ -227,10 +209,6 @@ def _model(name: str) -> Model:
     return load_model(name)
 
 
-def _encoder(order: Order) -> Encoder:
-    return _encoder_on(order.model, torch_device(order.settings.device))
-
-
 @functools.lru_cache(maxsize=1)
-def _encoder_on(model: str, device: str) -> Encoder:
-    return encoder_of(_model(model), device)
+def _encoder(model: str, device: str) -> Encoder:
+    return encoder_of(_model(model), torch_device(device))

@@ -132,14 +132,8 @@ def _diffusion(
         return forecast
 
     # not the device, which changes no more than the last digits
-    settings = {
-        "minutes": denoising.minutes,
-        "steps": denoising.steps,
-        "size": denoising.size,
-        "n_draws": sampling.n_draws,
-        "n_steps": sampling.n_steps,
-        "sampler": sampling.sampler,
-    }
+    settings = {name: getattr(denoising, name) for name in ("minutes", "steps", "size")}
+    settings |= {name: getattr(sampling, name) for name in ("n_draws", "n_steps", "sampler")}
     return Predictor(name, about, fit, seeded=True, settings=settings)
 
 

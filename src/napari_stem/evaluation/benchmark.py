@@ -13,8 +13,9 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
+from napari_stem.evaluation import runs as stored
 from napari_stem.evaluation.baselines import NAMES, Denoising, Task, predictors
-from napari_stem.evaluation.runs import Run, RunStore, Summary, aggregates, own_figures
+from napari_stem.evaluation.runs import Run, Summary, aggregates, own_figures
 from napari_stem.metrics import evaluate, pcc
 from napari_stem.slide.source import fingerprint
 from napari_stem.spatial.normalise import columns_of, normalisation, normalised
@@ -102,12 +103,12 @@ class Benchmark:
         self.normalisation = options.normalisation or protocol.normalisation
         names = options.predictors or protocol.predictors
         self.predictors = predictors(names, options)
-        self.store = RunStore(folder)
+        self.folder = folder
         self.failures: list[dict[str, Any]] = []
         self._progress = progress
-        self.section = cache(dataset.section)  # counts of each are read once
+        # counts of each section are read once, and genes of each fold chosen once
+        self.section, self.panel = cache(dataset.section), cache(self._panel)
         self._arrays: dict[str, SectionArrays] = {}
-        self._panels: dict[str, tuple[str, ...]] = {}
 
     @cached_property
     def jobs(self) -> list[Job]:
@@ -136,25 +137,23 @@ class Benchmark:
             "hold_out": self.options.hold_out,
         }
 
-    def panel(self, fold: Fold) -> tuple[str, ...]:
+    def _panel(self, fold: Fold) -> tuple[str, ...]:
         """Genes of a fold: those asked for, else the protocol's, chosen on training sections.
 
         DatasetError: one was not measured in a section of the fold.
         """
-        if fold.name not in self._panels:
-            panel = self.plan.panel if self.options.genes is None else None
-            if panel is None:
-                # which genes were measured is no secret of the test sections; their counts are
-                tested = [set(self.section(s).genes) for s in fold.test]
-                counts = [_only(self.section(s).counts, tested) for s in fold.train]
-                choice = parse_panel(self.genes)(counts)
-                choice.warn()
-                panel = choice.genes
-            for section_id in (*fold.train, *fold.test):
-                measured = self.section(section_id).genes
-                columns_of(panel, measured, f"in section {section_id}")
-            self._panels[fold.name] = panel
-        return self._panels[fold.name]
+        panel = self.plan.panel if self.options.genes is None else None
+        if panel is None:
+            # which genes were measured is no secret of the test sections; their counts are
+            tested = [set(self.section(s).genes) for s in fold.test]
+            counts = [_only(self.section(s).counts, tested) for s in fold.train]
+            choice = parse_panel(self.genes)(counts)
+            choice.warn()
+            panel = choice.genes
+        for section_id in (*fold.train, *fold.test):
+            measured = self.section(section_id).genes
+            columns_of(panel, measured, f"in section {section_id}")
+        return panel
 
     def truth(self, section_id: str, panel: Sequence[str]) -> NDArray[np.float32]:
         """(spots, genes) measured values of one section."""
@@ -185,13 +184,14 @@ class Benchmark:
 
         OutputError: it was done with other settings.
         """
-        run = self.store.load(self.store.path(job.fold.name, job.predictor.name, job.seed))
+        path = stored.path_of(self.folder, job.fold.name, job.predictor.name, job.seed)
+        run = stored.load(path)
         if run is None:
             return None
         same = (run.settings, run.panel) == (job.predictor.settings, self.panel(job.fold))
         if not same or tuple(run.metrics) != job.fold.test:
             raise OutputError(
-                f"{self.store.folder} holds a run '{job.label}' made with other settings; use the "
+                f"{self.folder / stored.FOLDER} holds a run '{job.label}' made with other settings; use the "
                 f"same ones, another folder, or --overwrite."
             )
         return run
@@ -231,7 +231,7 @@ class Benchmark:
             own={} if summary is None else summary(compared),
             forecasts=forecasts,
         )
-        self.store.save(run)
+        stored.save(run, self.folder)
         return run
 
     def run_all(self, on_run: Callable[[int, int, float | None, str], None]) -> None:
@@ -252,7 +252,10 @@ class Benchmark:
                 except OutputError:
                     raise
                 except _LOSABLE as error:
-                    self.failures.append(_failure(job, error))
+                    reason = " ".join(str(error).split())[:300] or type(error).__name__
+                    kind = "" if isinstance(error, StemError) else f"{type(error).__name__}: "
+                    about = {"fold": job.fold.name, "predictor": job.predictor.name}
+                    self.failures.append({**about, "seed": job.seed, "error": kind + reason})
                     continue
             seconds.setdefault(job.predictor.name, []).append(run.seconds)
         on_run(len(self.jobs), len(self.jobs), None, "")
@@ -262,11 +265,18 @@ class Benchmark:
         runs = [
             run
             for fold in self.plan.folds
-            for run in self.store.of_fold(fold.name)
+            for run in stored.of_fold(self.folder, fold.name)
             if run.panel == self.panel(fold) and tuple(run.metrics) == fold.test
         ]
         order = {fold.name: i for i, fold in enumerate(self.plan.folds)}
         return sorted(runs, key=lambda r: (order[r.fold], NAMES.index(r.predictor), r.seed or 0))
+
+    def write(self) -> tuple[list[Run], dict[str, Any]]:
+        """Write tables of all runs that are finished, earlier calls' too; gives these, and `results`."""
+        runs = self.stored_runs()
+        results = self.results(runs)
+        stored.write_results(self.folder, results, self.gene_rows(runs))
+        return runs, results
 
     def results(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Return everything found so far, JSON-ready.
@@ -343,16 +353,6 @@ def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float 
             return None
         total += float(np.mean(known))
     return total
-
-
-def _failure(job: Job, error: BaseException) -> dict[str, Any]:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return {
-        "fold": job.fold.name,
-        "predictor": job.predictor.name,
-        "seed": job.seed,
-        "error": reason if isinstance(error, StemError) else f"{type(error).__name__}: {reason}",
-    }
 
 
 def _only(counts: anndata.AnnData, measured: Sequence[set[str]]) -> anndata.AnnData:

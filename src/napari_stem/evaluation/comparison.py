@@ -45,12 +45,6 @@ def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
         table, name = read_table(source), str(source)
     else:
         table, name = source.to_memory() if source.isbacked else source, "The table of the truth"
-    _require_counts(table, name)
-    with repeats_allowed():
-        return with_symbols(table)[0]
-
-
-def _require_counts(table: anndata.AnnData, name: str) -> None:
     from scipy.sparse import csr_matrix
 
     counts = np.array([np.nan]) if table.X is None else csr_matrix(table.X).data
@@ -58,6 +52,8 @@ def _require_counts(table: anndata.AnnData, name: str) -> None:
         raise DatasetError(
             f"{name} must hold raw counts in X, not normalised values; put the counts there."
         )
+    with repeats_allowed():
+        return with_symbols(table)[0]
 
 
 def evaluate(
@@ -116,8 +112,10 @@ def evaluate(
         raise PredictionError(
             "None of the predicted genes was measured; compare tables with the same gene names."
         )
+    library = next(iter(done.uns["spatial"].values()))
+    radius_px = float(library["scalefactors"]["spot_diameter_fullres"]) / 2
     rows, truth_rows, matched_by = pair_spots(
-        done.obs_names, np.asarray(done.obsm["spatial"], float), _spot_radius_px(done), truth
+        done.obs_names, np.asarray(done.obsm["spatial"], float), radius_px, truth
     )
     if not allow_partial:
         _require_enough(len(rows), done.n_obs, truth.n_obs, matched_by)
@@ -224,8 +222,3 @@ def _nearest(
     _, back = KDTree(xy_px).query(truth_px)
     rows = np.flatnonzero((distance_px <= radius_px) & (back[nearest] == np.arange(len(xy_px))))
     return rows, nearest[rows]
-
-
-def _spot_radius_px(prediction: anndata.AnnData) -> float:
-    library = next(iter(prediction.uns["spatial"].values()))
-    return float(library["scalefactors"]["spot_diameter_fullres"]) / 2

@@ -1,4 +1,4 @@
-"""Groups of spots, as regions hold them, and how two differ in predicted expression, judged from the draws.
+"""What stands out: in one of two groups of spots, as regions hold them, and at a spot against all of its slide.
 
 Draws of our models hold what spots share: errors of the whole slide and of a neighbourhood (`Residual.shared`).
 The mean over a group's spots within each draw is therefore a draw of the group's mean, and the difference of
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_stem.results import Field
+
     Array = NDArray[np.float64]
 
 REST = "everything else"
 LOOKED_AT = 20  # groups, for two that lie apart
 LEVEL = 0.9
-SPOTS_PER_READ = 256
+SPOTS_PER_READ = 256  # with their draws
+ROWS_PER_READ = 2048  # without
 DECIMALS = 12  # of a rate: 0.1 and 1 - 0.9 are equal
 
 
@@ -231,8 +234,7 @@ def compare_groups(a: GroupDraws, b: GroupDraws, by_chance: pd.Series, unit: str
 
     apart = a.means - b.means
     difference = a.mean - b.mean
-    bounds = central_interval(apart[np.newaxis], LEVEL)
-    low, high = holding(difference, *(bound[0] for bound in bounds))
+    low, high = holding(difference, *central_interval(apart, LEVEL))
     probability = probability_above(apart, apart.shape[1])
     found = pd.DataFrame(
         {
@@ -339,3 +341,59 @@ def write_differences(found: pd.DataFrame, path: Path, *, overwrite: bool = Fals
         new_readme.write_text(text, encoding="utf-8")
         table = harmless_table(found.reset_index())
         table.to_csv(new, index=False, float_format="%.6g")
+
+
+@dataclass(frozen=True)
+class Background:
+    """The slide that a spot is compared with."""
+
+    n_spots: int  # finished spots that it was taken from
+    # mean, sd: (genes,) float64 over those spots' predicted means
+    mean: Array
+    sd: Array
+
+
+def background(
+    prediction: Prediction, is_stopped: Callable[[], bool] = lambda: False
+) -> Background | None:
+    """Mean and standard deviation of every gene over the finished spots; None where it was stopped.
+
+    PredictionError: the prediction is damaged.
+    """
+    done = np.flatnonzero(prediction.done)
+    total, squares = np.zeros((2, len(prediction.genes)))
+    shift = prediction.rows(done[:1])[0].astype(np.float64) if len(done) else 0.0
+    for start in range(0, len(done), ROWS_PER_READ):
+        if is_stopped():
+            return None
+        values = prediction.rows(done[start : start + ROWS_PER_READ]) - shift  # keeps digits
+        total += values.sum(axis=0)
+        squares += (values**2).sum(axis=0)
+    n = max(1, len(done))
+    variance = np.maximum(squares / n - (total / n) ** 2, 0.0)
+    return Background(len(done), shift + total / n, np.sqrt(variance))
+
+
+def spot_profile(prediction: Prediction, spot: int, ground: Background) -> pd.DataFrame:
+    """Compare one finished spot with the background.
+
+    Returns
+    -------
+    By gene: ``mean``, predicted, in the prediction's unit; ``z``, ``z_low``, ``z_high``: the same and its 90%
+    interval, in standard deviations of the slide's spots from the slide's mean, NaN for a gene that is the same
+    everywhere.
+
+    Raises
+    ------
+    PredictionError
+        The prediction is damaged.
+    """
+    import pandas as pd
+
+    fields: dict[str, Field] = {"z": "mean", "z_low": "q05", "z_high": "q95"}
+    values = [prediction.rows(np.array([spot]), field)[0] for field in fields.values()]
+    read = dict(zip(fields, values, strict=True))
+    found = pd.DataFrame(read, index=list(prediction.genes), dtype=np.float64)
+    spread = np.where(ground.sd > 1e-6, ground.sd, np.nan)
+    standardised = found.sub(ground.mean, axis=0).div(spread, axis=0)
+    return standardised.assign(mean=found["z"])

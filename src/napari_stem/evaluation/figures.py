@@ -8,14 +8,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.exporting.backdrop import cut_slide, window_of_spots
 from napari_stem.exporting.drawing import (
     USUAL_LOOK,
     Limits,
+    cut_slide,
     draw_map,
     draw_scale_bar,
     draw_tissue,
     frame,
+    window_of,
 )
 from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
@@ -115,13 +116,13 @@ def variation_figure(
     shares of their sum over genes. Hollow markers: the variance of single draws, which is that of
     the mean and the mean squared spread together.
     """
-    columns = _curves(truth, None)
+    columns = _curves(truth)
     figure = Figure(figsize=(13, 0.9 + 2.3 * len(forecasts)), layout="constrained")
     grid = figure.subplots(len(forecasts), len(columns), squeeze=False, sharex=True)
     orders = {name: np.argsort(values) for name, values in columns.items()}
     place = np.arange(truth.shape[1])
     for axes_row, (predictor, forecast) in zip(grid, forecasts.items(), strict=True):
-        means = _curves(forecast.mean, None)
+        means = _curves(forecast.mean)
         draws = {} if forecast.sd is None else _curves(forecast.mean, forecast.sd)
         for axes, (name, values) in zip(axes_row, columns.items(), strict=True):
             order = orders[name]
@@ -241,7 +242,7 @@ def map_figure(
     forecast, columns = run.forecasts[section_id], [run.panel.index(g) for g in genes]
     truth = benchmark.truth(section_id, run.panel)
     spots, mpp = section.spots(), section.mpp
-    window = window_of_spots(spots)
+    window = window_of(spots)
     with open_slide(section.slide_path, mpp) as slide:
         pixels, where = cut_slide(slide, mpp, window, BACKGROUND_PX)
     pale = (pixels.astype(np.float32) * (1 - PALER) + 255 * PALER).astype(np.uint8)
@@ -277,7 +278,7 @@ def map_figure(
 
 
 def _curves(
-    values: NDArray[np.float32], sd: NDArray[np.float32] | None
+    values: NDArray[np.float32], sd: NDArray[np.float32] | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """(genes,) mean and variance over spots, as shares of their sum and as they are."""
     mean = values.mean(axis=0, dtype=np.float64)

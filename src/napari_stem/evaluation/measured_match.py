@@ -211,6 +211,8 @@ def match_measured(
     PredictionError
         No spot is done, no spot or gene of the two belongs together, or the prediction is damaged.
     """
+    import pandas as pd
+
     done = np.flatnonzero(prediction.done)
     if not len(done):
         raise PredictionError("The prediction has no finished spot yet; wait for it, or resume it.")
@@ -220,15 +222,30 @@ def match_measured(
             f"None of the {len(prediction.genes)} predicted genes was measured; check that both use "
             f"gene symbols of the same species."
         )
-    rows, measured_rows, matched_by = _paired(prediction, done, truth, mpp)
+    asked = prediction.spots
+    xy_px = np.column_stack([asked.x_px, asked.y_px])[done]
+    reach_um = max(asked.diameter_um / 2, asked.pitch_um / np.sqrt(2))
+    rows, measured_rows, matched_by = pair_spots(
+        pd.Index(asked.names)[done], xy_px, reach_um / mpp.x_um, truth
+    )
+    rows = done[rows]
     unit = normalisation(str(prediction.provenance["normalisation"]))
     values = normalised(truth, genes, unit.name)
     agreement = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
     if agreement is None:
         return None
-    predicted, apart_um = prediction.spots.take(rows), 0.0
+    predicted, apart_um = asked.take(rows), 0.0
     if "spatial" in truth.obsm:
-        spots = _measured_spots(truth, prediction.spots, mpp)
+        truth_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
+        apart_px, diameter_px = nearest_distance_px(truth_px), stated_diameter_px(truth.uns)
+        spots = spots_at(  # what the table does not say of them is as predicted
+            truth_px,
+            truth.obs_names,
+            mpp,
+            pitch_um=apart_px * mpp.x_um if apart_px else asked.pitch_um,
+            diameter_um=asked.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
+            obs=truth.obs,
+        )
         pairs = spots.take(measured_rows)
         off_x_um = (predicted.x_px - pairs.x_px) * mpp.x_um
         off_y_um = (predicted.y_px - pairs.y_px) * mpp.y_um
@@ -248,19 +265,6 @@ def match_measured(
         n_genes_left_out=len(prediction.genes) - len(genes),
         unit=unit.label,
     )
-
-
-def _paired(
-    prediction: Prediction, done: Index, truth: anndata.AnnData, mpp: Mpp
-) -> tuple[Index, Index, MatchedBy]:
-    import pandas as pd
-
-    spots = prediction.spots
-    names = pd.Index(spots.names)[done]
-    xy_px = np.column_stack([spots.x_px, spots.y_px])[done]
-    reach_um = max(spots.diameter_um / 2, spots.pitch_um / np.sqrt(2))
-    rows, measured_rows, matched_by = pair_spots(names, xy_px, reach_um / mpp.x_um, truth)
-    return done[rows], measured_rows, matched_by
 
 
 def _agreement(
@@ -288,18 +292,3 @@ def _agreement(
         figures[2, some] = (predicted - truth).mean(axis=0)
     columns = ("pcc", "coverage_90", "mean_difference")
     return pd.DataFrame(figures.T, columns=columns, index=pd.Index(genes, name="gene"))
-
-
-def _measured_spots(truth: anndata.AnnData, predicted: Spots, mpp: Mpp) -> Spots:
-    """Where was measured; what the table does not say of its spots is as predicted."""
-    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
-    apart_px = nearest_distance_px(xy_px)
-    diameter_px = stated_diameter_px(truth.uns)
-    return spots_at(
-        xy_px,
-        truth.obs_names,
-        mpp,
-        pitch_um=predicted.pitch_um if not apart_px else apart_px * mpp.x_um,
-        diameter_um=predicted.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
-        obs=truth.obs,
-    )

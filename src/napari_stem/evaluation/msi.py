@@ -8,11 +8,12 @@ folds; scores of two forests are not on one scale, so they are never pooled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata
 import numpy as np
+import pandas as pd
 
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
@@ -23,8 +24,6 @@ from napari_stem.texts import few, reason_of
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from numpy.typing import NDArray
-
     from napari_stem.progress import Progress
 
 NAME = "msi"
@@ -34,19 +33,6 @@ UNSTABLE = frozenset({"1", "1.0", "true", "yes", "msi", "msi-h", "msi-high", "ms
 STABLE = frozenset({"0", "0.0", "false", "no", "mss", "msi-l", "msi-low", "stable", "mss/msi-l"})
 N_FOLDS, N_TREES = 5, 500
 ENDINGS = (".h5ad", ".zarr")
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Slides with a known status."""
-
-    # slides, patients: (n,) names
-    slides: tuple[str, ...]
-    patients: tuple[str, ...]
-    unstable: NDArray[np.bool_]  # (n,) bool
-    bulk: NDArray[np.float64]  # (n, genes) mean of each gene over a slide's predicted spots
-    genes: tuple[str, ...]  # those that every prediction has
-    unit: str  # of ``bulk``
 
 
 def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[str, bool]]:
@@ -85,7 +71,7 @@ def read_labels(path: Path, predicted: Container[str] = ()) -> dict[str, tuple[s
     return labels
 
 
-def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> Cohort:
+def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> anndata.AnnData:
     """Pseudo-bulk of every labelled prediction in a folder.
 
     Parameters
@@ -94,6 +80,11 @@ def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> Cohort:
         Holds ``SLIDE.h5ad`` or ``SLIDE.zarr`` as 'predict' wrote them.
     labels_csv
         See `read_labels`; slides without a prediction are an error, predictions without a label not.
+
+    Returns
+    -------
+    ``X`` (slides, genes) float64: mean of each gene that every prediction has over a slide's predicted spots,
+    in ``uns["unit"]``; ``obs``: ``patient`` and whether it is ``unstable``.
 
     Raises
     ------
@@ -108,34 +99,31 @@ def read_cohort(folder: Path, labels_csv: Path, progress: Progress) -> Cohort:
             f"{len(absent)} of {len(labels)} slides of {labels_csv} have no prediction in {folder} "
             f"({few(absent)}); predict them first."
         )
-    bulks, units = [], {}
+    bulks, units = {}, {}
     for done, slide in enumerate(labels):
         progress("Reading predictions", done, len(labels))
-        means, unit = _bulk(paths[slide])
-        bulks.append(means)
+        bulks[slide], unit = _bulk(paths[slide])
         units[unit] = slide
     if len(units) > 1:
         (one, first), (other, second), *_ = units.items()
         raise DatasetError(
             f"Prediction {first} is in {one} and {second} in {other}; predict all with one model."
         )
-    genes = sorted(set.intersection(*(set(b) for b in bulks)))
-    if not genes:
+    bulk = pd.concat(bulks, axis=1, join="inner").T.sort_index(axis=1)
+    if bulk.empty:
         raise DatasetError(f"The predictions in {folder} have no gene in common.")
     patients, unstable = zip(*labels.values(), strict=True)
-    table = np.array([[b[gene] for gene in genes] for b in bulks])
-    return Cohort(
-        tuple(labels), patients, np.array(unstable), table, tuple(genes), next(iter(units))
-    )
+    obs = pd.DataFrame({"patient": patients, "unstable": unstable}, index=bulk.index)
+    return anndata.AnnData(bulk, obs=obs, uns={"unit": next(iter(units))})
 
 
-def auroc(cohort: Cohort, seeds: Sequence[int] = (0,)) -> dict[str, Any]:
+def auroc(cohort: anndata.AnnData, seeds: Sequence[int] = (0,)) -> dict[str, Any]:
     """Cross-validate a random forest on the cohort, a fold for each patient of a status, 5 at the most.
 
     Parameters
     ----------
     cohort
-        Slides.
+        As `read_cohort` returns it.
     seeds
         Of division and forest; each gives a whole cross-validation.
 
@@ -150,7 +138,8 @@ def auroc(cohort: Cohort, seeds: Sequence[int] = (0,)) -> dict[str, Any]:
     DatasetError
         A status has fewer than two patients.
     """
-    n_folds = min(N_FOLDS, *_patients_per_status(cohort))
+    n_patients = cohort.obs.groupby("unstable")["patient"].nunique()
+    n_folds = min(N_FOLDS, *n_patients.reindex([False, True], fill_value=0))
     if n_folds < 2:
         raise DatasetError(
             "Each MSI status needs two patients or more for cross-validation; label more slides."
@@ -160,18 +149,18 @@ def auroc(cohort: Cohort, seeds: Sequence[int] = (0,)) -> dict[str, Any]:
     if not values:
         raise DatasetError("No fold holds both MSI statuses; label more patients.")
     mean = float(np.mean(values))
-    n_unstable = int(cohort.unstable.sum())
+    n_unstable = int(cohort.obs["unstable"].sum())
     return {
         "auroc": mean,
         "auroc_min": min(values),
         "auroc_max": max(values),
-        "standard_error": standard_error(mean, n_unstable, len(cohort.slides) - n_unstable),
+        "standard_error": standard_error(mean, n_unstable, cohort.n_obs - n_unstable),
         "folds": rows,
-        "n_slides": len(cohort.slides),
+        "n_slides": cohort.n_obs,
         "n_unstable": n_unstable,
-        "n_patients": len(set(cohort.patients)),
-        "n_genes": len(cohort.genes),
-        "unit": cohort.unit,
+        "n_patients": cohort.obs["patient"].nunique(),
+        "n_genes": cohort.n_vars,
+        "unit": cohort.uns["unit"],
     }
 
 
@@ -183,15 +172,15 @@ def standard_error(area: float, n_positive: int, n_negative: int) -> float:
     return float(np.sqrt(max(variance, 0.0) / (n_positive * n_negative)))
 
 
-def _cross_validation(cohort: Cohort, seed: int, n_folds: int) -> list[dict[str, Any]]:
+def _cross_validation(cohort: anndata.AnnData, seed: int, n_folds: int) -> list[dict[str, Any]]:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedGroupKFold
 
     rows = []
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    x, y = cohort.bulk, cohort.unstable
-    for number, (train, test) in enumerate(folds.split(x, y, cohort.patients)):
+    x, y = cohort.X, cohort.obs["unstable"].to_numpy()
+    for number, (train, test) in enumerate(folds.split(x, y, cohort.obs["patient"])):
         area = None
         if len(set(y[train])) == 2 and len(set(y[test])) == 2:
             forest = RandomForestClassifier(N_TREES, class_weight="balanced", random_state=seed)
@@ -201,19 +190,11 @@ def _cross_validation(cohort: Cohort, seed: int, n_folds: int) -> list[dict[str,
     return rows
 
 
-def _patients_per_status(cohort: Cohort) -> list[int]:
-    pairs = set(zip(cohort.patients, cohort.unstable.tolist(), strict=True))
-    return [sum(unstable is status for _, unstable in pairs) for status in (False, True)]
-
-
-def _bulk(path: Path) -> tuple[dict[str, float], str]:
+def _bulk(path: Path) -> tuple[pd.Series, str]:
     """Mean of each gene over the finished spots of one prediction, and its unit."""
     table = read_prediction(path)
     done = np.asarray(table.obs["done"], dtype=bool)
     if not done.any():
         raise DatasetError(f"{path} has no finished spot; resume it first.")
     means = np.asarray(table.X)[done].mean(axis=0, dtype=np.float64)
-    provenance = table.uns[PROVENANCE_KEY]
-    return dict(zip(map(str, table.var_names), means.tolist(), strict=True)), str(
-        provenance["unit"]
-    )
+    return pd.Series(means, index=table.var_names), str(table.uns[PROVENANCE_KEY]["unit"])

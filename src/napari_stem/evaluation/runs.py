@@ -14,7 +14,7 @@ from napari_stem.io import DAMAGE, write_file, written_whole
 from napari_stem.metrics import LEVELS, coverage_of, flat, pit, pit_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FOLDER, ENDING = "runs", ".npz"
 JSON_FILE, CSV_FILE, GENES_FILE = "results.json", "results.csv", "genes.csv"
-_NOT_AVERAGED = ("n_spots", "n_genes")
 
 
 @dataclass(frozen=True)
@@ -64,80 +63,78 @@ class Run:
     forecasts: dict[str, Summary] = field(default_factory=dict)  # by test section
 
 
-class RunStore:
-    """The runs of one results folder.
+def path_of(folder: Path, fold: str, predictor: str, seed: int | None) -> Path:
+    """File of a run in a folder of results, there or not."""
+    name = predictor if seed is None else f"{predictor}-seed{seed}"
+    return folder / FOLDER / fold / (name + ENDING)
 
-    Parameters
-    ----------
-    folder
-        Of the results; runs lie in its ``runs``.
+
+def save(run: Run, folder: Path) -> None:
+    """Write a run into a folder of results, whole or not at all.
+
+    OutputError: it cannot be written.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
-
-    def path(self, fold: str, predictor: str, seed: int | None) -> Path:
-        """File of a run, there or not."""
-        name = predictor if seed is None else f"{predictor}-seed{seed}"
-        return self.folder / fold / (name + ENDING)
-
-    def save(self, run: Run) -> None:
-        """Write a run, whole or not at all.
-
-        OutputError: it cannot be written.
-        """
-        about = {k: v for k, v in vars(run).items() if k != "forecasts"}
-        arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
-        for section, forecast in run.forecasts.items():
-            stored = {k: v for k, v in vars(forecast).items() if v is not None}
-            arrays |= {f"{section}/{k}": v for k, v in stored.items()}
-        path = self.path(run.fold, run.predictor, run.seed)
-        advice = "what was finished is kept: make room and run the same command again."
-        with (
-            written_whole(path, overwrite=True, advice=advice) as fresh,
-            fresh.open("wb") as file,
-        ):
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    def load(self, path: Path) -> Run | None:
-        """Read a run; None where there is none or it is damaged, so that it is done again."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                about = json.loads(str(stored["about"]))
-                parts: dict[str, dict[str, NDArray[Any]]] = {s: {} for s in about["metrics"]}
-                for key in stored:
-                    section, _, name = key.rpartition("/")
-                    if section:
-                        parts[section][name] = stored[key]
-            forecasts = {section: Summary(**values) for section, values in parts.items()}
-            return Run(**{**about, "panel": tuple(about["panel"])}, forecasts=forecasts)
-        except DAMAGE:
-            return None
-
-    def of_fold(self, fold: str) -> Iterator[Run]:
-        """Yield every readable run of a fold."""
-        for path in sorted((self.folder / fold).glob("*" + ENDING)):
-            run = self.load(path)
-            if run is not None and path == self.path(run.fold, run.predictor, run.seed):
-                yield run
+    about = {k: v for k, v in vars(run).items() if k != "forecasts"}
+    arrays: dict[str, NDArray[Any]] = {"about": np.array(json.dumps(about))}
+    for section, forecast in run.forecasts.items():
+        stored = {k: v for k, v in vars(forecast).items() if v is not None}
+        arrays |= {f"{section}/{k}": v for k, v in stored.items()}
+    path = path_of(folder, run.fold, run.predictor, run.seed)
+    advice = "what was finished is kept: make room and run the same command again."
+    with written_whole(path, overwrite=True, advice=advice) as fresh, fresh.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def aggregates(runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+def load(path: Path) -> Run | None:
+    """Read a run; None where there is none or it is damaged, so that it is done again."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            parts: dict[str, dict[str, NDArray[Any]]] = {s: {} for s in about["metrics"]}
+            for key in stored:
+                section, _, name = key.rpartition("/")
+                if section:
+                    parts[section][name] = stored[key]
+        forecasts = {section: Summary(**values) for section, values in parts.items()}
+        return Run(**{**about, "panel": tuple(about["panel"])}, forecasts=forecasts)
+    except DAMAGE:
+        return None
+
+
+def of_fold(folder: Path, fold: str) -> Iterator[Run]:
+    """Yield every readable run of a fold in a folder of results."""
+    for path in sorted((folder / FOLDER / fold).glob("*" + ENDING)):
+        run = load(path)
+        if run is not None and path == path_of(folder, run.fold, run.predictor, run.seed):
+            yield run
+
+
+def aggregates(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """Predictor -> metric -> ``mean, min, max, n`` over test sections and seeds.
 
     Each test section of each fold and each seed counts once; what is not defined is left out of
     ``n``, and a metric defined nowhere is None.
     """
-    values: dict[str, dict[str, list[float]]] = {}
-    for run in runs:
-        for figures in run.metrics.values():
-            for name, value in flat(figures).items():
-                if name not in _NOT_AVERAGED:
-                    kept = values.setdefault(run.predictor, {}).setdefault(name, [])
-                    kept += [] if value is None else [float(value)]
+    rows = [
+        {"predictor": run.predictor, **flat(figures)}
+        for run in runs
+        for figures in run.metrics.values()
+    ]
+    table = pd.DataFrame(rows, columns=None if rows else ["predictor"]).set_index("predictor")
+    table = table.drop(columns=["n_spots", "n_genes"], errors="ignore").astype(float)
     return {
-        predictor: {name: _spread(kept) for name, kept in by_name.items()}
-        for predictor, by_name in values.items()
+        predictor: {
+            name: None
+            if known.empty
+            else {
+                "mean": float(known.mean()),
+                "min": float(known.min()),
+                "max": float(known.max()),
+                "n": len(known),
+            }
+            for name, known in ((name, own[name].dropna()) for name in own)
+        }
+        for predictor, own in table.groupby(level=0, sort=False)
     }
 
 
@@ -176,17 +173,6 @@ def write_results(folder: Path, results: dict[str, Any], genes: Sequence[Sequenc
     write_file(folder / JSON_FILE, text)
     write_file(folder / CSV_FILE, _csv(("protocol", *skipped, "metric", "value"), rows))
     write_file(folder / GENES_FILE, _csv((*skipped, "gene", "pcc"), genes))
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any] | None:
-    if not values:
-        return None
-    return {
-        "mean": float(np.mean(values)),
-        "min": min(values),
-        "max": max(values),
-        "n": len(values),
-    }
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

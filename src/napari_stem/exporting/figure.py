@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
     Limits,
     Look,
+    cut,
     draw_map,
     draw_regions,
     draw_scale_bar,
@@ -19,8 +19,9 @@ from napari_stem.exporting.drawing import (
     draw_unlike,
     frame,
     name_regions,
+    window_of,
 )
-from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
+from napari_stem.exporting.kinds import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.io import written_whole
 from napari_stem.results import Prediction
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from napari_stem.exporting.backdrop import WindowUm
-    from napari_stem.exporting.drawing import SeenMap
+    from napari_stem.exporting.drawing import SeenMap, WindowUm
     from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
     from napari_stem.results import Field
@@ -162,8 +162,8 @@ def drawn(
             # points: values beyond the limits
             pointed = beyond.get((bool(values.min() < low), bool(values.max() > high)), "neither")
             text = f"{gene} {title}\n{selection.prediction.unit}"
-            height = min(page.height_mm, MAX_LEGEND_MM)
-            page.legend(shown, text, number, place, (0, height), extend=pointed)
+            length_mm = min(page.height_mm, MAX_LEGEND_MM)
+            page.legend(axes, shown, text, 0, length_mm, extend=pointed)
         options.progress("Drawing", number + 1, len(genes))
     if titled:
         name_regions(page.figure.axes[0], selection)  # once is enough
@@ -187,11 +187,13 @@ def _drawn_seen(selection: Selection, options: ExportOptions) -> Figure:
     name_regions(axes, selection)
     room_mm = page.height_mm / max(len(seen.legends), 1)
     for number, legend in enumerate(seen.legends):
-        bottom, height = page.height_mm - (number + 1) * room_mm, room_mm - 2 * LEGEND_GAP_MM
-        height = min(height, MAX_LEGEND_MM)
-        norm = PowerNorm(legend.gamma, *legend.limits)
-        colours = ScalarMappable(norm, ListedColormap(legend.colours))
-        page.legend(colours, textwrap.fill(legend.title, int(0.8 * height)), 0, 0, (bottom, height))
+        bottom_mm = page.height_mm - (number + 1) * room_mm
+        length_mm = min(room_mm - 2 * LEGEND_GAP_MM, MAX_LEGEND_MM)
+        colours = ScalarMappable(
+            PowerNorm(legend.gamma, *legend.limits), ListedColormap(legend.colours)
+        )
+        text = textwrap.fill(legend.title, int(0.8 * length_mm))
+        page.legend(axes, colours, text, bottom_mm, length_mm)
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
         axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
@@ -221,16 +223,13 @@ class _Page:
         from matplotlib.figure import Figure
 
         self._selection, self._n_maps = selection, n_maps
-        self._window = window = window or window_of(selection, selection.regions)
+        self._window = window = window or window_of(selection.spots, selection.regions)
         self._n_groups = 1 if n_genes <= 3 else 2
         target_mm = PANEL_MM if n_genes == 1 else SMALL_PANEL_MM
         longer_um = max(window.width_um, window.height_um)
         self._um_per_mm = scale = options.um_per_mm or round_scale(longer_um / target_mm)
-        self.width_mm, self.height_mm = (
-            window.width_um / scale,
-            window.height_um / scale,
-        )  # of a map
-        # with its title and legend
+        # of a map, alone and with its title and legend
+        self.width_mm, self.height_mm = window.width_um / scale, window.height_um / scale
         self._cell_mm = cell = self.width_mm + LEGEND_MM, self.height_mm + PANEL_TITLE_MM
         self._page_mm = page = (
             max(2 * MARGIN_MM + n_maps * self._n_groups * cell[0], MIN_WIDTH_MM),
@@ -248,7 +247,13 @@ class _Page:
 
     def axes(self, gene: int, place: int) -> Any:
         """Add a map of a gene with nothing but the tissue, in um."""
-        axes = self._axes(gene, place, (self.width_mm, self.height_mm), (0, 0))
+        (width, height), (cell_width, cell_height) = self._page_mm, self._cell_mm
+        row, group = divmod(gene, self._n_groups)
+        left = MARGIN_MM + (self._n_maps * group + place) * cell_width
+        bottom = height - TITLE_MM - (row + 1) * cell_height
+        axes = self.figure.add_axes(
+            (left / width, bottom / height, self.width_mm / width, self.height_mm / height)
+        )
         draw_tissue(axes, *self._tissue)
         return axes
 
@@ -260,19 +265,13 @@ class _Page:
         axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
 
     def legend(
-        self,
-        colours: Any,
-        text: str,
-        gene: int,
-        place: int,
-        along: tuple[float, float],
-        **bar: Any,
+        self, axes: Any, colours: Any, text: str, bottom_mm: float, length_mm: float, **bar: Any
     ) -> None:
-        """Add a bar of colours beside a map; ``along`` are its lower end and its length in mm."""
-        bottom, height = along
-        beside = self.width_mm + LEGEND_GAP_MM, bottom
-        cax = self._axes(gene, place, (LEGEND_BAR_MM, height), beside)
-        legend = self.figure.colorbar(colours, cax=cax, **bar)
+        """Add a bar of colours beside a map."""
+        width, height = self.width_mm, self.height_mm
+        left = 1 + LEGEND_GAP_MM / width
+        where = (left, bottom_mm / height, LEGEND_BAR_MM / width, length_mm / height)
+        legend = self.figure.colorbar(colours, cax=axes.inset_axes(where), **bar)
         legend.set_label(text, fontsize=6.5, parse_math=False)
         legend.ax.tick_params(labelsize=6.5)
 
@@ -286,10 +285,12 @@ class _Page:
             title += f", model {provenance.get('model')}"
             if shared := provenance.get("shared_tissue"):
                 facts.append(str(shared).rstrip("."))
-            unlike, n_shown = self._unlike()
-            if unlike:
+            (x_um, y_um), window = selection.spots.xy_um.T, self._window
+            seen = (x_um > window.left_um) & (x_um < window.right_um)
+            seen &= (y_um > window.top_um) & (y_um < window.bottom_um)
+            if unlike := int(selection.ood[seen].sum()):
                 facts.append(
-                    f"hatched: {unlike} of {n_shown} spots shown are unlike the training data"
+                    f"hatched: {unlike} of {seen.sum()} spots shown are unlike the training data"
                 )
             if selection.n_missing:
                 facts.append(f"{selection.n_missing} spots not predicted yet")
@@ -306,22 +307,3 @@ class _Page:
         foot = figure.text(x, 6.2 / height, told, fontsize=7, va="bottom", ha="left")
         foot.set_text(textwrap.fill(told, int(len(told) / max(1, share_of_room(foot)))))
         figure.text(x, 3.5 / height, NOTICES[shown], fontsize=7, va="center", ha="left")
-
-    def _axes(
-        self, gene: int, place: int, size_mm: tuple[float, float], off_mm: tuple[float, float]
-    ) -> Any:
-        """Add axes, ``off_mm`` the lower left corner of a map."""
-        (width, height), cell = self._page_mm, self._cell_mm
-        row, group = divmod(gene, self._n_groups)
-        left = MARGIN_MM + (self._n_maps * group + place) * cell[0] + off_mm[0]
-        bottom = height - TITLE_MM - (row + 1) * cell[1] + off_mm[1]
-        return self.figure.add_axes(
-            (left / width, bottom / height, size_mm[0] / width, size_mm[1] / height)
-        )
-
-    def _unlike(self) -> tuple[int, int]:
-        """Count of spots on show that are unlike the training data, and of all on show."""
-        (x_um, y_um), window = self._selection.spots.xy_um.T, self._window
-        shown = (x_um > window.left_um) & (x_um < window.right_um)
-        shown &= (y_um > window.top_um) & (y_um < window.bottom_um)
-        return int(self._selection.ood[shown].sum()), int(shown.sum())

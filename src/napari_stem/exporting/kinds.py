@@ -1,4 +1,4 @@
-"""Everything that a prediction can be exported as: one list, for the command line and the dock."""
+"""Everything that a prediction can be exported as, and be told: one list, for the command line and the dock."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.drawing import USUAL_LOOK, Look
 from napari_stem.exporting.selection import Selection, telling_genes
 from napari_stem.io import require_replaceable
-from napari_stem.progress import shown
+from napari_stem.progress import shown, silent
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import as_regions
@@ -20,12 +20,54 @@ from napari_stem.spatial.region_files import as_regions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_stem.exporting.drawing import SeenMap
     from napari_stem.geometry import Region
     from napari_stem.progress import Progress
     from napari_stem.settings import ExportKind
     from napari_stem.slide.base import Slide
 
 ALL_GENES = "all"
+FigureFormat = Literal["png", "svg", "pdf"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What some kinds of export can be told; the others pass over it.
+
+    Attributes
+    ----------
+    slide
+        The slide that was predicted, for a sharper image than the overview that the prediction carries.
+    file_format
+        Of a figure; else the path's ending says it.
+    um_per_mm
+        Scale of a figure: um of tissue per mm of it; a round one that fits the page if not given.
+    look
+        Colours of maps and their limits.
+    seen
+        What a window shows of the genes of a figure, drawn instead.
+    image_max_px
+        The finest level of SpatialData's image is the finest of the slide whose longer side is at most this.
+    is_long
+        Whether a CSV has one row per spot and gene.
+    overwrite
+        Replace what is there.
+    progress
+        Told how far it is; may raise to break off: nothing is left then.
+    """
+
+    slide: Slide | None = None
+    file_format: FigureFormat | None = None
+    um_per_mm: float | None = None
+    look: Look = USUAL_LOOK
+    seen: SeenMap | None = None
+    image_max_px: int | None = None
+    is_long: bool = False
+    overwrite: bool = False
+    progress: Progress = silent
+
+
+USUAL = ExportOptions()
 
 
 @dataclass(frozen=True)
@@ -71,7 +113,7 @@ KINDS: Mapping[str, Kind] = {
         "Spreadsheet (.csv)",
         "One row per spot; for Excel and R",
         (".csv",),
-        "spreadsheet:write_csv",
+        "table:write_csv",
     ),
     "geojson": Kind(
         "QuPath objects (.geojson)",
@@ -165,7 +207,8 @@ def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -
     than was predicted.
     """
     suffixes = KINDS[kind].suffixes
-    if path.suffix.lower() not in suffixes and options.file_format is None:
+    is_told = kind == "figure" and options.file_format is not None
+    if path.suffix.lower() not in suffixes and not is_told:
         raise OutputError(
             f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
         )

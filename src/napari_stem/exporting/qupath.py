@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import shapely
 from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.kinds import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_stem.exporting.selection import RegionSummary, Selection
-    from napari_stem.geometry import Region
+    from napari_stem.exporting.selection import Selection
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}
@@ -57,19 +57,13 @@ def write_geojson(selection: Selection, path: Path, options: ExportOptions = USU
         head = json.dumps({"type": "FeatureCollection", "napari_stem": about}, ensure_ascii=False)
         file.write(head[:-1] + ', "features": [')
         separator = "\n"
-        for number, feature in enumerate(_features(selection)):
+        for number, feature in enumerate(chain(_regions(selection), _spots(selection))):
             file.write(separator + json.dumps(feature, ensure_ascii=False, allow_nan=False))
             separator = ",\n"
             if number % SPOTS_PER_REPORT == 0:
                 options.progress("Writing spots", min(number, n_spots), n_spots)
         file.write("\n]}\n")
         options.progress("Writing spots", n_spots, n_spots)
-
-
-def _features(selection: Selection) -> Iterator[dict[str, Any]]:
-    for region, summary in zip(selection.regions, region_summaries(selection), strict=True):
-        yield _region(selection, region, summary)
-    yield from _spots(selection)
 
 
 def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
@@ -83,61 +77,56 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
     unlike = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
     for row, (name, is_unlike) in enumerate(zip(spots.names, selection.ood, strict=True)):
         ring = corners_px + np.array([spots.x_px[row], spots.y_px[row]])
-        yield {
-            "type": "Feature",
-            "id": _identity(selection, f"spot {name}"),
-            "geometry": _geometry(shapely.Polygon(ring)),
-            "properties": {
-                "objectType": kind,
-                "name": name,
-                "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
-                "measurements": dict(zip(names, map(_short, values[row]), strict=True))
-                | unlike[int(is_unlike)],
-            },
+        measurements = dict(zip(names, map(_short, values[row]), strict=True))
+        properties = {
+            "objectType": kind,
+            "name": name,
+            "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
+            "measurements": measurements | unlike[int(is_unlike)],
         }
+        yield _feature(selection, f"spot {name}", shapely.Polygon(ring), properties)
 
 
-def _region(selection: Selection, region: Region, summary: RegionSummary) -> dict[str, Any]:
-    measurements: dict[str, float] = {
-        "area mm2": round(summary.area_mm2, 6),
-        "predicted spots": summary.n_spots,
-    }
-    if selection.knows_domain:
-        measurements["spots unlike training data"] = summary.n_unlike
-    for gene, value in summary.genes.items():
-        measurements |= {
-            f"{gene} predicted mean": _short(value.mean),
-            f"{gene} predicted q05": _short(value.low),
-            f"{gene} predicted q95": _short(value.high),
+def _regions(selection: Selection) -> Iterator[dict[str, Any]]:
+    for region, summary in zip(selection.regions, region_summaries(selection), strict=True):
+        measurements: dict[str, float] = {
+            "area mm2": round(summary.area_mm2, 6),
+            "predicted spots": summary.n_spots,
         }
-    properties: dict[str, Any] = {
-        "objectType": "annotation",
-        "name": region.name,
-        "measurements": measurements,
-        "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
-    }
-    if (classification := classification_of(region)) is not None:
-        properties["classification"] = classification
+        if selection.knows_domain:
+            measurements["spots unlike training data"] = summary.n_unlike
+        for gene, value in summary.genes.items():
+            measurements |= {
+                f"{gene} predicted mean": _short(value.mean),
+                f"{gene} predicted q05": _short(value.low),
+                f"{gene} predicted q95": _short(value.high),
+            }
+        properties: dict[str, Any] = {
+            "objectType": "annotation",
+            "name": region.name,
+            "measurements": measurements,
+            "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
+        }
+        if (classification := classification_of(region)) is not None:
+            properties["classification"] = classification
+        name = f"region {region.name} {region.polygon.wkt}"
+        yield _feature(selection, name, region.polygon, properties)
+
+
+def _feature(
+    selection: Selection, name: str, shape: shapely.Geometry, properties: dict[str, Any]
+) -> dict[str, Any]:
+    """Object whose UUID is the same each time the same thing is exported."""
+    provenance = selection.prediction.provenance
+    base = f"napari-stem/{provenance.get('slide_fingerprint')}/{provenance.get('model')}/{name}"
+    rounded = shapely.transform(shape, lambda xy: np.round(xy, DECIMALS_PX))
     return {
         "type": "Feature",
-        "id": _identity(selection, f"region {region.name} {region.polygon.wkt}"),
-        "geometry": _geometry(region.polygon),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, base)),
+        "geometry": mapping(rounded),
         "properties": properties,
     }
 
 
-def _geometry(shape: shapely.Geometry) -> dict[str, Any]:
-    rounded = shapely.transform(shape, lambda xy: np.round(xy, DECIMALS_PX))
-    geometry: dict[str, Any] = mapping(rounded)
-    return geometry
-
-
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _identity(selection: Selection, name: str) -> str:
-    """UUID that is the same each time the same thing is exported."""
-    provenance = selection.prediction.provenance
-    base = f"napari-stem/{provenance.get('slide_fingerprint')}/{provenance.get('model')}/{name}"
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, base))

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.exporting.backdrop import cut, window_of
 from napari_stem.exporting.drawing import (
+    cut,
     draw_coverage,
     draw_regions,
     draw_scale_bar,
     draw_tissue,
     frame,
     name_regions,
+    window_of,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.kinds import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE, gene_summaries, model_card, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
@@ -66,8 +67,6 @@ WORDS = {
     },
     "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
 }
-LOG2_NOTE = ": one more means about twice as many molecules counted"
-COLUMNS = 4  # regions that fit beside each other on paper
 CARD = {
     "tissue": "Tissue",
     "species": "Species",
@@ -117,46 +116,19 @@ def _facts(selection: Selection) -> dict[str, Any]:
     # what the model itself says against trusting it
     alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
     return {
-        "notice": NOTICE,
-        "slide": provenance.get("slide", UNKNOWN),
-        "model": provenance.get("model", UNKNOWN),
+        "selection": selection,
+        "about": provenance,
+        "spots": selection.spots,
         "unit": prediction.unit,
-        "unit_note": LOG2_NOTE if prediction.unit.startswith("log2(count + 1)") else "",
-        "columns": COLUMNS,
+        "notice": NOTICE,
         "by_chance": f"{MARK}: {BY_CHANCE}",
-        "draws": provenance.get("draws", "several"),
-        "n_spots": f"{len(selection.rows):,}",
-        "spot_um": f"{selection.spots.diameter_um:g}",
-        "area": _number(len(selection.rows) * selection.spots.pitch_um**2 * 1e-6),
-        "n_genes": len(selection.genes),
-        "n_all_genes": f"{len(prediction.genes):,}",
-        "warnings": [*_warnings(selection), *alarms],
-        "has_unlike": bool(selection.ood.any()),
-        "knows_domain": selection.knows_domain,
-        "has_samples": prediction.n_kept_draws > 0,
+        "alarms": alarms,
         "genes": gene_summaries(selection).reset_index(names="name").to_dict("records"),
         "regions": region_summaries(selection),
         "card": _rows(CARD, model_card(prediction)),
         "limits": [limit for limit in provenance.get("limits", ()) if limit not in alarms],
         "provenance": _provenance(selection),
     }
-
-
-def _warnings(selection: Selection) -> list[str]:
-    """Say what the reader must know before believing anything."""
-    n, n_unlike = len(selection.rows), int(selection.ood.sum())
-    warnings = []
-    if selection.n_missing:
-        warnings.append(
-            f"Not finished: {selection.n_missing:,} of {n + selection.n_missing:,} spots are not predicted yet "
-            f"and are missing here."
-        )
-    if selection.knows_domain and n_unlike:
-        warnings.append(
-            f"{n_unlike:,} of {n:,} spots ({_share(n_unlike, n)}) look unlike the training data; predictions "
-            f"there may be wrong in ways that the stated uncertainty does not cover."
-        )
-    return warnings
 
 
 def _within(mean: float, low: float, high: float) -> str:
@@ -183,14 +155,11 @@ def _provenance(selection: Selection) -> list[tuple[str, str]]:
 
 
 def _word(provenance: Mapping[str, Any], key: str) -> str:
-    text = _text(provenance.get(key, "not recorded"))
-    return WORDS.get(key, {}).get(text, text)
-
-
-def _text(value: object) -> str:
+    value = provenance.get(key, "not recorded")
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return WORDS.get(key, {}).get(text, text)
 
 
 def _number(value: float) -> str:
@@ -208,7 +177,7 @@ JPEG: dict[str, Any] = {"format": "jpeg", "pil_kwargs": {"quality": 88}}
 def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
     """Mean and uncertainty of one gene over all finished spots, regions outlined."""
     single = replace(selection, genes=(gene,))
-    window = window_of(single)
+    window = window_of(single.spots)
     um_per_mm = max(window.width_um, window.height_um) / SMALL_PANEL_MM
     quiet = replace(options, um_per_mm=um_per_mm, progress=silent)
     figure = drawn(single, quiet, window=window, titled=False)
@@ -217,12 +186,10 @@ def map_image(selection: Selection, gene: str, options: ExportOptions) -> str:
 
 def _tissue_image(selection: Selection, slide: Slide | None) -> str:
     """Show the tissue with outlines of the regions and of the predicted spots."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    window = window_of(selection)
+    window = window_of(selection.spots)
     figure = Figure(figsize=(INCHES, INCHES * window.height_um / window.width_um))
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     draw_tissue(axes, *cut(selection, slide, window, TISSUE_WIDTH_PX))
     draw_coverage(axes, selection)

@@ -156,8 +156,7 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
         for start in range(0, len(spots), SPOTS_PER_READ):
             some = prediction.draws(spots[start : start + SPOTS_PER_READ], selection.genes)
             total += some.sum(axis=0, dtype=float)
-        bounds = central_interval(total[np.newaxis] / len(spots), 0.9)
-        low, high = (bound[0] for bound in bounds)
+        low, high = central_interval(total / len(spots), 0.9)
     low, high = holding(mean, low, high)
     rows = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
     return {g: Estimate(*row) for g, row in zip(selection.genes, rows, strict=True)}

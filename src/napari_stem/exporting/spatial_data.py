@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError, require_extra
-from napari_stem.exporting.backdrop import require_same_slide
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.drawing import require_same_slide
+from napari_stem.exporting.kinds import USUAL, ExportOptions
 from napari_stem.exporting.table import selected_table
 from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import dask.array as da
-
     from napari_stem.exporting.selection import Selection
-    from napari_stem.progress import Progress
 
 IMAGE, SPOTS, REGIONS, TABLE = "slide", "spots", "regions", "predicted_expression"
 UM, PX = "global", "px"
@@ -53,6 +49,14 @@ def write_spatialdata(selection: Selection, path: Path, options: ExportOptions =
     require_extra("spatialdata", "spatialdata", "Export as SpatialData", OutputError)
     if options.slide is not None:
         require_same_slide(selection, options.slide)
+
+    def tell(
+        _key: object, _result: object, _dask: object, state: dict[str, Any], _id: object
+    ) -> None:
+        n_done = len(state["finished"])
+        n_all = sum(len(state[part]) for part in ("ready", "waiting", "running")) + n_done
+        options.progress("Copying the image", n_done, max(n_done, n_all))
+
     with warnings.catch_warnings():  # news of zarr, xarray and dask about their own insides
         warnings.simplefilter("ignore")
         import spatialdata
@@ -67,52 +71,34 @@ def write_spatialdata(selection: Selection, path: Path, options: ExportOptions =
             # a pool of our own, which ends before what was begun is removed: dask's own would write on
             ThreadPoolExecutor(os.cpu_count()) as pool,
             dask.config.set(pool=pool),
-            Callback(posttask=_as_callback(options.progress)),
+            Callback(posttask=tell),
         ):
             whole.write(fresh, update_sdata_path=False)
-
-
-def _as_callback(progress: Progress) -> Callable[..., None]:
-    """Dask's word after every finished piece, handed on as progress."""
-
-    def after(
-        _key: object, _result: object, _dask: object, state: dict[str, Any], _id: object
-    ) -> None:
-        n_done = len(state["finished"])
-        n_all = sum(len(state[part]) for part in ("ready", "waiting", "running")) + n_done
-        progress("Copying the image", n_done, max(n_done, n_all))
-
-    return after
 
 
 def _image(selection: Selection, options: ExportOptions) -> Any:
     """Pyramid of the slide's own levels, or the overview; lazy."""
     import dask.array as da
-
-    if options.slide is None:
-        pixels, downsample = selection.prediction.overview()
-        lazy = da.from_array(pixels, chunks=(CHUNK_PX, CHUNK_PX, 3))
-        return _pyramid(selection, [lazy], [downsample])
-    levels, most_px = options.slide.levels, options.image_max_px or IMAGE_MAX_PX
-    small = [v for v in levels if max(v.size.height_px, v.size.width_px) <= most_px] or levels[-1:]
-    return _pyramid(selection, [v.pixels for v in small], [v.downsample for v in small])
-
-
-def _pyramid(selection: Selection, levels: Sequence[da.Array], downsamples: Sequence[float]) -> Any:
-    """Element of images of one thing, finest first, with their level-0 px per pixel."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Scale, set_transformation
     from xarray import Dataset, DataTree
 
-    scales = {}
-    for number, (pixels, downsample) in enumerate(zip(levels, downsamples, strict=True)):
+    if options.slide is None:
+        pixels, downsample = selection.prediction.overview()
+        levels = [(da.from_array(pixels), downsample)]
+    else:
+        every, most_px = options.slide.levels, options.image_max_px or IMAGE_MAX_PX
+        small = [v for v in every if max(v.size.height_px, v.size.width_px) <= most_px]
+        levels = [(v.pixels, v.downsample) for v in small or every[-1:]]
+    scales, (_, step_px) = {}, levels[0]
+    for number, (pixels, downsample) in enumerate(levels):
         lazy = pixels.rechunk((CHUNK_PX, CHUNK_PX, 3))
         element = Image2DModel.parse(lazy, dims=("y", "x", "c"), c_coords=["r", "g", "b"])
-        step = downsample / downsamples[0]  # coordinates are pixels of the finest image
+        step = downsample / step_px  # coordinates are pixels of the finest image
         along = {axis: (np.arange(element.sizes[axis]) + 0.5) * step for axis in "yx"}
         scales[f"scale{number}"] = Dataset({"image": element.assign_coords(along)})
     tree = DataTree.from_dict(scales)
-    mpp, step_px = selection.mpp, downsamples[0]
+    mpp = selection.mpp
     where = {
         UM: Scale([step_px * mpp.x_um, step_px * mpp.y_um], axes=("x", "y")),
         PX: Scale([step_px, step_px], axes=("x", "y")),

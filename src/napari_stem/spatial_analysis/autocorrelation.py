@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import PredictionError
-from napari_stem.metrics import quantiles
+from napari_stem.metrics import central_interval
 from napari_stem.progress import silent
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def morans_i(
     Returns
     -------
     Indexed by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of their 90%
-    interval (`metrics.quantiles`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were kept;
+    interval (`central_interval`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were kept;
     where none were, ``I`` is that of the mean and there is no interval. ``p``: one-sided and under normality
     (Cliff and Ord 1981), of the median sample; ``fdr``: Benjamini-Hochberg over these genes. NaN for what is
     the same everywhere. The predictions of neighbouring spots share tissue within the model's field of view, so
@@ -158,7 +158,10 @@ def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFr
     import pandas as pd
 
     rows = [row[np.isfinite(row)] for row in samples]
-    ends = [quantiles(row) if has_interval and len(row) else (np.nan, np.nan) for row in rows]
+    ends = [
+        central_interval(row, 0.9) if has_interval and len(row) else (np.nan, np.nan)
+        for row in rows
+    ]
     q05, q95 = np.array(ends, dtype=float).reshape(-1, 2).T
     told = pd.DataFrame(np.where(np.isfinite(samples), samples, np.nan))
     mean, median = told.mean(axis=1), told.median(axis=1)

@@ -294,11 +294,11 @@ def test_tables_that_do_not_fit_are_refused(truth, mean, draws, told):
 )
 def test_quantiles_are_those_of_numpy(draws):
     expected = np.quantile(draws, [0.05, 0.95], axis=-1, method="weibull")
-    np.testing.assert_allclose(metrics.quantiles(draws), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(metrics.central_interval(draws, 0.9), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_quantiles_of_what_is_no_number_are_none():
     draws = np.zeros((1, 2, 8), np.float32)
     draws[0, 1, 3] = np.nan
-    low, high = metrics.quantiles(draws)
+    low, high = metrics.central_interval(draws, 0.9)
     assert np.isnan(low).tolist() == np.isnan(high).tolist() == [[False, True]]

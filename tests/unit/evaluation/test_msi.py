@@ -66,7 +66,7 @@ def cohort_folder(predicted_spots: anndata.AnnData, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cohort(cohort_folder: Path) -> msi.Cohort:
+def cohort(cohort_folder: Path) -> anndata.AnnData:
     return msi.read_cohort(cohort_folder, cohort_folder / "labels.csv", lambda *_: None)
 
 
@@ -75,15 +75,15 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(msi, "N_TREES", 20)
 
 
-def test_pseudo_bulk_is_the_mean_over_spots(cohort: msi.Cohort, cohort_folder: Path) -> None:
+def test_pseudo_bulk_is_the_mean_over_spots(cohort: anndata.AnnData, cohort_folder: Path) -> None:
     slide = anndata.read_h5ad(cohort_folder / "slide03.h5ad")
-    column = slide.var_names.get_indexer(cohort.genes)
-    np.testing.assert_allclose(cohort.bulk[3], np.asarray(slide.X).mean(0)[column], rtol=1e-5)
-    assert cohort.bulk.shape == (N_SLIDES, slide.n_vars)
-    assert cohort.unit == "log2(count + 1)"
+    column = slide.var_names.get_indexer(cohort.var_names)
+    np.testing.assert_allclose(cohort.X[3], np.asarray(slide.X).mean(0)[column], rtol=1e-5)
+    assert cohort.shape == (N_SLIDES, slide.n_vars)
+    assert cohort.uns["unit"] == "log2(count + 1)"
 
 
-def test_a_planted_shift_is_found(cohort: msi.Cohort) -> None:
+def test_a_planted_shift_is_found(cohort: anndata.AnnData) -> None:
     found = msi.auroc(cohort)
     assert found["auroc"] > 0.95
     assert (found["n_slides"], found["n_unstable"], found["n_patients"]) == (24, 12, 12)
@@ -91,35 +91,34 @@ def test_a_planted_shift_is_found(cohort: msi.Cohort) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_shuffled_labels_find_nothing(cohort: msi.Cohort) -> None:
+def test_shuffled_labels_find_nothing(cohort: anndata.AnnData) -> None:
     """Status shuffled among patients, ten times: the mean lies within three of its standard errors of 0.5.
 
     Its standard error is taken from the ten themselves, which know how few the independent patients are.
     """
-    rng, names = np.random.default_rng(1), sorted(set(cohort.patients))
+    rng, names = np.random.default_rng(1), sorted(set(cohort.obs["patient"]))
     areas = []
     for _ in range(10):
         unstable = dict(zip(names, rng.permutation(np.arange(len(names)) % 2 == 0), strict=True))
-        status = np.array([unstable[p] for p in cohort.patients])
-        shuffled = msi.Cohort(
-            cohort.slides, cohort.patients, status, cohort.bulk, cohort.genes, cohort.unit
-        )
+        shuffled = cohort.copy()
+        shuffled.obs["unstable"] = [unstable[p] for p in cohort.obs["patient"]]
         areas.append(msi.auroc(shuffled)["auroc"])
     error = np.std(areas, ddof=1) / np.sqrt(len(areas))
     assert abs(np.mean(areas) - 0.5) < 3 * error
     assert np.mean(areas) < 0.75
 
 
-def test_no_patient_is_on_both_sides(cohort: msi.Cohort) -> None:
+def test_no_patient_is_on_both_sides(cohort: anndata.AnnData) -> None:
     """A patient's own signature must not give away the status of that patient's other slides."""
-    unstable, areas = np.array([p.endswith("s") for p in cohort.patients]), []
+    areas = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        own = {p: 50 * rng.normal(size=3) for p in dict.fromkeys(cohort.patients)}
-        signature = np.array([own[p] for p in cohort.patients])
-        marked = msi.Cohort(
-            cohort.slides, cohort.patients, unstable, signature, ("A", "B", "C"), cohort.unit
+        patients = cohort.obs["patient"]
+        own = {p: 50 * rng.normal(size=3) for p in dict.fromkeys(patients)}
+        marked = anndata.AnnData(
+            np.array([own[p] for p in patients]), obs=cohort.obs.copy(), uns=cohort.uns
         )
+        marked.obs["unstable"] = [p.endswith("s") for p in patients]
         areas.append(msi.auroc(marked, seeds=(0, 1, 2))["auroc"])
     assert np.mean(areas) < 0.75  # 1 if slides were divided freely
 
@@ -170,7 +169,7 @@ def test_a_file_of_a_slide_stands_for_its_name(cohort_folder: Path, tmp_path: Pa
         "slide,patient,msi\nslide00.svs,a,1\nslides/slide01.ome.tif,b,0\nslide02,c,0\n"
     )
     cohort = msi.read_cohort(cohort_folder, labels, lambda *_: None)
-    assert cohort.slides == ("slide00", "slide01", "slide02")
+    assert list(cohort.obs_names) == ["slide00", "slide01", "slide02"]
     labels.write_text("slide,patient,msi\nslide00.svs,a,1\nslide00,b,0\n")
     with pytest.raises(DatasetError, match="names slide slide00 more than once"):
         msi.read_cohort(cohort_folder, labels, lambda *_: None)

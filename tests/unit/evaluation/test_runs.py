@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from napari_stem.evaluation.baselines import Forecast
-from napari_stem.evaluation.runs import Run, RunStore, Summary, aggregates, own_figures
+from napari_stem.evaluation.runs import (
+    Run,
+    Summary,
+    aggregates,
+    load,
+    of_fold,
+    own_figures,
+    path_of,
+    save,
+)
 from napari_stem.metrics import LEVELS, N_BINS, coverage_of, evaluate, pit, pit_histogram
 from napari_stem.spatial.normalise import normalisation, normalised
 
@@ -38,20 +47,20 @@ def make_run(fold="C5", predictor="knn", seed=None, own=None, spread=1.0) -> Run
 
 
 def test_a_run_comes_back_as_it_was(tmp_path) -> None:
-    store, run = RunStore(tmp_path), make_run(seed=3)
-    store.save(run)
-    again = store.load(store.path("C5", "knn", 3))
+    run = make_run(seed=3)
+    save(run, tmp_path)
+    again = load(path_of(tmp_path, "C5", "knn", 3))
     assert again is not None
     plain = {k: v for k, v in vars(run).items() if k != "forecasts"}
     assert {k: v for k, v in vars(again).items() if k != "forecasts"} == plain
     for name, values in vars(run.forecasts["C5"]).items():
         np.testing.assert_array_equal(getattr(again.forecasts["C5"], name), values)
-    assert [r.seed for r in store.of_fold("C5")] == [3]
-    assert store.load(store.path("C5", "knn", None)) is None
+    assert [r.seed for r in of_fold(tmp_path, "C5")] == [3]
+    assert load(path_of(tmp_path, "C5", "knn", None)) is None
 
 
 def test_a_mean_alone_comes_back_without_the_rest(tmp_path) -> None:
-    store, truth = RunStore(tmp_path), honest()[0]
+    truth, _ = honest()
     run = Run(
         fold="a/b".replace("/", "-"),
         predictor="ridge",
@@ -62,20 +71,19 @@ def test_a_mean_alone_comes_back_without_the_rest(tmp_path) -> None:
         metrics={"s": evaluate(truth, truth)},
         forecasts={"s": Summary.of(Forecast(truth), truth)},
     )
-    store.save(run)
-    (again,) = store.of_fold("a-b")
+    save(run, tmp_path)
+    (again,) = of_fold(tmp_path, "a-b")
     assert again.forecasts["s"].sd is None
     assert again.forecasts["s"].coverage is None
 
 
 @pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 no archive", None])
 def test_a_damaged_run_counts_as_not_done(tmp_path, harm) -> None:
-    store = RunStore(tmp_path)
-    store.save(make_run())
-    path = store.path("C5", "knn", None)
+    save(make_run(), tmp_path)
+    path = path_of(tmp_path, "C5", "knn", None)
     path.write_bytes(path.read_bytes()[:-200] if harm is None else harm)
-    assert store.load(path) is None
-    assert list(store.of_fold("C5")) == []
+    assert load(path) is None
+    assert list(of_fold(tmp_path, "C5")) == []
 
 
 def test_means_and_ranges_are_over_sections_and_seeds() -> None:

@@ -13,10 +13,9 @@ import shapely
 from PIL import Image
 
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.exporting.backdrop import window_of
-from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap
+from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap, window_of
 from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
-from napari_stem.exporting.options import ExportOptions
+from napari_stem.exporting.kinds import ExportOptions
 from napari_stem.exporting.selection import NOTICE, NOTICES, Selection
 from napari_stem.geometry import Region
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
@@ -37,7 +36,7 @@ def maps_of(figure: Any) -> list[Any]:
 
 def texts(figure: Any) -> str:
     found = [t.get_text() for t in figure.texts]
-    for axes in figure.axes:
+    for axes in (*figure.axes, *(legend for each in figure.axes for legend in each.child_axes)):
         found += [
             axes.get_title(loc="left"),
             axes.get_ylabel(),
@@ -115,7 +114,7 @@ def test_it_says_what_it_is(unlike: Prediction) -> None:
 
 def test_what_was_measured_is_not_said_to_be_predicted(unlike: Prediction, tmp_path: Path) -> None:
     selection, path = Selection.of(unlike, ("SCD",)), tmp_path / "f.svg"
-    window = window_of(selection, ())
+    window = window_of(selection.spots)
     pixels = np.ones((2, 2, 4))
     for shown, notice in NOTICES.items():
         is_measured, is_predicted = shown == "measured", shown == "predicted"
@@ -156,7 +155,7 @@ def test_regions_crop_it(prediction: Prediction, slide: Slide) -> None:
     mpp, axes = slide.require_mpp(), maps_of(figure)[0]
     left, right = axes.get_xlim()
     assert left < 4700 * mpp.x_um < 5000 * mpp.x_um < right
-    assert right - left < 0.75 * window_of(Selection.of(prediction)).width_um
+    assert right - left < 0.75 * window_of(Selection.of(prediction).spots).width_um
     outlined = [c for c in axes.collections if hasattr(c, "get_segments")]
     (ring,) = outlined[0].get_segments()
     np.testing.assert_allclose(ring.max(0), (5000 * mpp.x_um, 3900 * mpp.y_um))

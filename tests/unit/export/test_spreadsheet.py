@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting import spreadsheet
-from napari_stem.exporting.options import ExportOptions
+from napari_stem.exporting.kinds import ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection
-from napari_stem.exporting.spreadsheet import write_csv
+from napari_stem.exporting.table import write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +24,9 @@ GENES = ("SCD", "GNAS")
 
 
 def test_one_row_per_spot(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(spreadsheet, "SPOTS_PER_PIECE", 5)  # the pieces meet without a seam
+    monkeypatch.setattr(
+        "napari_stem.exporting.table.SPOTS_PER_PIECE", 5
+    )  # the pieces meet without a seam
     write_csv(Selection.of(prediction, GENES), tmp_path / "p.csv")
     table, spots = pd.read_csv(tmp_path / "p.csv"), prediction.spots
     sites = ["name", "x_px", "y_px", "x_um", "y_um", "unlike_training"]

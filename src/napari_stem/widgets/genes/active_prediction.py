@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.evaluation.spot_profile import Background, background
+from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import (
     GeneValues,

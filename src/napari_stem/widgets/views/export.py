@@ -15,10 +15,8 @@ from qtpy.QtGui import QDesktopServices, QImage, QPainter
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem.exporting import kinds
-from napari_stem.exporting.backdrop import WindowUm
-from napari_stem.exporting.drawing import Legend, SeenMap
-from napari_stem.exporting.kinds import KINDS
-from napari_stem.exporting.options import ExportOptions
+from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
+from napari_stem.exporting.kinds import KINDS, ExportOptions
 from napari_stem.exporting.selection import NOTICES, Selection, telling_genes
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (

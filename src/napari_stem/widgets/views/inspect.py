@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
@@ -15,7 +14,7 @@ from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.registry import BUNDLED, parse_name
 from napari_stem.errors import StemError
-from napari_stem.evaluation.spot_profile import background, spot_profile
+from napari_stem.evaluation.differences import background, spot_profile
 from napari_stem.geometry import PatchSpec
 from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
@@ -33,10 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pandas as pd
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.spot_profile import Background, SpotProfile
+    from napari_stem.evaluation.differences import Background
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -82,7 +82,7 @@ class SpotDetails:
     # what the model looked at, (side_px, side_px, 3) by side in um, the narrowest first
     patches: dict[float, NDArray[np.uint8]]
     why_no_patches: str  # in one sentence, where they cannot be shown
-    profile: SpotProfile  # every gene against the slide's background
+    profile: pd.DataFrame  # every gene against the slide's background
 
 
 class InspectPanel(QWidget):
@@ -238,21 +238,10 @@ class InspectPanel(QWidget):
         self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
 
 
-def _frame(by_chance: pd.Series, profile: SpotProfile) -> pd.DataFrame:
-    spans = zip(profile.z, profile.z_low, profile.z_high, strict=True)
-    frame = pd.DataFrame(
-        {
-            "z": profile.z,
-            "z_low": profile.z_low,
-            "range": [
-                f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN
-                for z, low, high in spans
-            ],
-            "mean": profile.mean,
-        },
-        index=by_chance.index,
-    )
-    frame["z_told"] = frame["z"].mask(by_chance)
+def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:
+    spans = zip(profile["z"], profile["z_low"], profile["z_high"], strict=True)
+    texts = [f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN for z, low, high in spans]
+    frame = profile.assign(range=texts, z_told=profile["z"].mask(by_chance))
     return marked(frame, by_chance.index[by_chance])
 
 

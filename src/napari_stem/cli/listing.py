@@ -1,4 +1,4 @@
-"""``models``: which there are, checking one, and giving one away."""
+"""``info``, ``encoders`` and ``models``: what a slide says of itself, and which of these there are."""
 
 from __future__ import annotations
 
@@ -8,15 +8,120 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Group, Yes, app, model_names
-from napari_stem.cli.terminal import agreed, answer, say, tell
+from napari_stem.cli.app import Group, MppOption, Yes, app, encoder_names, model_names
+from napari_stem.cli.tables import say_list, say_slide
+from napari_stem.cli.terminal import MANNER, agreed, answer, progress_bars, say, tell
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.hub import use_encoder_folder
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
-    from napari_stem.model.pushing import Upload
+
+
+@app.command()
+def info(
+    slide: Annotated[str, Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)],
+    mpp: MppOption = None,
+    reader: Annotated[
+        str | None, Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
+    ] = None,
+    check_scale: Annotated[
+        bool,
+        Option(help="Compare the pixel size with the width of nuclei."),
+    ] = False,
+) -> None:
+    """Say a slide's size, levels, pixel size and readers."""
+    from napari_stem.geometry import Mpp
+    from napari_stem.slide import describe, open_slide
+
+    MANNER.keep_slides_private(slide)
+    stated = None if mpp is None else Mpp.square(mpp)
+    facts = describe(slide, stated, reader=reader)
+    if check_scale:
+        from napari_stem.slide.scale_check import check_scale as measure
+
+        with open_slide(slide, stated, reader=reader) as opened:
+            facts["scale_check"] = measure(opened).as_json()
+    answer(facts, say_slide)
+
+
+encoding = Group(help="List the image encoders, or download one.")
+app.add_typer(encoding, name="encoders")
+
+EncoderFolder = Annotated[
+    Path | None,
+    Option(
+        "--encoder-folder",
+        envvar="NAPARI_STEM_ENCODERS",
+        help="Folder of encoders (FOLDER/NAME/...), where there is no internet.",
+    ),
+]
+
+
+@encoding.callback(invoke_without_command=True)
+def encoders(context: typer.Context, encoder_folder: EncoderFolder = None) -> None:
+    """List the image encoders: which are ready, and what the others need."""
+    if context.invoked_subcommand is not None:
+        return
+    from napari_stem.encoders.registry import list_encoders
+
+    if encoder_folder is not None:
+        use_encoder_folder(encoder_folder)
+    answer(list_encoders(), _say_encoders)
+
+
+def _say_encoders(rows: list[dict[str, Any]]) -> None:
+    columns = {
+        "name": "encoder",
+        "status": "status",
+        "size_mb": "MB",
+        "width": "width",
+        "licence": "licence",
+        "description": "what it is",
+        "why_not": "what to do",
+    }
+    say_list(rows, columns, "Encoders (join them with +: uni+conch)")
+
+
+@encoding.command()
+def download(
+    name: Annotated[
+        str,
+        Argument(help="As 'napari-stem encoders' lists it.", autocompletion=encoder_names),
+    ],
+    to: Annotated[
+        Path | None, Option(help="Folder of encoders instead of Hugging Face's cache.")
+    ] = None,
+) -> None:
+    """Download an encoder from Hugging Face.
+
+    Log in with 'hf auth login' first where its terms ask for it.
+    """
+    from napari_stem.encoders import hub
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.registry import BUNDLED, parse_name
+
+    done = []
+    for part in parse_name(name):
+        if part.name == BUNDLED:
+            tell("The bundled encoder is part of the program.")
+            continue
+        facts = CATALOGUE[part.name]
+        tell(
+            f"Encoder '{facts.name}', {facts.size_mb} MB, from {facts.page}; licence: {facts.licence}."
+        )
+        with progress_bars() as bars:
+            folder = hub.download(facts, to, bars.of_bytes(f"Downloading {facts.name}"))
+        done.append({"name": facts.name, "folder": str(folder)})
+    answer(done, _say_folders)
+
+
+def _say_folders(rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        say(f"{row['name']}: {row['folder']}")
+
 
 modelling = Group(help="List the models, check one, or give one away.")
 app.add_typer(modelling, name="models")
@@ -48,8 +153,6 @@ def models(
 
 
 def _say_models(rows: list[dict[str, Any]]) -> None:
-    from napari_stem.cli.tables import say_list
-
     columns = {
         "name": "model",
         "ready": "ready",
@@ -100,7 +203,31 @@ def check(
     ],
 ) -> None:
     """Load a model, verify it, and say whether its encoder is ready."""
-    answer(_checked(model), _say_checked)
+    from napari_stem.model import find_model
+    from napari_stem.model.bundle import load_folder
+    from napari_stem.model.config import CARD_FILE
+    from napari_stem.model.sources import others
+
+    folder = find_model(model)
+    loaded = load_folder(folder)
+    why_not = _encoder_why_not(loaded)
+    found = {
+        "name": loaded.name,
+        "folder": str(folder),
+        "format_version": loaded.config.format_version,
+        "weights_sha256": loaded.weights_hash,
+        "n_genes": len(loaded.genes),
+        "unit": loaded.unit,
+        "licence": loaded.card.get("licence"),
+        "tissue": loaded.card.get("tissue"),
+        "species": loaded.card.get("species"),
+        "encoder": loaded.encoder_name,
+        "encoder_ready": why_not is None,
+        "encoder_why_not": why_not,
+        "card_why_not": _card_why_not(folder / CARD_FILE),
+        "not_read": others(folder),
+    }
+    answer(found, _say_checked)
 
 
 def _say_checked(found: dict[str, Any]) -> None:
@@ -139,7 +266,7 @@ def push(
     licence: Annotated[
         str | None, Option(help="Such as cc-by-4.0, if the model states none.")
     ] = None,
-    private: Annotated[bool, Option("--private", help="Make the repository private.")] = False,
+    private: Annotated[bool, Option(help="Make the repository private.")] = False,
     yes: Yes = False,
 ) -> None:
     """Publish a model on Hugging Face.
@@ -149,7 +276,16 @@ def push(
     from napari_stem.model import pushing
 
     upload = pushing.prepared(folder, repo, licence)
-    _show(upload, private=private)
+    seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
+    tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
+    for name, size in upload.sizes.items():
+        tell(f"  {name}  {size / 1e6:.2f} MB")
+    if not upload.n_metrics:
+        tell(
+            "The card holds no figures of held-out sections: nobody can tell how good the model is."
+        )
+    if upload.left_out:
+        tell(f"Not sent: {', '.join(upload.left_out)}.")
     if not yes and not agreed("Send it?", "sent", "send it"):
         tell("Nothing was sent.")
         return
@@ -164,47 +300,6 @@ def push(
         "left_out": list(upload.left_out),
     }
     answer(result, f"Sent: {upload.page}. It is used with --model {upload.repository}.")
-
-
-def _show(upload: Upload, *, private: bool) -> None:
-    seen_by = "seen by you and its members alone, if it is new" if private else "seen by everybody"
-    tell(f"To {upload.page} ({seen_by}), under licence {upload.licence}:")
-    for name, size in upload.sizes.items():
-        tell(f"  {name}  {size / 1e6:.2f} MB")
-    if not upload.n_metrics:
-        tell(
-            "The card holds no figures of held-out sections: nobody can tell how good the model is."
-        )
-    if upload.left_out:
-        tell(f"Not sent: {', '.join(upload.left_out)}.")
-
-
-def _checked(source: str) -> dict[str, Any]:
-    """Load a model as predicting would, verify its weights, and look at its card and encoder; JSON-ready."""
-    from napari_stem.model import find_model
-    from napari_stem.model.bundle import load_folder
-    from napari_stem.model.config import CARD_FILE
-    from napari_stem.model.sources import others
-
-    folder = find_model(source)
-    model = load_folder(folder)
-    why_not = _encoder_why_not(model)
-    return {
-        "name": model.name,
-        "folder": str(folder),
-        "format_version": model.config.format_version,
-        "weights_sha256": model.weights_hash,
-        "n_genes": len(model.genes),
-        "unit": model.unit,
-        "licence": model.card.get("licence"),
-        "tissue": model.card.get("tissue"),
-        "species": model.card.get("species"),
-        "encoder": model.encoder_name,
-        "encoder_ready": why_not is None,
-        "encoder_why_not": why_not,
-        "card_why_not": _card_why_not(folder / CARD_FILE),
-        "not_read": others(folder),
-    }
 
 
 def _encoder_why_not(model: Model) -> str | None:

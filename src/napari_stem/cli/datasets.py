@@ -1,17 +1,28 @@
-"""``import``: published and own data into data set folders, checks of these, and downloads."""
+"""``import`` and ``genes``: data sets made, checked and downloaded; and panels of genes chosen on them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import FAILED, Group, importing, listed
+from napari_stem.cli.app import (
+    FAILED,
+    Group,
+    app,
+    gene_set_names,
+    importing,
+    listed,
+    refuse_if,
+)
+from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
-from napari_stem.io import only_writer, require_writable
+from napari_stem.errors import DatasetError
+from napari_stem.io import only_writer, require_writable, write_file
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,24 +35,34 @@ SHOWN_FINDINGS = 200
 downloading = Group(no_args_is_help=True, help="Download public data.")
 importing.add_typer(downloading, name="download")
 
-Out = Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
-Overwrite = Annotated[
-    bool, Option("--overwrite", help="Import sections again that are there already.")
-]
-Drop = Annotated[
-    bool,
-    Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
-]
-Image = Annotated[
-    Path | None,
-    Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
-]
-Name = Annotated[str | None, Option(help="Name of the section; default: its folder's.")]
+Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
 SpaceRanger = Annotated[
     list[Path],
     Argument(help="Space Ranger's outs folder, or several.", show_default=False),
 ]
-Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Options of every import."""
+
+    out: Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
+    overwrite: Annotated[bool, Option(help="Import sections again that are there already.")] = False
+    drop: Annotated[
+        bool,
+        Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceRangerOptions(ImportOptions):
+    """Options where Space Ranger's output is imported."""
+
+    image: Annotated[
+        Path | None,
+        Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
+    ] = None
+    name: Annotated[str | None, Option(help="Name of the section; default: its folder's.")] = None
 
 
 @importing.command()
@@ -52,49 +73,34 @@ def her2st(
             help="Zenodo record 4751624, unpacked, or github.com/almaan/her2st.", show_default=False
         ),
     ],
-    out: Out,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
+    options: ImportOptions,
 ) -> None:
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
     from napari_stem.spatial.her2st import import_her2st
 
-    _import(import_her2st, source, out, overwrite=overwrite, drop=drop)
+    _import(import_her2st, source, options)
 
 
 @importing.command()
-def visium(
-    source: SpaceRanger,
-    out: Out,
-    image: Image = None,
-    name: Name = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
-) -> None:
+def visium(source: SpaceRanger, options: SpaceRangerOptions) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
-    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, **options)
+    _import(import_visium, source, options)
 
 
 @importing.command(name="visium-hd")
 def visium_hd(
     source: SpaceRanger,
-    out: Out,
+    options: SpaceRangerOptions,
     bin_um: Annotated[
         int, Option("--bin", min=2, max=512, help="Side of the bins in um, as written.")
     ] = 16,
-    image: Image = None,
-    name: Name = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
     from napari_stem.spatial.visium import import_visium
 
-    options = {"image": image, "name": name, "overwrite": overwrite, "drop": drop}
-    _import(import_visium, source, out, bin_um=bin_um, **options)
+    _import(import_visium, source, options, bin_um=bin_um)
 
 
 @importing.command()
@@ -102,7 +108,7 @@ def hest(
     source: Annotated[
         Path, Argument(help="Folder with wsis, st and metadata.", show_default=False)
     ],
-    out: Out,
+    options: ImportOptions,
     sections: Sections = None,
     organ: Annotated[
         str | None, Option(help="This organ alone, as in the metadata: Breast,Kidney.")
@@ -113,8 +119,6 @@ def hest(
     species: Annotated[
         str | None, Option(help="This species alone, as in the metadata: Homo sapiens.")
     ] = None,
-    overwrite: Overwrite = False,
-    drop: Drop = False,
 ) -> None:
     """Choose, check and mend sections of HEST-1k.
 
@@ -122,17 +126,8 @@ def hest(
     """
     from napari_stem.spatial.hest import import_hest
 
-    _import(
-        import_hest,
-        source,
-        out,
-        sections=listed(sections),
-        organ=listed(organ),
-        technology=listed(technology),
-        species=listed(species),
-        overwrite=overwrite,
-        drop=drop,
-    )
+    asked = {"sections": sections, "organ": organ, "technology": technology, "species": species}
+    _import(import_hest, source, options, **{key: listed(names) for key, names in asked.items()})
 
 
 @importing.command()
@@ -177,7 +172,7 @@ def download_hest(
         list[str] | None,
         Option(help="Also these files, such as 'patches/INT1.*'; may be repeated."),
     ] = None,
-    yes: Annotated[bool, Option("--yes", help="Download even more than 20 GB.")] = False,
+    yes: Annotated[bool, Option(help="Download even more than 20 GB.")] = False,
 ) -> None:
     """Download HEST-1k, or a part of it, from Hugging Face.
 
@@ -205,12 +200,16 @@ def download_hest(
     answer(result, f"{plan.n_files} files are in {out}.")
 
 
-def _import(importer: Import, source: Path | Sequence[Path], out: Path, **options: Any) -> None:
+def _import(
+    importer: Import, source: Path | Sequence[Path], options: ImportOptions, **more: Any
+) -> None:
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
+    asked = vars(options) | more
+    out: Path = asked.pop("out")
     require_writable(out / "st")
     try:
         with only_writer(out), progress_bars() as bars:
-            outcome = importer(source, out, progress=bars, **options)
+            outcome = importer(source, out, progress=bars, **asked)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted: the sections that are in {out} are whole; the same command goes on."
@@ -220,7 +219,7 @@ def _import(importer: Import, source: Path | Sequence[Path], out: Path, **option
             if finding.severity == "warns":
                 tell(f"Section {section_id} has {finding}")
     for section_id, dropped in outcome.dropped.items():
-        reasons = ", ".join(f"{check}: {count}" for check, count in dropped.items())
+        reasons = ", ".join(f"{check}: {n}" for check, n in dropped.items())
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
         tell(reason)
@@ -238,8 +237,6 @@ def _say_sections(outcome: Outcome, out: Path) -> None:
 
 
 def _say_findings(result: dict[str, Any]) -> None:
-    from napari_stem.cli.tables import say_list
-
     if not any(result["findings"].values()):
         sections = ", ".join(result["sections"])
         say(f"Nothing is wrong with {result['dataset']} (sections: {sections}).")
@@ -258,3 +255,107 @@ def _say_findings(result: dict[str, Any]) -> None:
     say_list(rows[:SHOWN_FINDINGS], {**columns, "advice": "what to do"})
     if len(rows) > SHOWN_FINDINGS:
         tell(f"{len(rows) - SHOWN_FINDINGS} more findings are not shown; --json gives all.")
+
+
+@app.command()
+def genes(
+    sets: Annotated[bool, Option(help="List the named sets (default).")] = False,
+    set_name: Annotated[
+        str | None,
+        Option("--set", help="Print the genes of this set.", autocompletion=gene_set_names),
+    ] = None,
+    dataset: Annotated[Path | None, Option(help="Data set folder to choose genes on.")] = None,
+    spec: Annotated[
+        str | None,
+        Option(
+            "--genes",
+            help="hmhvg:N, hvg:N, set:NAME, a file, measured:FILE, or several joined by +.",
+        ),
+    ] = None,
+    hold_out: Annotated[
+        str | None, Option(help="Sections not to look at, separated by commas.")
+    ] = None,
+    out: Annotated[Path | None, Option(help="Write the genes to this file too.")] = None,
+) -> None:
+    """List gene sets, or show the panel that a choice gives.
+
+    A choice such as hmhvg:200 is made on a data set, as 'train' makes it.
+    """
+    from napari_stem.spatial.gene_sets import gene_set, gene_sets
+
+    n_chosen = sum((sets, set_name is not None, spec is not None))
+    refuse_if(n_chosen > 1, "choose one of --sets, --set and --genes.")
+    refuse_if((dataset is None) != (spec is None), "a panel needs both --dataset and --genes.")
+    refuse_if(hold_out is not None and spec is None, "--hold-out goes with --dataset and --genes.")
+    if spec is not None and dataset is not None:
+        _choose(dataset, spec, listed(hold_out), out)
+    elif set_name is not None:
+        row = _row(gene_set(set_name))
+        if out is not None:
+            _write(out, row["genes"], [row["title"], f"{row['source']}, doi:{row['doi']}"])
+        answer(row, _say_set)
+    else:
+        refuse_if(out is not None, "--out needs --set, or --dataset and --genes.")
+        answer({"sets": [_row(each) for each in gene_sets().values()]}, _say_sets)
+
+
+def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) -> None:
+    """Choose a panel as `train` would, and write it to ``out``, one gene a line."""
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.panels import parse_panel
+
+    if out is not None:
+        require_writable(out)
+    rule, dataset = parse_panel(spec), Dataset(folder)
+    for section_id in hold_out:
+        dataset.section(section_id)
+    ids = [i for i in dataset.sections if i not in hold_out]
+    if not ids:
+        raise DatasetError(f"All sections of {folder} are held out; leave one to choose genes on.")
+    choice = rule([dataset.section(i).counts for i in ids])
+    if out is not None:
+        _write(out, choice.genes, [f"{spec} chosen on {', '.join(ids)} of {folder.name}"])
+    for note in choice.notes():
+        tell(note)
+    result = {
+        "spec": spec,
+        "dataset": str(folder),
+        "sections": ids,
+        "held_out": list(hold_out),
+        "n_genes": len(choice.genes),
+        "genes": list(choice.genes),
+        "left_out": {part: list(genes) for part, genes in choice.left_out.items()},
+        "never_seen": {part: list(genes) for part, genes in choice.never_seen.items()},
+        "renamed": dict(choice.renamed),
+        "notes": choice.notes(),
+        "out": None if out is None else str(out),
+    }
+    answer(result, _say_panel)
+
+
+def _say_panel(result: dict[str, Any]) -> None:
+    say("\n".join(result["genes"]))
+    tell(f"{count(result['n_genes'], 'gene')}, chosen on {', '.join(result['sections'])}.")
+    if not result["held_out"]:
+        tell("No section was held out: a panel must not be chosen on a section it is tested on.")
+
+
+def _say_set(row: dict[str, Any]) -> None:
+    say("\n".join(row["genes"]))
+    tell(f"{row['title']}. {row['source']}, doi:{row['doi']}. {row['note']}")
+
+
+def _say_sets(result: dict[str, Any]) -> None:
+    columns = {"name": "set", "n_genes": "genes", "title": "what it is", "source": "source"}
+    say_list(result["sets"], columns, "Gene sets: --genes set:NAME, several joined by +")
+
+
+def _row(gene_set: Any) -> dict[str, Any]:
+    row = asdict(gene_set)
+    return {**row, "genes": list(row["genes"]), "n_genes": len(row["genes"])}
+
+
+def _write(path: Path, genes: Sequence[str], about: Sequence[str]) -> None:
+    """Write a panel file; what it is stands in its head, where `read_panel` skips it."""
+    lines = [*(f"# {line}" for line in about), *genes]
+    write_file(path, "\n".join(lines) + "\n")
