@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+HUB_PAGE = "https://huggingface.co/"
 LOGIN = "`hf auth login`"
 FOLDER_VARIABLE = "NAPARI_STEM_ENCODERS"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"

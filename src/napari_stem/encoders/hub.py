@@ -14,7 +14,7 @@ from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_wor
 from napari_stem.io import free_bytes, sha256
 
 if TYPE_CHECKING:
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.catalogue import EncoderFacts
     from napari_stem.hub import Progress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.catalogue import EncoderFacts
 
     Weights = dict[str, torch.Tensor]
 

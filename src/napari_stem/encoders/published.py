@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.facts import Colour, EncoderFacts, Pooling
+    from napari_stem.encoders.catalogue import Colour, EncoderFacts, Pooling
     from napari_stem.encoders.networks import Network
 
 _CODE_VERSION = "1"  # of what happens here: count up when the numbers change
@@ -209,7 +209,7 @@ def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch
     """Pool tokens, (n, prefix + patches, width), to one vector each, (n, width).
 
     The class token comes first, then registers, then patches by row. ``pooling`` is ``cls``, ``mean`` or
-    ``centre``: see `napari_stem.encoders.facts.POOLINGS`. The ``prefix_tokens``, class token and registers,
+    ``centre``: see `napari_stem.encoders.catalogue.POOLINGS`. The ``prefix_tokens``, class token and registers,
     belong to no place, and are left out of ``mean`` and ``centre``.
     """
     if pooling == "cls":
