@@ -32,10 +32,7 @@ MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
 def read_json(text: str | bytes, **options: Any) -> Any:
     """Read JSON: as ``json.loads``, and a ValueError is all that it raises; halves of characters become "?".
 
-    Raises
-    ------
-    ValueError
-        It is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
+    ValueError: it is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text))
@@ -68,12 +65,7 @@ def are_texts(value: object) -> bool:
 def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, once `require_own_hdf5` has passed it.
 
-    Raises
-    ------
-    ValueError
-        As of `require_own_hdf5`.
-    OSError, RuntimeError
-        It is damaged or no HDF5.
+    ValueError: as of `require_own_hdf5`. OSError, RuntimeError: it is damaged or no HDF5.
     """
     import h5py
 
@@ -106,10 +98,7 @@ def elements_known() -> Iterator[None]:
 def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:
     """Check that all of an HDF5 file lies in it, and that it claims no more than so many bytes can hold.
 
-    Raises
-    ------
-    ValueError
-        It has external links, virtual data sets or raw data in other files, or claims too much.
+    ValueError: it has external links, virtual data sets or raw data in other files, or claims too much.
     """
     import h5py
 
@@ -174,12 +163,7 @@ def dense(matrix: Any) -> NDArray[Any]:
 def require_own_zip(path: Path) -> None:
     """Check that no member of a zip file claims more than its bytes can hold.
 
-    Raises
-    ------
-    ValueError
-        One does.
-    BadZipFile, OSError
-        It is damaged or no zip file.
+    ValueError: one does. BadZipFile, OSError: it is damaged or no zip file.
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -189,12 +173,7 @@ def require_own_zip(path: Path) -> None:
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of a NumPy file by name, of a plain ``.npy`` under the name ``""``; no pickle is read.
 
-    Raises
-    ------
-    ValueError
-        It claims more than it holds, or needs pickle.
-    BadZipFile, EOFError, OSError
-        It is damaged.
+    ValueError: it claims more than it holds, or needs pickle. BadZipFile, EOFError, OSError: it is damaged.
     """
     import numpy as np
 
@@ -213,19 +192,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 def require_own_zarr(folder: Path, *, may_lack_values: bool = False) -> None:
     """Check that all of a Zarr folder lies in it, and that it claims no more than it can hold.
 
-    Parameters
-    ----------
-    folder
-        The store.
-    may_lack_values
-        Whether arrays may be large and empty whose missing values are NaN, as those of a prediction that grows.
+    ``may_lack_values``: arrays may be large and empty whose missing values are NaN, as those of a prediction
+    that grows.
 
-    Raises
-    ------
-    ValueError
-        A link in it leads elsewhere, or it claims too much.
-    OSError
-        It cannot be read.
+    ValueError: a link in it leads elsewhere, or it claims too much. OSError: it cannot be read.
     """
     held, arrays = 0, []
     for place, folders, files in os.walk(folder, onerror=_raise):

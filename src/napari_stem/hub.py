@@ -70,10 +70,8 @@ def has_token() -> bool:
 def store_token(token: str) -> None:
     """Have Hugging Face check a token, and huggingface_hub keep it.
 
-    Raises
-    ------
-    EncoderError
-        Hugging Face does not know it or cannot be reached, or it cannot be stored; the text never holds it.
+    EncoderError: Hugging Face does not know it or cannot be reached, or it cannot be stored; the text never
+    holds it.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -111,10 +109,7 @@ def store_token(token: str) -> None:
 def forget_token() -> None:
     """Have huggingface_hub forget the token.
 
-    Raises
-    ------
-    EncoderError
-        It comes from the environment, where only the user can take it away.
+    EncoderError: it comes from the environment, where only the user can take it away.
     """
     import huggingface_hub
 
@@ -227,14 +222,9 @@ def _refusal(asked: Asked, error: Any) -> str:
 def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -> type[Any]:
     """Make a bar class for huggingface_hub that tells a function.
 
-    Parameters
-    ----------
-    progress
-        Told (bytes so far, of how many); never fewer than before. May raise to cancel.
-    n_before
-        Bytes of the files that came before.
-    n_all
-        Of all files; None: as huggingface_hub counts.
+    ``progress`` is told (bytes so far, of how many), never fewer than before, and may raise to cancel.
+    ``n_before`` are bytes of the files that came before, ``n_all`` those of all; None: as huggingface_hub
+    counts.
     """
     from huggingface_hub import utils
 

@@ -40,25 +40,13 @@ def run_module(
 ) -> Any:
     """Call a module's function in a process of its own, and pass on what it tells.
 
-    Parameters
-    ----------
-    module, arguments
-        One of ours; name of the function, and what it is given, as texts.
-    is_stopped
-        Asked ten times a second; ends the process.
-    progress
-        Called with every line of progress: text, done, in all.
-    broke
-        The sentence for a process that ended without a word.
+    The module is one of ours; ``arguments`` are the name of the function, and what it is given, as texts.
+    ``is_stopped`` is asked ten times a second, and ends the process; ``progress`` is called with every line of
+    progress: text, done, in all; ``broke`` is the sentence for a process that ended without a word.
 
-    Returns
-    -------
-    What it returned, as JSON can hold it (True for None); None where it was stopped.
+    Returns what the function did, as JSON can hold it (True for None); None where it was stopped.
 
-    Raises
-    ------
-    StemError
-        What it raised, in its own words.
+    StemError: what it raised, in its own words.
     """
     command = [sys.executable, "-m", "napari_stem.own_process", module, *arguments]
     with (

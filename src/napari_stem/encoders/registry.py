@@ -93,21 +93,12 @@ def load_encoder(
 ) -> Encoder:
     """Load an encoder; asks no network.
 
-    Parameters
-    ----------
-    name
-        ``bundled``, ``uni``, ``uni+conch`` (side by side), ``h-optimus-0@cls+centre`` (another pooling).
-    device
-        torch device.
-    fields_of_view_um
-        Sides of the patches in um; None: what each encoder was made for.
-    precision
-        ``auto`` (half precision where the device is made for it), ``float32``, ``float16`` or ``bfloat16``.
+    It is called ``bundled``, ``uni``, ``uni+conch`` (side by side), ``h-optimus-0@cls+centre`` (another
+    pooling); the device is torch's. ``fields_of_view_um`` are sides of the patches in um; None: what each
+    encoder was made for. ``precision`` is ``auto`` (half precision where the device is made for it),
+    ``float32``, ``float16`` or ``bfloat16``.
 
-    Raises
-    ------
-    EncoderError
-        There is none of that name, or it is not ready: the text says what to do.
+    EncoderError: there is none of that name, or it is not ready: the text says what to do.
     """
     if fields_of_view_um is not None and not all(field_um > 0 for field_um in fields_of_view_um):
         raise EncoderError("A field of view must be larger than 0 um.")

@@ -103,21 +103,14 @@ def as_regions(regions: Region | Sequence[Region] | str | Path | None) -> Sequen
 def read_regions(path: Path) -> list[ClassedRegion]:
     """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports) or LazySlide store.
 
-    Parameters
-    ----------
-    path
-        A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
-        ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
-        LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles, and
-        broken outlines, which are logged. The file may be gzipped, in UTF-16 or in Windows' code page. Of a
-        store, the tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
+    It is a FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
+    ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
+    LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles, and broken
+    outlines, which are logged. The file may be gzipped, in UTF-16 or in Windows' code page. Of a store, the
+    tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
 
-    Raises
-    ------
-    RegionError
-        The file cannot be read, or holds no area.
-    StoreError
-        A LazySlide store cannot be read, or has no such outlines.
+    RegionError: the file cannot be read, or holds no area. StoreError: a LazySlide store cannot be read, or has
+    no such outlines.
     """
     store = LazySlideStore.at(path, SHAPES)
     if store is not None:

@@ -32,10 +32,7 @@ FOUND = "Domains found"  # what is told when they can be shown
 def domains(path: str, resolution: str, tell: Progress) -> None:
     """Find domains, then how they lie to each other, then how stable they are; each is stored at once.
 
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small, or its folder cannot be written to.
+    StemError: the prediction is damaged or too small, or its folder cannot be written to.
     """
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.autocorrelation import predicted_means
@@ -71,10 +68,7 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
 
     (n_done, genes, draws) float16; fewer than ``most`` where they would not fit in memory.
 
-    Raises
-    ------
-    PredictionError
-        No draws were kept, or the prediction is damaged.
+    PredictionError: no draws were kept, or the prediction is damaged.
     """
     done = np.flatnonzero(prediction.done)
     n_fitting = MOST_BYTES // max(1, 2 * len(done) * len(prediction.genes))
@@ -85,10 +79,7 @@ def independent_draws(prediction: Prediction, most: int) -> NDArray[np.float16]:
 def morans(path: str, out: str, tell: Progress) -> None:
     """Moran's I of all genes, as CSV.
 
-    Raises
-    ------
-    StemError
-        The prediction is damaged or too small.
+    StemError: the prediction is damaged or too small.
     """
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import morans_i
@@ -105,9 +96,6 @@ def run_in_subprocess(
 ) -> bool:
     """Run ``domains PREDICTION RESOLUTION`` or ``morans PREDICTION OUT.csv``; tells whether it was not stopped.
 
-    Raises
-    ------
-    StemError
-        What it raised, in its own words.
+    StemError: what it raised, in its own words.
     """
     return run_module(__name__, arguments, is_stopped, progress, BROKE) is not None

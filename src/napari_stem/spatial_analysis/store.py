@@ -35,10 +35,7 @@ def sidecar_path(prediction: Prediction) -> Path:
 def write_domains(domains: Domains, path: Path) -> None:
     """Write, whole or not at all, over what is there.
 
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
+    OutputError: the file cannot be written.
     """
     import anndata
     import pandas as pd
@@ -84,20 +81,10 @@ def annotate(table: anndata.AnnData, domains: Domains) -> None:
 def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None:
     """Save domains for other programs.
 
-    Parameters
-    ----------
-    domains, prediction
-        Which, and of what.
-    path
-        ``.csv``: spot, position (x, y) in level-0 px, domain, its support. Else AnnData (``.h5ad``): the
-        finished spots of the prediction with ``obs["domain"]``, as `annotate` sets it.
+    A ``.csv`` has spot, position (x, y) in level-0 px, domain, its support. Any other is AnnData (``.h5ad``):
+    the finished spots of the prediction with ``obs["domain"]``, as `annotate` sets it.
 
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    PredictionError
-        The prediction is damaged.
+    OutputError: the file cannot be written. PredictionError: the prediction is damaged.
     """
     with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":
@@ -122,16 +109,9 @@ def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:
 
 
 def read_domains(prediction: Prediction) -> Domains | None:
-    """Read the domains stored beside a prediction.
+    """Read the domains stored beside a prediction; None where there are none of the spots that are done by now.
 
-    Returns
-    -------
-    None where there are none, or none of the spots that are done by now.
-
-    Raises
-    ------
-    PredictionError
-        The file is damaged.
+    PredictionError: the file is damaged.
     """
     path = sidecar_path(prediction)
     if not path.is_file():
