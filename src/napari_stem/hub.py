@@ -232,18 +232,16 @@ def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -
     most = n_before
 
     class Reporting(bar):  # type: ignore[misc]
-        """Counts by itself: a bar that somebody switched off does not."""
+        """Counts by itself, as a bar that is switched off does not, and shows nothing."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             self._written = self._received = int(options.get("initial") or 0)
             self._counts_bytes = options.get("unit") == "B"  # others count files
-            super().__init__(*args, **{**options, "file": _Silent()})
+            super().__init__(*args, **{**options, "disable": True})
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: float | None = 1) -> None:
             self._written += int(n or 0)
             self._tell()
-            shown: bool | None = super().update(n)
-            return shown
 
         def update_transfer(self, n: float | None = 1) -> None:
             """Bytes that have come, and may not be on disk yet; huggingface_hub looks for this name."""
@@ -265,13 +263,3 @@ def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -
                 progress(most, n_all or total)
 
     return Reporting
-
-
-class _Silent:
-    """A file that takes everything and keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass

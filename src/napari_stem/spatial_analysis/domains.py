@@ -207,19 +207,15 @@ def relate(spots: Spots, labels: Labels) -> Relations | None:
 
     Spots are of known pixel size, labels (n,) int64 from 0.
     """
-    if labels.max() < 1:
-        return None
-    table = _table(spots, labels)
-    occurrence, radii_um = _co_occurrence(table, spots.pitch_um)
-    return Relations(_enrichment(table, spots), occurrence, radii_um)
-
-
-def _table(spots: Spots, labels: Labels) -> anndata.AnnData:
     import anndata
     import pandas as pd
 
+    if labels.max() < 1:
+        return None
     obs = pd.DataFrame({"domain": pd.Categorical(labels)}, index=list(spots.names))
-    return anndata.AnnData(obs=obs, obsm={"spatial": spots.xy_um})
+    table = anndata.AnnData(obs=obs, obsm={"spatial": spots.xy_um})
+    occurrence, radii_um = _co_occurrence(table, spots.pitch_um)
+    return Relations(_enrichment(table, spots), occurrence, radii_um)
 
 
 def _enrichment(table: anndata.AnnData, spots: Spots) -> NDArray[np.float64]:
