@@ -160,7 +160,7 @@ def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
         features=_matrix(dense(table.X)),
         xy_px=(corners[:, :2] + corners[:, 2:]) / 2,
         centred=True,
-        **_facts(about | _about_slide(store.slide)),
+        **_facts(about | _about_slide(store.attributes["slide_properties"])),
     )
 
 

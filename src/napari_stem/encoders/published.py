@@ -153,7 +153,12 @@ class CombinedEncoder:
         self.patch = PatchSpec(tuple(fields_um), max(part.patch.side_px for part in parts))
         self.width = sum(part.width for part in parts)
         self.spots_at_once = min(part.spots_at_once for part in parts)
-        self.version = _version(parts)
+        # one out of several; precision stays readable behind its mark
+        versions = [part.version.partition(PRECISION_MARK) for part in parts]
+        names = "\n".join(f"{p.name}={v[0]}" for p, v in zip(parts, versions, strict=True))
+        digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+        precisions = "+".join(version[2] or "fp32" for version in versions)
+        self.version = f"{digest}{PRECISION_MARK}{precisions}"
         self._fields = [
             [fields_um.index(f) for f in part.patch.fields_of_view_um] for part in parts
         ]
@@ -167,14 +172,6 @@ class CombinedEncoder:
             ],
             axis=1,
         )
-
-
-def _version(parts: Sequence[Encoder]) -> str:
-    """One version out of several; precision stays readable behind its mark."""
-    bare, precisions = zip(*(p.version.partition(PRECISION_MARK)[::2] for p in parts), strict=True)
-    names = "\n".join(f"{p.name}={version}" for p, version in zip(parts, bare, strict=True))
-    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return f"{digest}{PRECISION_MARK}{'+'.join(p or 'fp32' for p in precisions)}"
 
 
 def resized(patches: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:

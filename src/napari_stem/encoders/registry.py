@@ -106,7 +106,11 @@ def load_encoder(
     parts = parse_name(name)
     # all at once: the second may be missing, and the first takes a minute to load
     for part in parts:
-        _require_ready(part)
+        why_not = None if part.name == BUNDLED else readiness(CATALOGUE[part.name])[1]
+        if why_not is not None:
+            raise EncoderError(
+                f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
+            )
     logger.info("Encoder '%s' is loaded to %s.", name, device)
     encoders = [_load(part, device, fields_um, precision) for part in parts]
     if len(encoders) == 1:
@@ -224,16 +228,6 @@ def _why_no_remote_code(facts: EncoderFacts) -> tuple[str, str] | None:
             f"pip install 'transformers<5'"
         )
     return None
-
-
-def _require_ready(part: Part) -> None:
-    if part.name == BUNDLED:
-        return
-    _, why_not = readiness(CATALOGUE[part.name])
-    if why_not is not None:
-        raise EncoderError(
-            f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
-        )
 
 
 def _load(part: Part, device: str, fields_um: tuple[float, ...] | None, precision: str) -> Encoder:

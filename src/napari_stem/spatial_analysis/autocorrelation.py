@@ -93,6 +93,7 @@ def morans_i(
     prediction is damaged.
     """
     import pandas as pd
+    from scipy.stats import false_discovery_control
 
     chosen = tuple(prediction.genes if genes is None else genes)
     done = np.flatnonzero(prediction.done)
@@ -120,7 +121,10 @@ def morans_i(
     table.insert(3, "I_of_mean", of_mean)
     table.insert(4, "n_samples", n_samples)
     table["p"] = _p_values(table.pop("median").to_numpy(), weights)
-    table["fdr"] = _fdr(table["p"].to_numpy())
+    known = table["p"].notna()
+    table["fdr"] = np.nan
+    if known.any():
+        table.loc[known, "fdr"] = false_discovery_control(table.loc[known, "p"].clip(0, 1))
     return table.set_index(pd.Index(chosen, name="gene"))
 
 
@@ -198,13 +202,3 @@ def _p_values(found: NDArray[np.float64], weights: csr_matrix) -> NDArray[np.flo
     expected = -1 / (n - 1)
     variance = (n**2 * s1 - n * s2 + 3 * s0**2) / ((n**2 - 1) * s0**2) - expected**2
     return np.asarray(norm.sf((found - expected) / np.sqrt(variance)))
-
-
-def _fdr(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import false_discovery_control
-
-    known = np.isfinite(p)
-    fdr = np.full(len(p), np.nan)
-    if known.any():
-        fdr[known] = false_discovery_control(np.clip(p[known], 0, 1))
-    return fdr

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import anndata
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
@@ -104,26 +103,23 @@ def export_domains(domains: Domains, prediction: Prediction, path: Path) -> None
 
     OutputError: the file cannot be written. PredictionError: the prediction is damaged.
     """
+    import pandas as pd
+
     with written_whole(path, overwrite=True) as fresh:
         if path.suffix == ".csv":
-            harmless_table(_spot_table(domains, prediction)).to_csv(fresh)
+            spots = prediction.spots.take(np.flatnonzero(prediction.done))
+            names = [domains.names[label] for label in domains.labels]
+            columns: dict[str, Any] = {"x_px": spots.x_px, "y_px": spots.y_px, COLUMN: names}
+            if domains.stability is not None:
+                columns[SUPPORT] = domains.stability.support
+            listed = pd.DataFrame(columns, index=pd.Index(spots.names, name="spot"))
+            harmless_table(listed).to_csv(fresh)
             return
         table = prediction.to_anndata()
         table = table[np.asarray(table.obs["done"], dtype=bool)].copy()
         annotate(table, domains)
         table.strings_to_categoricals()
         write_h5ad(table, fresh)
-
-
-def _spot_table(domains: Domains, prediction: Prediction) -> pd.DataFrame:
-    import pandas as pd
-
-    spots = prediction.spots.take(np.flatnonzero(prediction.done))
-    names = [domains.names[label] for label in domains.labels]
-    columns: dict[str, Any] = {"x_px": spots.x_px, "y_px": spots.y_px, COLUMN: names}
-    if domains.stability is not None:
-        columns[SUPPORT] = domains.stability.support
-    return pd.DataFrame(columns, index=pd.Index(spots.names, name="spot"))
 
 
 def read_domains(prediction: Prediction) -> Domains | None:
