@@ -165,17 +165,14 @@ def in_clear_words(asked: Asked) -> Iterator[None]:
         raise asked.error(f"{asked.page} is no address of a repository; write org/name.") from error
     except errors.HfHubHTTPError as error:
         raise asked.error(_refusal(asked, error)) from error
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise asked.error(
+            f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
+        ) from error
     except (http_error, OSError) as error:
-        raise asked.error(_trouble(asked, error) or unreachable) from error
-
-
-def _trouble(asked: Asked, error: Any) -> str | None:
-    """Say what is wrong with the disk, if it is the disk."""
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
-        return f"The disk became full while {asked.what} came; make room and go on."
-    if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
-        return f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
-    return None
+        is_full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+        full = f"The disk became full while {asked.what} came; make room and go on."
+        raise asked.error(full if is_full else unreachable) from error
 
 
 def _unknown(asked: Asked) -> str:
@@ -187,34 +184,30 @@ def _unknown(asked: Asked) -> str:
 
 def _refusal(asked: Asked, error: Any) -> str:
     """Say why the hub said no."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors
 
     status = getattr(error.response, "status_code", None)
-    is_gated = isinstance(error, GatedRepoError)  # a kind of RepositoryNotFoundError
+    is_gated = isinstance(error, errors.GatedRepoError)  # a kind of RepositoryNotFoundError
     if asked.uploading and status in {401, 403}:
         return (
             f"Hugging Face does not let you write to {asked.page}: log in with {LOGIN} and a token that may "
             f"write, as a member of that organisation."
         )
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{asked.page} has no such revision; name a branch, tag or commit that it has."
     if is_gated and status != 401:
         return (
             f"{asked.subject} is given to those who accept its terms: do so on {asked.page} with your "
             f"account, wait for approval where it is asked for, then try again."
         )
-    if status == 401 and isinstance(error, RepositoryNotFoundError) and not is_gated:
+    if status == 401 and isinstance(error, errors.RepositoryNotFoundError) and not is_gated:
         return (
             f"There is no {asked.page}, or Hugging Face does not show it to you (no token, or an expired one): "
             f"check the name, then log in with {LOGIN}."
         )
     if status == 401:
         return _unknown(asked)
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
         return f"{asked.page} does not exist any more, or is hidden from your account."
     return f"Hugging Face answers {status} for {asked.what}; try again later."
 

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from napari_stem.encoders.hub import weights_file
-from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.foreign import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

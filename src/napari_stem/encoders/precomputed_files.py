@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError, EncoderError, StemError
-from napari_stem.foreign import dense, opened_hdf5, read_json, read_npz, require_own_zarr
+from napari_stem.foreign import (
+    dense,
+    opened_hdf5,
+    read_json,
+    read_npz,
+    read_tensors,
+    require_own_zarr,
+)
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.lattice import stated_diameter_px
 from napari_stem.spatial.lazyslide import TABLES, LazySlideStore
@@ -140,9 +147,8 @@ def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
     sets = {name: tiles for name in store.names(TABLES) if (tiles := _tiles_of(store, name))}
     name = store.part or _chosen(store, sets, encoder)
     if name not in sets:
-        raise EncoderError(
-            f"{path} holds no features of tiles; give one of {_listed(store, sets)}."
-        )
+        places = _listed(store, sets)
+        raise EncoderError(f"{path} holds no features of tiles; give one of {places}.")
     tiles = sets[name]
     table = read_as_stored(store.path / TABLES / name)
     outlines = store.outlines(tiles)
@@ -280,8 +286,6 @@ def _about_slide(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    from napari_stem.encoders.tensor_files import read_tensors
-
     content = read_tensors(path)
     held = content if isinstance(content, dict) else {"features": content}
     return {str(name): _array(value) for name, value in held.items()}

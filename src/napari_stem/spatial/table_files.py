@@ -67,11 +67,11 @@ def read_table(path: Path) -> anndata.AnnData:
     ``obsm["spatial"]`` as of `places_px` if there are any, ``uns["spatial"]`` the libraries alone.
     """
     import anndata
-    from anndata.io import read_elem
 
     with _opened(path) as file, repeats_allowed():
         place, genes = _counts(file)
-        spots, counts = _spots(file), _sound(read_elem(file[place]))
+        spots, matrix = _spots(file), _matrix(file[place])
+        counts = _sound(matrix.to_memory() if hasattr(matrix, "to_memory") else matrix[:])
         table = anndata.AnnData(X=counts, obs=spots.obs, var=_frame(file[genes]))
         if place != "X":
             _log.warning("%s holds no raw counts in X; those in %s are used.", path, place)
@@ -120,11 +120,9 @@ def row_blocks(path: Path) -> Iterator[csr_matrix]:
 
     A table stored by column (CSC) comes in one piece: its rows lie scattered over the file.
     """
-    from anndata.io import sparse_dataset
-
     with _opened(path) as file:
         stored = file[_counts(file)[0]]
-        matrix = sparse_dataset(stored) if _keys(stored) else stored
+        matrix = _matrix(stored)
         if getattr(matrix, "format", "csr") == "csc":
             yield _sound(matrix.to_memory())
             return
@@ -207,6 +205,13 @@ def _may_be_counts(stored: Any) -> bool:
     first = np.asarray(values[:rows])
     first = first[np.isfinite(first)]
     return bool((first >= 0).all() and (first == np.rint(first)).all())
+
+
+def _matrix(stored: Any) -> Any:
+    """Array or sparse matrix on disk, to be sliced by row."""
+    from anndata.io import sparse_dataset
+
+    return sparse_dataset(stored) if _keys(stored) else stored
 
 
 def _values(stored: Any) -> Any:
