@@ -1,4 +1,4 @@
-"""The published encoders that can be used, and how.
+"""The encoders that can be used, and how: the bundled one, and published ones.
 
 Sources: the model cards, and the code of well-known tools that load the published weights strictly with the
 same arguments (a wrong shape would have been noticed). `EncoderFacts.unconfirmed` names what is left.
@@ -22,7 +22,7 @@ POOLINGS: dict[str, str] = {
     "centre": "the mean of the patch tokens in the middle eighth of the side",
     "pooled": "the network's own attentional pooling (CONCH)",
 }
-Library = Literal["timm", "transformers", "attention-pool", "remote"]
+Library = Literal["timm", "transformers", "attention-pool", "remote", "packaged"]
 
 Colour = tuple[float, float, float]
 IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -31,11 +31,11 @@ HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFacts:
-    """One published encoder."""
+    """One encoder."""
 
     name: str  # as users write it
     description: str  # one line for a list
-    hub_id: str  # repository on Hugging Face
+    hub_id: str  # repository on Hugging Face; empty of what is packaged
     licence: str  # as its card says
     token_width: int  # channels of a token: the width of `cls`, `mean` and `centre`
     size_mb: int  # of the download; computed from the number of parameters where nobody states it
@@ -44,18 +44,18 @@ class EncoderFacts:
     # whether its terms must be accepted on the repository's page before it can be downloaded
     gated: bool = False
     prefix_tokens: int = 1  # tokens before the patch tokens: class token and registers
-    # who builds the network: timm; transformers' own classes; timm with CONCH's attentional pooling; or code
-    # from the repository, which runs on explicit consent alone
+    # who builds the network: timm; transformers' own classes; timm with CONCH's attentional pooling; code from
+    # the repository, which runs on explicit consent alone; or `napari_stem.encoders.bundled`
     library: Library = "timm"
     # exactly what it is built with. `mlp_layer` and `act_layer` hold names (``SwiGLUPacked``, ``SiLU``).
     arguments: Mapping[str, Any] = field(default_factory=dict)
     # width of `pooled`, where the network has an attentional pooling
     pooled_width: int | None = None
     pooling: tuple[Pooling, ...] = ("cls",)  # what the card recommends as embedding
-    # side of the network's input and the pixel size that it was trained for; their product is the default field
-    # of view in um
+    # side of the network's input and the pixel size that it was trained for
     side_px: int = 224
     mpp: float = 0.5
+    own_fields_um: tuple[float, ...] = ()  # fields of view by default, where not their product
     normalisation: tuple[Colour, Colour] = IMAGENET  # mean and standard deviation of RGB in 0 to 1
     # file names, the first that exists is read
     weights: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
@@ -77,13 +77,15 @@ class EncoderFacts:
         return self.library in {"transformers", "remote"}
 
     @property
-    def field_of_view_um(self) -> float:
-        """Default field of view in um."""
-        return self.side_px * self.mpp
+    def fields_of_view_um(self) -> tuple[float, ...]:
+        """Default fields of view in um."""
+        return self.own_fields_um or (self.side_px * self.mpp,)
 
     @property
     def poolings(self) -> tuple[str, ...]:
         """What can be asked of it after ``@``."""
+        if self.library == "packaged":
+            return ()
         return tuple(p for p in POOLINGS if p != "pooled" or self.pooled_width is not None)
 
     def width(self, pooling: tuple[Pooling, ...]) -> int:
@@ -94,6 +96,18 @@ class EncoderFacts:
         )
 
 
+BUNDLED_FACTS = EncoderFacts(
+    name="bundled",
+    description="ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
+    hub_id="",
+    licence="Apache-2.0",
+    library="packaged",
+    token_width=351,
+    size_mb=0,
+    architecture="tf_efficientnet_lite0",
+    own_fields_um=(150.0, 300.0, 600.0),
+    reference="docs/bundled-encoder.md",
+)
 # Terms must be accepted on the page before a download.
 _gated = partial(EncoderFacts, gated=True)
 _CC = "CC-BY-NC-ND-4.0"

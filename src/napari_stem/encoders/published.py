@@ -61,7 +61,7 @@ class PublishedEncoder(ByPatch):
         self._at_once = _PATCHES_PER_BATCH.get(kind, 16)
         self._network = network
         network.module.to(device)
-        fields_um = fields_of_view_um or (facts.field_of_view_um,)
+        fields_um = fields_of_view_um or facts.fields_of_view_um
         self.name = name or facts.name
         self.patch = PatchSpec(fields_um, facts.side_px)
         self.width = len(fields_um) * facts.width(self._pooling)
