@@ -154,7 +154,7 @@ def _make_models(folder: Path) -> None:
 
 READERS = {
     "regions": ("napari_stem.spatial.region_files", "read_regions"),
-    "genes": ("napari_stem.spatial.panel_files", "read_panel"),
+    "genes": ("napari_stem.spatial.panels", "read_panel"),
     "spots": ("napari_stem.spatial.table_files", "read_spots"),
     "counts": ("napari_stem.evaluation.measured_match", "read_measured"),
     "embeddings": ("napari_stem.encoders.precomputed", "read_embeddings"),

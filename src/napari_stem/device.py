@@ -34,10 +34,7 @@ _NVIDIA_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 def torch_device(name: str) -> str:
     """Resolve ``auto``: CUDA, then Apple's MPS, then the CPU.
 
-    Raises
-    ------
-    ModelError
-        The named device is not there.
+    ModelError: the named device is not there.
     """
     if name == "cpu" or (name == "auto" and not may_have_gpu()):
         return "cpu"
@@ -109,10 +106,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def halved(error: RuntimeError, at_once: int, remedy: str) -> int:
     """Half as many rows at once as did not fit; an error of another kind is raised again.
 
-    Raises
-    ------
-    ModelError
-        Not even one fits.
+    ModelError: not even one fits.
     """
     if not is_out_of_memory(error):
         raise error
@@ -128,14 +122,9 @@ def in_parts(
 ) -> tuple[list[Part], int]:
     """Evaluate n rows, ``at_once`` or fewer at a time.
 
-    Returns
-    -------
-    What each part gave, in their order, and how many rows at once the memory held.
+    Returns what each part gave, in their order, and how many rows at once the memory held.
 
-    Raises
-    ------
-    ModelError
-        Not even one row fits; the message ends with ``remedy``.
+    ModelError: not even one row fits; the message ends with ``remedy``.
     """
     parts: list[Part] = []
     start = 0

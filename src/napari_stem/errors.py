@@ -61,21 +61,8 @@ class OutputError(StemError):
 def require_extra(package: str, extra: str, purpose: str, error: type[StemError]) -> None:
     """Check that a package can be imported; imports nothing.
 
-    Parameters
-    ----------
-    package
-        Name to import, of the top level.
-    extra
-        Extra of ours that brings it.
-    purpose
-        What needs it, as the beginning of a sentence.
-    error
-        What to raise.
-
-    Raises
-    ------
-    StemError
-        It is not installed; of the type ``error``.
+    The package is named as it is imported, of the top level; ``extra`` is that of ours that brings it, and
+    ``purpose`` what needs it, as the beginning of a sentence. ``error``: it is not installed.
     """
     if find_spec(package) is None:
         raise error(

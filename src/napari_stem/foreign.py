@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
+import re
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.texts import quoted
+from napari_stem.errors import ModelError
+from napari_stem.io import DAMAGE
+from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +36,7 @@ MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
 def read_json(text: str | bytes, **options: Any) -> Any:
     """Read JSON: as ``json.loads``, and a ValueError is all that it raises; halves of characters become "?".
 
-    Raises
-    ------
-    ValueError
-        It is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
+    ValueError: it is no JSON, nests brackets too deeply, or holds a number of more than 300 digits.
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text))
@@ -68,12 +69,7 @@ def are_texts(value: object) -> bool:
 def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, once `require_own_hdf5` has passed it.
 
-    Raises
-    ------
-    ValueError
-        As of `require_own_hdf5`.
-    OSError, RuntimeError
-        It is damaged or no HDF5.
+    ValueError: as of `require_own_hdf5`. OSError, RuntimeError: it is damaged or no HDF5.
     """
     import h5py
 
@@ -106,10 +102,7 @@ def elements_known() -> Iterator[None]:
 def require_own_hdf5(file: h5py.File, n_bytes: int) -> None:
     """Check that all of an HDF5 file lies in it, and that it claims no more than so many bytes can hold.
 
-    Raises
-    ------
-    ValueError
-        It has external links, virtual data sets or raw data in other files, or claims too much.
+    ValueError: it has external links, virtual data sets or raw data in other files, or claims too much.
     """
     import h5py
 
@@ -174,12 +167,7 @@ def dense(matrix: Any) -> NDArray[Any]:
 def require_own_zip(path: Path) -> None:
     """Check that no member of a zip file claims more than its bytes can hold.
 
-    Raises
-    ------
-    ValueError
-        One does.
-    BadZipFile, OSError
-        It is damaged or no zip file.
+    ValueError: one does. BadZipFile, OSError: it is damaged or no zip file.
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
@@ -189,12 +177,7 @@ def require_own_zip(path: Path) -> None:
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of a NumPy file by name, of a plain ``.npy`` under the name ``""``; no pickle is read.
 
-    Raises
-    ------
-    ValueError
-        It claims more than it holds, or needs pickle.
-    BadZipFile, EOFError, OSError
-        It is damaged.
+    ValueError: it claims more than it holds, or needs pickle. BadZipFile, EOFError, OSError: it is damaged.
     """
     import numpy as np
 
@@ -210,22 +193,89 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"it claims more than there is memory for ({error})") from error
 
 
+def read_tensors(path: Path) -> Any:
+    """Content of a torch pickle or a safetensors file, told apart by how it begins.
+
+    Of a pickle, plain containers, numbers, NumPy arrays and numbers, and dense tensors on the CPU only.
+    ModelError: it is neither, is damaged, or is a pickle that wants to run code.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if start[8:] == b"{":
+            return load_file(path)
+        if start[:2] == b"PK":
+            require_own_zip(path)
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            with torch.serialization.safe_globals(_arrays()):
+                return _dense(torch.load(path, weights_only=True, map_location="cpu"), path)
+    except pickle.UnpicklingError as error:
+        raise _refused(path, error) from error
+    except (*DAMAGE, MemoryError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+    raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
+
+
+def _dense(content: Any, path: Path) -> Any:
+    """Content with tensors that lie in memory as their shapes say; ValueError where a file cannot hold one."""
+    import torch
+
+    if isinstance(content, torch.Tensor):
+        # one number can be said to stand for any shape: such a tensor costs memory once it is used
+        require_held(content.numel() * content.element_size(), path.stat().st_size, "a tensor")
+        return content.detach().to_dense()
+    if isinstance(content, dict):
+        return {key: _dense(value, path) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_dense(value, path) for value in content)
+    return content
+
+
+def _arrays() -> list[Any]:
+    """List what pickled numbers of NumPy and arrays of them are put together from; it runs nothing."""
+    import numpy as np
+
+    codes = "?SU" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+    made_by: dict[str, Any] = {
+        "_reconstruct": np.zeros(0).__reduce__()[0],
+        "scalar": np.float64(0).__reduce__()[0],
+    }
+    rooms = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
+    return [
+        *((made_by[name], f"{room}.{name}") for room in rooms for name in made_by),
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in codes},
+    ]
+
+
+def _refused(path: Path, error: pickle.UnpicklingError) -> ModelError:
+    asked_for = re.search(r"(?:GLOBAL|class) (\S+)", str(error))
+    if asked_for is None:
+        return _damaged(path, error)
+    return ModelError(
+        f"{path}: this file contains code, not only weights ({asked_for[1]}), and was not run; ask its "
+        f"author for safetensors."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{path} is damaged or no checkpoint ({reason_of(error)}); copy or download it again."
+    )
+
+
 def require_own_zarr(folder: Path, *, may_lack_values: bool = False) -> None:
     """Check that all of a Zarr folder lies in it, and that it claims no more than it can hold.
 
-    Parameters
-    ----------
-    folder
-        The store.
-    may_lack_values
-        Whether arrays may be large and empty whose missing values are NaN, as those of a prediction that grows.
+    ``may_lack_values``: arrays may be large and empty whose missing values are NaN, as those of a prediction
+    that grows.
 
-    Raises
-    ------
-    ValueError
-        A link in it leads elsewhere, or it claims too much.
-    OSError
-        It cannot be read.
+    ValueError: a link in it leads elsewhere, or it claims too much. OSError: it cannot be read.
     """
     held, arrays = 0, []
     for place, folders, files in os.walk(folder, onerror=_raise):

@@ -60,19 +60,10 @@ class Region:
     def from_vertices_um(cls, yx_um: ArrayLike, mpp: Mpp, name: str = "region") -> Region:
         """Region from polygon vertices in um.
 
-        Parameters
-        ----------
-        yx_um
-            (n, 2) float, rows (y, x), as napari stores shapes on a slide in um.
-        mpp
-            The slide's pixel size.
-        name
-            What users read.
+        ``yx_um`` are (n, 2) float, rows (y, x), as napari stores shapes on a slide in um; ``mpp`` is the
+        slide's pixel size, ``name`` what users read.
 
-        Raises
-        ------
-        RegionError
-            Fewer than three vertices, or no area.
+        RegionError: fewer than three vertices, or no area.
         """
         yx = np.asarray(yx_um, dtype=float)
         if yx.ndim != 2 or yx.shape[0] < 3 or yx.shape[1] != 2:
@@ -96,32 +87,18 @@ class Region:
 
 @dataclass(frozen=True)
 class Spots:
-    """Sites of prediction.
+    """Sites of prediction."""
 
-    Attributes
-    ----------
-    x_px, y_px
-        (n,) float64, centres in level-0 px.
-    array_row, array_col
-        (n,) int64, position on the lattice (pitch apart), as Visium's array coordinates.
-    pitch_um
-        Distance between neighbouring spots.
-    diameter_um
-        Extent of one spot as measured or drawn.
-    names
-        Unique names, ``obs_names`` of every table made from these spots.
-    mpp
-        Pixel size of their slide; None where nobody draws for them.
-    """
-
+    # x_px, y_px: (n,) float64, centres in level-0 px
     x_px: NDArray[np.float64]
     y_px: NDArray[np.float64]
+    # array_row, array_col: (n,) int64, position on the lattice (pitch apart), as Visium's array coordinates
     array_row: NDArray[np.int64]
     array_col: NDArray[np.int64]
-    pitch_um: float
-    diameter_um: float
-    names: tuple[str, ...]
-    mpp: Mpp | None = None
+    pitch_um: float  # distance between neighbouring spots
+    diameter_um: float  # extent of one spot as measured or drawn
+    names: tuple[str, ...]  # unique names, ``obs_names`` of every table made from these spots
+    mpp: Mpp | None = None  # pixel size of their slide; None where nobody draws for them
 
     def __post_init__(self) -> None:
         """Check that the columns belong together."""
@@ -159,10 +136,7 @@ class Spots:
     def xy_um(self) -> NDArray[np.float64]:
         """(n, 2) centres in um from the slide's corner.
 
-        Raises
-        ------
-        SpotError
-            The pixel size is not known.
+        SpotError: the pixel size is not known.
         """
         if self.mpp is None:
             raise SpotError("The spots have no pixel size (mpp); give that of their slide.")
@@ -171,22 +145,13 @@ class Spots:
 
 @dataclass(frozen=True)
 class PatchSpec:
-    """The square patches round a spot that an encoder looks at.
+    """The square patches round a spot that an encoder looks at."""
 
-    Attributes
-    ----------
-    fields_of_view_um
-        Sides in um of the concentric patches round a spot.
-    side_px
-        Side in px to which each is resampled.
-    steps_um
-        Per field of view: its patches lie on a square lattice of this pitch, fixed to the slide's corner, and
-        a spot has the nearest, so that neighbours share it; 0 centres it at the spot. Empty: all are centred
-        at the spot. Where steps are given, the encoder sees each patch alone.
-    """
-
-    fields_of_view_um: tuple[float, ...]
-    side_px: int
+    fields_of_view_um: tuple[float, ...]  # sides in um of the concentric patches round a spot
+    side_px: int  # side in px to which each is resampled
+    # per field of view: its patches lie on a square lattice of this pitch, fixed to the slide's corner, and a
+    # spot has the nearest, so that neighbours share it; 0 centres it at the spot. Empty: all are centred at the
+    # spot. Where steps are given, the encoder sees each patch alone.
     steps_um: tuple[float, ...] = ()
 
 
@@ -196,17 +161,9 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
     The anchor never depends on a region, so that a spot keeps its place, and with it its numbers, however
     it is asked for. Spot (row, col) has its centre at ((col + 0.5) * pitch, (row + 0.5) * pitch) um.
 
-    Parameters
-    ----------
-    size, mpp
-        Of level 0.
-    pitch_um
-        Distance between spots, and their diameter.
+    Size and ``mpp`` are of level 0; the pitch is the distance between spots, and their diameter.
 
-    Raises
-    ------
-    SpotError
-        The pitch is not positive or larger than the slide.
+    SpotError: the pitch is not positive or larger than the slide.
     """
     if not pitch_um > 0:
         raise SpotError(f"A pitch of {pitch_um} um is not possible; choose one above zero.")
@@ -232,12 +189,7 @@ def lattice(size: SizePx, mpp: Mpp, pitch_um: float) -> Spots:
 def shared_tissue(pitch_um: float, field_of_view_um: float) -> str:
     """Say that neighbouring spots are predicted from the same tissue; empty where they are not.
 
-    Parameters
-    ----------
-    pitch_um
-        Distance between spots.
-    field_of_view_um
-        Side of the widest patch that is looked at round each.
+    The field of view is the side of the widest patch that is looked at round each.
     """
     if pitch_um >= field_of_view_um:
         return ""
@@ -266,10 +218,7 @@ def region_names(spots: Spots, regions: Sequence[Region]) -> list[str]:
 def spots_in_regions(lattice_spots: Spots, regions: Sequence[Region]) -> Spots:
     """Spots of a lattice whose centre lies in any of the regions.
 
-    Raises
-    ------
-    RegionError
-        No spot lies inside.
+    RegionError: no spot lies inside.
     """
     chosen = inside(lattice_spots, regions)
     if not chosen.any():

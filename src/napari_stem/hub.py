@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+HUB_PAGE = "https://huggingface.co/"
 LOGIN = "`hf auth login`"
 FOLDER_VARIABLE = "NAPARI_STEM_ENCODERS"
 OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
@@ -69,10 +70,8 @@ def has_token() -> bool:
 def store_token(token: str) -> None:
     """Have Hugging Face check a token, and huggingface_hub keep it.
 
-    Raises
-    ------
-    EncoderError
-        Hugging Face does not know it or cannot be reached, or it cannot be stored; the text never holds it.
+    EncoderError: Hugging Face does not know it or cannot be reached, or it cannot be stored; the text never
+    holds it.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -110,10 +109,7 @@ def store_token(token: str) -> None:
 def forget_token() -> None:
     """Have huggingface_hub forget the token.
 
-    Raises
-    ------
-    EncoderError
-        It comes from the environment, where only the user can take it away.
+    EncoderError: it comes from the environment, where only the user can take it away.
     """
     import huggingface_hub
 
@@ -169,17 +165,14 @@ def in_clear_words(asked: Asked) -> Iterator[None]:
         raise asked.error(f"{asked.page} is no address of a repository; write org/name.") from error
     except errors.HfHubHTTPError as error:
         raise asked.error(_refusal(asked, error)) from error
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise asked.error(
+            f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
+        ) from error
     except (http_error, OSError) as error:
-        raise asked.error(_trouble(asked, error) or unreachable) from error
-
-
-def _trouble(asked: Asked, error: Any) -> str | None:
-    """Say what is wrong with the disk, if it is the disk."""
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
-        return f"The disk became full while {asked.what} came; make room and go on."
-    if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
-        return f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
-    return None
+        is_full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+        full = f"The disk became full while {asked.what} came; make room and go on."
+        raise asked.error(full if is_full else unreachable) from error
 
 
 def _unknown(asked: Asked) -> str:
@@ -191,34 +184,30 @@ def _unknown(asked: Asked) -> str:
 
 def _refusal(asked: Asked, error: Any) -> str:
     """Say why the hub said no."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import errors
 
     status = getattr(error.response, "status_code", None)
-    is_gated = isinstance(error, GatedRepoError)  # a kind of RepositoryNotFoundError
+    is_gated = isinstance(error, errors.GatedRepoError)  # a kind of RepositoryNotFoundError
     if asked.uploading and status in {401, 403}:
         return (
             f"Hugging Face does not let you write to {asked.page}: log in with {LOGIN} and a token that may "
             f"write, as a member of that organisation."
         )
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return f"{asked.page} has no such revision; name a branch, tag or commit that it has."
     if is_gated and status != 401:
         return (
             f"{asked.subject} is given to those who accept its terms: do so on {asked.page} with your "
             f"account, wait for approval where it is asked for, then try again."
         )
-    if status == 401 and isinstance(error, RepositoryNotFoundError) and not is_gated:
+    if status == 401 and isinstance(error, errors.RepositoryNotFoundError) and not is_gated:
         return (
             f"There is no {asked.page}, or Hugging Face does not show it to you (no token, or an expired one): "
             f"check the name, then log in with {LOGIN}."
         )
     if status == 401:
         return _unknown(asked)
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
         return f"{asked.page} does not exist any more, or is hidden from your account."
     return f"Hugging Face answers {status} for {asked.what}; try again later."
 
@@ -226,14 +215,9 @@ def _refusal(asked: Asked, error: Any) -> str:
 def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -> type[Any]:
     """Make a bar class for huggingface_hub that tells a function.
 
-    Parameters
-    ----------
-    progress
-        Told (bytes so far, of how many); never fewer than before. May raise to cancel.
-    n_before
-        Bytes of the files that came before.
-    n_all
-        Of all files; None: as huggingface_hub counts.
+    ``progress`` is told (bytes so far, of how many), never fewer than before, and may raise to cancel.
+    ``n_before`` are bytes of the files that came before, ``n_all`` those of all; None: as huggingface_hub
+    counts.
     """
     from huggingface_hub import utils
 
@@ -241,18 +225,16 @@ def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -
     most = n_before
 
     class Reporting(bar):  # type: ignore[misc]
-        """Counts by itself: a bar that somebody switched off does not."""
+        """Counts by itself, as a bar that is switched off does not, and shows nothing."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             self._written = self._received = int(options.get("initial") or 0)
             self._counts_bytes = options.get("unit") == "B"  # others count files
-            super().__init__(*args, **{**options, "file": _Silent()})
+            super().__init__(*args, **{**options, "disable": True})
 
-        def update(self, n: float | None = 1) -> bool | None:
+        def update(self, n: float | None = 1) -> None:
             self._written += int(n or 0)
             self._tell()
-            shown: bool | None = super().update(n)
-            return shown
 
         def update_transfer(self, n: float | None = 1) -> None:
             """Bytes that have come, and may not be on disk yet; huggingface_hub looks for this name."""
@@ -274,13 +256,3 @@ def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -
                 progress(most, n_all or total)
 
     return Reporting
-
-
-class _Silent:
-    """A file that takes everything and keeps nothing."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass

@@ -50,10 +50,7 @@ def only_writer(path: Path) -> Iterator[None]:
 
     May be nested. Parents are made. A folder where nobody can lock, of a share perhaps, is not held.
 
-    Raises
-    ------
-    OutputError
-        Somebody else writes it, or its folder cannot be made.
+    OutputError: somebody else writes it, or its folder cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +84,10 @@ def written_whole(
     Whatever breaks the block off, an error or the user, nothing of it stays, and what was at ``path``
     before is untouched. What a killed one left goes with the next.
 
-    Parameters
-    ----------
-    path
-        File or folder to make; its parents are made too.
-    overwrite
-        Replace a file, or a Zarr folder, that is there already.
-    advice
-        What to do where it cannot be written.
+    The path is of a file or folder; its parents are made too. ``overwrite``: a file, or a Zarr folder, that is
+    there already is replaced. ``advice`` says what to do where it cannot be written.
 
-    Raises
-    ------
-    OutputError
-        The place is taken, somebody else writes it, or it cannot be written.
+    OutputError: the place is taken, somebody else writes it, or it cannot be written.
     """
     with only_writer(path):
         fresh, aside = (_mark(path, f"-{uuid.uuid4().hex[:8]}{kind}") for kind in ("", "-old"))
@@ -137,10 +125,7 @@ def _clear_up(path: Path) -> None:
 def write_file(path: Path, content: str | bytes) -> None:
     """Write or replace a file so that a kill leaves the old one or the new one.
 
-    Raises
-    ------
-    OutputError
-        It cannot be written.
+    OutputError: it cannot be written.
     """
     with written_whole(path, overwrite=True) as fresh, fresh.open("wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -153,10 +138,7 @@ def write_h5ad(table: anndata.AnnData, path: Path) -> None:
 
     The file is made in memory: on a full disk HDF5 cannot close what it has begun, and fills stderr with it.
 
-    Raises
-    ------
-    OSError
-        The place cannot be written.
+    OSError: the place cannot be written.
     """
     import h5py
     from anndata.io import write_elem
@@ -182,10 +164,7 @@ def unwritable(path: Path, error: Exception, advice: str = "choose another place
 def require_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that ``path`` is free, or may be replaced.
 
-    Raises
-    ------
-    OutputError
-        It is taken; a folder that is no Zarr is never replaced.
+    OutputError: it is taken; a folder that is no Zarr is never replaced.
     """
     if not path.exists():
         return
@@ -220,10 +199,7 @@ def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -
 
     Or may replace the model or unfinished training in it (``overwrite``), or complete that (``resume``).
 
-    Raises
-    ------
-    OutputError
-        It holds something else, or what neither of the two allows.
+    OutputError: it holds something else, or what neither of the two allows.
     """
     require_writable(folder / "config.json")
     if not folder.exists():

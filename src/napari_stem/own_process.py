@@ -40,25 +40,13 @@ def run_module(
 ) -> Any:
     """Call a module's function in a process of its own, and pass on what it tells.
 
-    Parameters
-    ----------
-    module, arguments
-        One of ours; name of the function, and what it is given, as texts.
-    is_stopped
-        Asked ten times a second; ends the process.
-    progress
-        Called with every line of progress: text, done, in all.
-    broke
-        The sentence for a process that ended without a word.
+    The module is one of ours; ``arguments`` are the name of the function, and what it is given, as texts.
+    ``is_stopped`` is asked ten times a second, and ends the process; ``progress`` is called with every line of
+    progress: text, done, in all; ``broke`` is the sentence for a process that ended without a word.
 
-    Returns
-    -------
-    What it returned, as JSON can hold it (True for None); None where it was stopped.
+    Returns what the function did, as JSON can hold it (True for None); None where it was stopped.
 
-    Raises
-    ------
-    StemError
-        What it raised, in its own words.
+    StemError: what it raised, in its own words.
     """
     command = [sys.executable, "-m", "napari_stem.own_process", module, *arguments]
     with (
@@ -67,11 +55,33 @@ def run_module(
             command, stdout=subprocess.PIPE, stderr=complaints, stdin=subprocess.DEVNULL, text=True
         ) as process,
     ):
+        lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
+        result: Any = True
         try:
-            return _follow(process, is_stopped, progress, complaints, broke)
+            while not is_stopped():
+                try:
+                    line = lines.get(timeout=POLL_S)
+                except queue.Empty:
+                    continue
+                if line is None:
+                    break
+                said = json.loads(line)
+                if "error" in said:
+                    raise StemError(said["error"])
+                if "result" in said:
+                    result = said["result"]
+                else:
+                    progress(*said["progress"])
+            else:
+                return None
+            if process.wait() != 0:
+                complaints.seek(0)
+                logger.error("A process of ours broke (%s):\n%s", broke, complaints.read())
+                raise StemError(broke)
+            return result
         finally:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
 
 
 def main(module: str, function: str, *arguments: str) -> int:
@@ -94,39 +104,6 @@ def _say(what: dict[str, object]) -> None:
     if channel is not None:
         channel.write(json.dumps(what) + "\n")
         channel.flush()
-
-
-def _follow(
-    process: subprocess.Popen[str],
-    is_stopped: Callable[[], bool],
-    progress: Progress,
-    complaints: IO[str],
-    broke: str,
-) -> Any:
-    lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
-    result: Any = True
-    while not is_stopped():
-        try:
-            line = lines.get(timeout=POLL_S)
-        except queue.Empty:
-            continue
-        if line is None:
-            break
-        said = json.loads(line)
-        if "error" in said:
-            raise StemError(said["error"])
-        if "result" in said:
-            result = said["result"]
-        else:
-            progress(*said["progress"])
-    else:
-        return None
-    if process.wait() != 0:
-        complaints.seek(0)
-        logger.error("A process of ours broke (%s):\n%s", broke, complaints.read())
-        raise StemError(broke)
-    return result
 
 
 def _read_lines(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:

@@ -24,11 +24,12 @@ from napari_stem.spatial_analysis.domains import (
     relate,
     stability_over,
 )
-from napari_stem.spatial_analysis.steps import independent_draws, run_in_subprocess
 from napari_stem.spatial_analysis.store import (
     annotate,
     export_domains,
+    independent_draws,
     read_domains,
+    run_in_subprocess,
     sidecar_path,
     write_domains,
 )

@@ -59,7 +59,7 @@ def convert(
     context.with_resource(only_writer(out))
     require_model_room(out, overwrite=overwrite)
     from napari_stem.encoders.registry import encoder_width
-    from napari_stem.spatial.panel_files import read_panel
+    from napari_stem.spatial.panels import read_panel
 
     panel = read_panel(genes)
     width = encoder_width(encoder, len(sides_um))

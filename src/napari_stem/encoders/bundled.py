@@ -146,12 +146,14 @@ class BundledEncoder(ByPatch):
 
     def encode_flat(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed patches: see `ByPatch.encode_flat`."""
-        if self._is_on_cpu:  # one thread's network runs beside another's statistics
-            return _one_by_one(self._encode_alone, patches)
-        return np.concatenate([self._features(patches), _one_by_one(stain_statistics, patches)], 1)
-
-    def _encode_alone(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.concatenate([self._features(patches), stain_statistics(patches)], 1)
+        if not self._is_on_cpu:
+            statistics = _one_by_one(stain_statistics, patches)
+            return np.concatenate([self._features(patches), statistics], 1)
+        # one thread's network runs beside another's statistics
+        return _one_by_one(
+            lambda patch: np.concatenate([self._features(patch), stain_statistics(patch)], 1),
+            patches,
+        )
 
 
 def features_in_onnx() -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:

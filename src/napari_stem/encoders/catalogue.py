@@ -1,4 +1,4 @@
-"""The published encoders that can be used, and how.
+"""The encoders that can be used, and how: the bundled one, and published ones.
 
 Sources: the model cards, and the code of well-known tools that load the published weights strictly with the
 same arguments (a wrong shape would have been noticed). `EncoderFacts.unconfirmed` names what is left.
@@ -6,10 +6,108 @@ same arguments (a wrong shape would have been noticed). `EncoderFacts.unconfirme
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.encoders.facts import HALF, EncoderFacts
+from napari_stem.hub import HUB_PAGE
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Pooling = Literal["cls", "mean", "centre", "pooled"]
+POOLINGS: dict[str, str] = {
+    "cls": "the class token",
+    "mean": "the mean of the patch tokens, without class and register tokens",
+    "centre": "the mean of the patch tokens in the middle eighth of the side",
+    "pooled": "the network's own attentional pooling (CONCH)",
+}
+Library = Literal["timm", "transformers", "attention-pool", "remote", "packaged"]
+
+Colour = tuple[float, float, float]
+IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFacts:
+    """One encoder."""
+
+    name: str  # as users write it
+    description: str  # one line for a list
+    hub_id: str  # repository on Hugging Face; empty of what is packaged
+    licence: str  # as its card says
+    token_width: int  # channels of a token: the width of `cls`, `mean` and `centre`
+    size_mb: int  # of the download; computed from the number of parameters where nobody states it
+    architecture: str  # name of the timm model or of the transformers class
+    reference: str  # where it was published
+    # whether its terms must be accepted on the repository's page before it can be downloaded
+    gated: bool = False
+    prefix_tokens: int = 1  # tokens before the patch tokens: class token and registers
+    # who builds the network: timm; transformers' own classes; timm with CONCH's attentional pooling; code from
+    # the repository, which runs on explicit consent alone; or `napari_stem.encoders.bundled`
+    library: Library = "timm"
+    # exactly what it is built with. `mlp_layer` and `act_layer` hold names (``SwiGLUPacked``, ``SiLU``).
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    # width of `pooled`, where the network has an attentional pooling
+    pooled_width: int | None = None
+    pooling: tuple[Pooling, ...] = ("cls",)  # what the card recommends as embedding
+    # side of the network's input and the pixel size that it was trained for
+    side_px: int = 224
+    mpp: float = 0.5
+    own_fields_um: tuple[float, ...] = ()  # fields of view by default, where not their product
+    normalisation: tuple[Colour, Colour] = IMAGENET  # mean and standard deviation of RGB in 0 to 1
+    # file names, the first that exists is read
+    weights: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
+    # beginnings of the names of tensors to keep (and strip off), and to leave aside
+    keep: str = ""
+    drop: tuple[str, ...] = ()
+    half: Literal["float16", "bfloat16"] = "float16"  # the half precision used on CUDA
+    # what could not be checked against the card or code that loads the published weights
+    unconfirmed: str = ""
+
+    @property
+    def page(self) -> str:
+        """Where its card stands and its terms are accepted."""
+        return HUB_PAGE + self.hub_id
+
+    @property
+    def is_of_transformers(self) -> bool:
+        """Whether the package transformers builds it, from a ``config.json`` beside the weights."""
+        return self.library in {"transformers", "remote"}
+
+    @property
+    def fields_of_view_um(self) -> tuple[float, ...]:
+        """Default fields of view in um."""
+        return self.own_fields_um or (self.side_px * self.mpp,)
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """What can be asked of it after ``@``."""
+        if self.library == "packaged":
+            return ()
+        return tuple(p for p in POOLINGS if p != "pooled" or self.pooled_width is not None)
+
+    def width(self, pooling: tuple[Pooling, ...]) -> int:
+        """Width of the embedding of one patch."""
+        return sum(
+            self.pooled_width if p == "pooled" and self.pooled_width else self.token_width
+            for p in pooling
+        )
+
+
+BUNDLED_FACTS = EncoderFacts(
+    name="bundled",
+    description="ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
+    hub_id="",
+    licence="Apache-2.0",
+    library="packaged",
+    token_width=351,
+    size_mb=0,
+    architecture="tf_efficientnet_lite0",
+    own_fields_um=(150.0, 300.0, 600.0),
+    reference="docs/bundled-encoder.md",
+)
 # Terms must be accepted on the page before a download.
 _gated = partial(EncoderFacts, gated=True)
 _CC = "CC-BY-NC-ND-4.0"
@@ -17,9 +115,6 @@ _SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
 _OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
 _HIBOU = ((0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816))
 _LUNIT = ((0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464))
-_KAIKO = "kaiko_ai_towards_large_pathology_fms"
-_KAIKO_PAPER = "kaiko.ai et al. 2024, arXiv 2404.15217"
-_KAIKO_LICENCE = "see page"
 
 _MAHMOOD = (
     _gated(
@@ -94,81 +189,62 @@ _MAHMOOD = (
         unconfirmed="the size of the download; 0.5 um per pixel at 448 px",
     ),
 )
-_PAIGE = tuple(
-    _gated(
-        name=name,
-        description=description,
-        hub_id=hub_id,
-        licence=licence,
-        token_width=1280,
-        pooling=("cls", "mean"),
-        size_mb=2525,
-        prefix_tokens=1 + registers,
-        architecture="vit_huge_patch14_224",
-        arguments={
-            "img_size": 224,
-            "init_values": 1e-5,
-            "mlp_ratio": 5.3375,
-            "reg_tokens": registers,
-            "global_pool": "",
-            "dynamic_img_size": True,
-            **_SWIGLU,
-        },
-        reference=reference,
-    )
-    for name, description, hub_id, licence, registers, reference in (
-        (
-            "virchow",
-            "Virchow, ViT-H/14, 1.5 million slides",
-            "paige-ai/Virchow",
-            "Apache-2.0, with terms of use",
-            0,
-            "Vorontsov et al., Nature Medicine 30, 2924 (2024)",
-        ),
-        (
-            "virchow2",
-            "Virchow 2, ViT-H/14 with 4 registers, 3.1 million slides",
-            "paige-ai/Virchow2",
-            _CC,
-            4,
-            "Zimmermann et al. 2024, arXiv 2408.00738",
-        ),
-    )
+_VIRCHOW = _gated(
+    name="virchow",
+    description="Virchow, ViT-H/14, 1.5 million slides",
+    hub_id="paige-ai/Virchow",
+    licence="Apache-2.0, with terms of use",
+    token_width=1280,
+    pooling=("cls", "mean"),
+    size_mb=2525,
+    architecture="vit_huge_patch14_224",
+    arguments={
+        "img_size": 224,
+        "init_values": 1e-5,
+        "mlp_ratio": 5.3375,
+        "global_pool": "",
+        "dynamic_img_size": True,
+        **_SWIGLU,
+    },
+    reference="Vorontsov et al., Nature Medicine 30, 2924 (2024)",
+)
+_PAIGE = (
+    _VIRCHOW,
+    replace(
+        _VIRCHOW,
+        name="virchow2",
+        description="Virchow 2, ViT-H/14 with 4 registers, 3.1 million slides",
+        hub_id="paige-ai/Virchow2",
+        licence=_CC,
+        prefix_tokens=5,
+        arguments={**_VIRCHOW.arguments, "reg_tokens": 4},
+        reference="Zimmermann et al. 2024, arXiv 2408.00738",
+    ),
+)
+_H_OPTIMUS = _gated(
+    name="h-optimus-0",
+    description="H-optimus-0, ViT-g/14 with 4 registers, 500,000 slides",
+    hub_id="bioptimus/H-optimus-0",
+    licence="Apache-2.0",
+    token_width=1536,
+    size_mb=4539,
+    prefix_tokens=5,
+    architecture="vit_giant_patch14_reg4_dinov2",
+    arguments={"img_size": 224, "init_values": 1e-5, "dynamic_img_size": False},
+    reference="Saillard et al. 2024, github.com/bioptimus/releases",
+    unconfirmed="the gate: terms are accepted on the page, at once, according to recent users",
+    normalisation=_OPTIMUS,
 )
 _BIOPTIMUS = (
-    *(
-        _gated(
-            name=name,
-            description=description,
-            hub_id=hub_id,
-            licence=licence,
-            token_width=1536,
-            size_mb=4539,
-            prefix_tokens=5,
-            architecture="vit_giant_patch14_reg4_dinov2",
-            arguments={"img_size": 224, "init_values": 1e-5, "dynamic_img_size": False},
-            reference=reference,
-            unconfirmed=unconfirmed,
-            normalisation=_OPTIMUS,
-        )
-        for name, description, hub_id, licence, reference, unconfirmed in (
-            (
-                "h-optimus-0",
-                "H-optimus-0, ViT-g/14 with 4 registers, 500,000 slides",
-                "bioptimus/H-optimus-0",
-                "Apache-2.0",
-                "Saillard et al. 2024, github.com/bioptimus/releases",
-                "the gate: terms are accepted on the page, at once, according to recent users",
-            ),
-            (
-                "h-optimus-1",
-                "H-optimus-1, ViT-g/14 with 4 registers, 1 million slides",
-                "bioptimus/H-optimus-1",
-                _CC,
-                "Bioptimus 2025, model card",
-                "",
-            ),
-        )
+    _H_OPTIMUS,
+    replace(
+        _H_OPTIMUS,
+        name="h-optimus-1",
+        description="H-optimus-1, ViT-g/14 with 4 registers, 1 million slides",
+        hub_id="bioptimus/H-optimus-1",
+        licence=_CC,
+        reference="Bioptimus 2025, model card",
+        unconfirmed="",
     ),
     _gated(
         name="h0-mini",
@@ -215,24 +291,29 @@ _PROVIDENCE = (
         unconfirmed="the licence",
     ),
 )
-_HISTAI = tuple(
-    _gated(
-        name=name,
-        description=description,
-        hub_id=hub_id,
-        licence="Apache-2.0",
-        library="remote",
-        token_width=width,
-        size_mb=size_mb,
-        prefix_tokens=5,
-        architecture="AutoModel",
-        reference="Nechaev et al. 2024, arXiv 2406.05074",
-        normalisation=_HIBOU,
-    )
-    for name, description, hub_id, width, size_mb in (
-        ("hibou-b", "Hibou-B, ViT-B/14 with 4 registers", "histai/hibou-b", 768, 343),
-        ("hibou-l", "Hibou-L, ViT-L/14 with 4 registers", "histai/hibou-L", 1024, 1215),
-    )
+_HIBOU_B = _gated(
+    name="hibou-b",
+    description="Hibou-B, ViT-B/14 with 4 registers",
+    hub_id="histai/hibou-b",
+    licence="Apache-2.0",
+    library="remote",
+    token_width=768,
+    size_mb=343,
+    prefix_tokens=5,
+    architecture="AutoModel",
+    reference="Nechaev et al. 2024, arXiv 2406.05074",
+    normalisation=_HIBOU,
+)
+_HISTAI = (
+    _HIBOU_B,
+    replace(
+        _HIBOU_B,
+        name="hibou-l",
+        description="Hibou-L, ViT-L/14 with 4 registers",
+        hub_id="histai/hibou-L",
+        token_width=1024,
+        size_mb=1215,
+    ),
 )
 # Anybody can download these; their licences bind all the same.
 _SINGLE = (
@@ -302,15 +383,15 @@ _KAIKOS = tuple(
     EncoderFacts(
         name=name,
         description=f"Kaiko {description}, TCGA",
-        hub_id=f"1aurent/{architecture}.{_KAIKO}",
-        licence=_KAIKO_LICENCE,
+        hub_id=f"1aurent/{architecture}.kaiko_ai_towards_large_pathology_fms",
+        licence="see page",
         token_width=width,
         size_mb=size_mb,
         prefix_tokens=prefix,
         architecture=architecture,
         arguments={"img_size": img_px, "dynamic_img_size": True},
         normalisation=HALF,
-        reference=_KAIKO_PAPER,
+        reference="kaiko.ai et al. 2024, arXiv 2404.15217",
         unconfirmed=unconfirmed,
     )
     for name, description, architecture, width, prefix, img_px, size_mb, unconfirmed in (

@@ -14,7 +14,7 @@ from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_wor
 from napari_stem.io import free_bytes, sha256
 
 if TYPE_CHECKING:
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.catalogue import EncoderFacts
     from napari_stem.hub import Progress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
@@ -82,7 +82,12 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
         siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
         wanted = _wanted(facts, siblings)
         n_bytes, n_before = sum(s.size or 0 for s in wanted), 0
-        _require_space(facts, place or Path(HF_HUB_CACHE), n_bytes)
+        free, ancestor = free_bytes(place or Path(HF_HUB_CACHE))
+        if n_bytes > free:
+            raise EncoderError(
+                f"Encoder '{facts.name}' needs {n_bytes / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB "
+                f"free; make room, or choose another place with --to."
+            )
         for sibling in wanted:
             options = (
                 {} if progress is None else {"tqdm_class": reporting(progress, n_before, n_bytes)}
@@ -113,15 +118,6 @@ def _wanted(facts: EncoderFacts, siblings: list[Any]) -> list[Any]:
     if facts.library == "remote" and "model.safetensors" in by_name:
         extra.append(by_name["model.safetensors"])
     return [*(s for s in extra if s.rfilename != weights), by_name[weights]]
-
-
-def _require_space(facts: EncoderFacts, place: Path, size: int) -> None:
-    free, ancestor = free_bytes(place)
-    if size > free:
-        raise EncoderError(
-            f"Encoder '{facts.name}' needs {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; "
-            f"make room, or choose another place with --to."
-        )
 
 
 def _check(facts: EncoderFacts, path: Path, stated: str) -> None:

@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from napari_stem.encoders.hub import weights_file
-from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.foreign import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.catalogue import EncoderFacts
 
     Weights = dict[str, torch.Tensor]
 
@@ -127,22 +127,15 @@ def load_network(facts: EncoderFacts, folder: Path) -> Network:
 def build(facts: EncoderFacts) -> Any:
     """Build a network of timm, with attentional pooling where the facts say so, with random weights."""
     timm = import_timm()
-    trunk = timm.create_model(facts.architecture, num_classes=0, **_arguments(facts))
+    layers = {"mlp_layer": timm.layers, "act_layer": nn}  # which the facts state by name
+    arguments = {
+        key: getattr(layers[key], value) if key in layers else value
+        for key, value in facts.arguments.items()
+    }
+    trunk = timm.create_model(facts.architecture, num_classes=0, **arguments)
     if facts.library != "attention-pool":
         return trunk
     return AttentionPooled(trunk, facts.width(("pooled",)))
-
-
-def _arguments(facts: EncoderFacts) -> dict[str, Any]:
-    """Return timm's arguments, layers by what their names stand for."""
-    arguments = dict(facts.arguments)
-    if "mlp_layer" in arguments:
-        from timm import layers
-
-        arguments["mlp_layer"] = getattr(layers, arguments["mlp_layer"])
-    if "act_layer" in arguments:
-        arguments["act_layer"] = getattr(torch.nn, arguments["act_layer"])
-    return arguments
 
 
 def read_weights(facts: EncoderFacts, path: Path) -> Weights:

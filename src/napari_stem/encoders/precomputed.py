@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.encoders.embed import rounded
-from napari_stem.encoders.precomputed_files import SUFFIXES, read_raw
-from napari_stem.encoders.precomputed_places import canonical, encoder_of_folder
+from napari_stem.encoders.precomputed_files import SUFFIXES, canonical, read_raw
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.precomputed_places import RawEmbeddings
+    from napari_stem.encoders.precomputed_files import RawEmbeddings
     from napari_stem.geometry import Mpp, SizePx, Spots
 
 TOLERANCE = 0.1  # of a patch's side: how far its centre may lie from the spot that it stands for
@@ -174,8 +173,9 @@ def read_embeddings(
 
 def _encoder_of(raw: RawEmbeddings, stated: str | None) -> str:
     """Name of the encoder that made embeddings; EncoderError where nobody says, or file and user differ."""
-    named = stated or raw.encoder or encoder_of_folder(raw.path)
-    if named is None:
+    before, _, of_folder = raw.path.parent.name.partition("features_")  # as TRIDENT names it
+    named = stated or raw.encoder or ("" if before else of_folder)
+    if not named:
         raise EncoderError(
             f"{raw.path} does not say which encoder made its embeddings; say it with --encoder (such as uni)."
         )
@@ -348,19 +348,14 @@ class EmbeddingFolder:
         if self._first is None:  # the features are large, and not needed again
             self._first = replace(patches, features=patches.features[:1])
         first = self._first
-        differing = [
-            name
-            for name, same in (
-                ("encoder", patches.encoder == first.encoder),
-                ("version", patches.version == first.version),
-                ("width", patches.width == first.width),
-                (
-                    "patch size in um",
-                    abs(patches.field_of_view_um / first.field_of_view_um - 1) <= SAME_MPP,
-                ),
-            )
-            if not same
-        ]
+        alike = {
+            "encoder": patches.encoder == first.encoder,
+            "version": patches.version == first.version,
+            "width": patches.width == first.width,
+            "patch size in um": abs(patches.field_of_view_um / first.field_of_view_um - 1)
+            <= SAME_MPP,
+        }
+        differing = [name for name, is_same in alike.items() if not is_same]
         if differing:
             raise EncoderError(
                 f"{patches.path} and {first.path.name} differ in {' and '.join(differing)}; embed all sections "

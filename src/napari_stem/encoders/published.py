@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.facts import Colour, EncoderFacts, Pooling
+    from napari_stem.encoders.catalogue import Colour, EncoderFacts, Pooling
     from napari_stem.encoders.networks import Network
 
 _CODE_VERSION = "1"  # of what happens here: count up when the numbers change
@@ -61,7 +61,7 @@ class PublishedEncoder(ByPatch):
         self._at_once = _PATCHES_PER_BATCH.get(kind, 16)
         self._network = network
         network.module.to(device)
-        fields_um = fields_of_view_um or (facts.field_of_view_um,)
+        fields_um = fields_of_view_um or facts.fields_of_view_um
         self.name = name or facts.name
         self.patch = PatchSpec(fields_um, facts.side_px)
         self.width = len(fields_um) * facts.width(self._pooling)
@@ -153,7 +153,12 @@ class CombinedEncoder:
         self.patch = PatchSpec(tuple(fields_um), max(part.patch.side_px for part in parts))
         self.width = sum(part.width for part in parts)
         self.spots_at_once = min(part.spots_at_once for part in parts)
-        self.version = _version(parts)
+        # one out of several; precision stays readable behind its mark
+        versions = [part.version.partition(PRECISION_MARK) for part in parts]
+        names = "\n".join(f"{p.name}={v[0]}" for p, v in zip(parts, versions, strict=True))
+        digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+        precisions = "+".join(version[2] or "fp32" for version in versions)
+        self.version = f"{digest}{PRECISION_MARK}{precisions}"
         self._fields = [
             [fields_um.index(f) for f in part.patch.fields_of_view_um] for part in parts
         ]
@@ -167,14 +172,6 @@ class CombinedEncoder:
             ],
             axis=1,
         )
-
-
-def _version(parts: Sequence[Encoder]) -> str:
-    """One version out of several; precision stays readable behind its mark."""
-    bare, precisions = zip(*(p.version.partition(PRECISION_MARK)[::2] for p in parts), strict=True)
-    names = "\n".join(f"{p.name}={version}" for p, version in zip(parts, bare, strict=True))
-    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return f"{digest}{PRECISION_MARK}{'+'.join(p or 'fp32' for p in precisions)}"
 
 
 def resized(patches: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -209,7 +206,7 @@ def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch
     """Pool tokens, (n, prefix + patches, width), to one vector each, (n, width).
 
     The class token comes first, then registers, then patches by row. ``pooling`` is ``cls``, ``mean`` or
-    ``centre``: see `napari_stem.encoders.facts.POOLINGS`. The ``prefix_tokens``, class token and registers,
+    ``centre``: see `napari_stem.encoders.catalogue.POOLINGS`. The ``prefix_tokens``, class token and registers,
     belong to no place, and are left out of ``mean`` and ``centre``.
     """
     if pooling == "cls":

@@ -10,19 +10,18 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.facts import POOLINGS
+from napari_stem.encoders.catalogue import BUNDLED_FACTS, CATALOGUE, POOLINGS
 from napari_stem.encoders.hub import locate
 from napari_stem.errors import EncoderError
 from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.facts import EncoderFacts, Pooling
+    from napari_stem.encoders.catalogue import EncoderFacts, Pooling
 
 logger = logging.getLogger(__name__)
 
-BUNDLED = "bundled"
+BUNDLED = BUNDLED_FACTS.name
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,19 @@ def parse_name(name: str) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _facts() -> dict[str, EncoderFacts]:
+    """Facts of all encoders by name, the bundled one first."""
+    return {BUNDLED: BUNDLED_FACTS, **CATALOGUE}
+
+
 def _check(part: Part) -> None:
-    if part.name not in (BUNDLED, *CATALOGUE):
-        near = get_close_matches(part.name, (BUNDLED, *CATALOGUE), n=1)
+    if part.name not in _facts():
+        near = get_close_matches(part.name, _facts(), n=1)
         hint = f"did you mean '{near[0]}'?" if near else "`napari-stem encoders` lists those known."
         raise EncoderError(f"There is no encoder '{part.name}'; {hint}")
     if part.pooling is None:
         return
-    known = () if part.name == BUNDLED else CATALOGUE[part.name].poolings
+    known = _facts()[part.name].poolings
     wrong = [p for p in part.pooling if p not in known]
     if wrong or len(set(part.pooling)) < len(part.pooling):
         raise EncoderError(
@@ -94,21 +98,12 @@ def load_encoder(
 ) -> Encoder:
     """Load an encoder; asks no network.
 
-    Parameters
-    ----------
-    name
-        ``bundled``, ``uni``, ``uni+conch`` (side by side), ``h-optimus-0@cls+centre`` (another pooling).
-    device
-        torch device.
-    fields_of_view_um
-        Sides of the patches in um; None: what each encoder was made for.
-    precision
-        ``auto`` (half precision where the device is made for it), ``float32``, ``float16`` or ``bfloat16``.
+    It is called ``bundled``, ``uni``, ``uni+conch`` (side by side), ``h-optimus-0@cls+centre`` (another
+    pooling); the device is torch's. ``fields_of_view_um`` are sides of the patches in um; None: what each
+    encoder was made for. ``precision`` is ``auto`` (half precision where the device is made for it),
+    ``float32``, ``float16`` or ``bfloat16``.
 
-    Raises
-    ------
-    EncoderError
-        There is none of that name, or it is not ready: the text says what to do.
+    EncoderError: there is none of that name, or it is not ready: the text says what to do.
     """
     if fields_of_view_um is not None and not all(field_um > 0 for field_um in fields_of_view_um):
         raise EncoderError("A field of view must be larger than 0 um.")
@@ -116,7 +111,11 @@ def load_encoder(
     parts = parse_name(name)
     # all at once: the second may be missing, and the first takes a minute to load
     for part in parts:
-        _require_ready(part)
+        _, why_not = readiness(_facts()[part.name])
+        if why_not is not None:
+            raise EncoderError(
+                f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
+            )
     logger.info("Encoder '%s' is loaded to %s.", name, device)
     encoders = [_load(part, device, fields_um, precision) for part in parts]
     if len(encoders) == 1:
@@ -132,27 +131,19 @@ def encoder_width(name: str, n_fields: int | None = None) -> int:
     ``n_fields`` is the number of fields of view; None: as many as each encoder has by itself (bundled 3,
     others 1). Name and errors are as of `load_encoder`.
     """
-    from napari_stem.encoders.bundled import FIELD_WIDTH, BundledEncoder
-
     width = 0
     for part in parse_name(name):
-        if part.name == BUNDLED:
-            width += n_fields * FIELD_WIDTH if n_fields else BundledEncoder.width
-        else:
-            facts = CATALOGUE[part.name]
-            width += facts.width(part.pooling or facts.pooling) * (n_fields or 1)
+        facts = _facts()[part.name]
+        own = facts.width(part.pooling or facts.pooling)
+        width += own * (n_fields or len(facts.fields_of_view_um))
     return width
 
 
 def fields_of_view_of(name: str) -> tuple[float, ...] | None:
     """Fields of view in um that an encoder has by itself; None where that is not known, or parts differ."""
-    from napari_stem.encoders.bundled import BundledEncoder
-
-    if name == BUNDLED:
-        return BundledEncoder.patch.fields_of_view_um
-    words = (word.partition("@")[0] for word in name.split("+"))
-    sides = {CATALOGUE[word].field_of_view_um for word in words if word in CATALOGUE}
-    return tuple(sides) if len(sides) == 1 else None
+    known, words = _facts(), (word.partition("@")[0] for word in name.split("+"))
+    fields_um = {known[word].fields_of_view_um for word in words if word in known}
+    return fields_um.pop() if len(fields_um) == 1 else None
 
 
 def list_encoders() -> list[dict[str, Any]]:
@@ -162,25 +153,7 @@ def list_encoders() -> list[dict[str, Any]]:
     `packaged`, `licence`, `description`, `width`, `size_mb`, `gate` (open, terms), `page`, `mpp`, `px`,
     `poolings`, `reference`, `unconfirmed`.
     """
-    bundled: dict[str, Any] = {
-        "name": BUNDLED,
-        "status": "ready",
-        "ready": True,
-        "why_not": None,
-        "packaged": True,
-        "licence": "Apache-2.0",
-        "description": "ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
-        "width": encoder_width(BUNDLED),
-        "size_mb": 0,
-        "gate": "open",
-        "page": None,
-        "mpp": None,
-        "px": 224,
-        "poolings": [],
-        "reference": "docs/bundled-encoder.md",
-        "unconfirmed": None,
-    }
-    return [bundled, *(_row(facts) for facts in CATALOGUE.values())]
+    return [_row(facts) for facts in _facts().values()]
 
 
 def _row(facts: EncoderFacts) -> dict[str, Any]:
@@ -190,14 +163,14 @@ def _row(facts: EncoderFacts) -> dict[str, Any]:
         "status": status,
         "ready": status == "ready",
         "why_not": why_not,
-        "packaged": False,
+        "packaged": not facts.hub_id,
         "licence": facts.licence,
         "description": facts.description,
-        "width": facts.width(facts.pooling),
+        "width": encoder_width(facts.name),
         "size_mb": facts.size_mb,
         "gate": "terms" if facts.gated else "open",
-        "page": facts.page,
-        "mpp": facts.mpp,
+        "page": facts.page if facts.hub_id else None,
+        "mpp": facts.mpp if facts.hub_id else None,
         "px": facts.side_px,
         "poolings": list(facts.poolings),
         "reference": facts.reference,
@@ -206,7 +179,9 @@ def _row(facts: EncoderFacts) -> dict[str, Any]:
 
 
 def readiness(facts: EncoderFacts) -> tuple[str, str | None]:
-    """Tell whether a published encoder can be used: its status, and what to do if it cannot."""
+    """Tell whether an encoder can be used: its status, and what to do if it cannot."""
+    if facts.library == "packaged":
+        return "ready", None
     if facts.is_of_transformers and find_spec("transformers") is None:
         return "not installed", f"the package transformers is not installed: {_EXTRA}"
     if facts.library == "remote":
@@ -234,16 +209,6 @@ def _why_no_remote_code(facts: EncoderFacts) -> tuple[str, str] | None:
             f"pip install 'transformers<5'"
         )
     return None
-
-
-def _require_ready(part: Part) -> None:
-    if part.name == BUNDLED:
-        return
-    _, why_not = readiness(CATALOGUE[part.name])
-    if why_not is not None:
-        raise EncoderError(
-            f"Encoder '{part.name}' is not ready: {why_not}. (Without internet: ${FOLDER_VARIABLE}.)"
-        )
 
 
 def _load(part: Part, device: str, fields_um: tuple[float, ...] | None, precision: str) -> Encoder:

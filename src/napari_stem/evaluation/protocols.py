@@ -19,7 +19,7 @@ import numpy as np
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.metrics import pcc, top_mean
-from napari_stem.spatial.panel_files import read_panel
+from napari_stem.spatial.panels import read_panel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.encoders.tensor_files import read_tensors
 from napari_stem.errors import ModelError
+from napari_stem.foreign import read_tensors
 from napari_stem.io import sha256
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_stem.encoders.facts import HUB_PAGE
 from napari_stem.errors import ModelError
-from napari_stem.hub import Asked, in_clear_words
+from napari_stem.hub import HUB_PAGE, Asked, in_clear_words
 from napari_stem.model.card import UNKNOWN, licence_fields, licence_id
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.model.sources import others, require_files

@@ -19,10 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from napari_stem.caches import CACHES, keep_bounded, touch
-from napari_stem.encoders.facts import HUB_PAGE
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
-from napari_stem.hub import Asked, in_clear_words, reporting
+from napari_stem.hub import HUB_PAGE, Asked, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module

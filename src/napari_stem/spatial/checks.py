@@ -84,20 +84,21 @@ def check_positions(
         what = 'no usable obsm["spatial"], so its spots have no place'
         advice = "give it two columns, x and y of each spot in px"
         return [*found, as_finding("no-positions", what, [], advice)]
-    labels = np.asarray(names, dtype=object)
     finite = np.isfinite(xy).all(axis=1)
-    if not finite.all():
-        what = "positions that are not numbers"
-        found.append(as_finding("positions-not-numbers", what, labels[~finite], _DROPPABLE))
-    outside = finite & outside_image(xy, size_px)
-    if size_px is not None and outside.any():
-        what = f"spots outside the {size_px[0]:g} x {size_px[1]:g} px image"
-        found.append(as_finding("spots-outside-image", what, labels[outside], _DROPPABLE))
+    width_px, height_px = size_px or (0, 0)
+    off = f"spots outside the {width_px:g} x {height_px:g} px image"
     again = finite & pd.DataFrame(xy).duplicated().to_numpy()
-    if again.any():
-        what = "spots at the place of another"
-        found.append(as_finding("duplicate-positions", what, labels[again], _DROPPABLE))
-    return found
+    looked_for = (
+        ("positions-not-numbers", "positions that are not numbers", ~finite),
+        ("spots-outside-image", off, finite & outside_image(xy, size_px)),
+        ("duplicate-positions", "spots at the place of another", again),
+    )
+    labels = np.asarray(names, dtype=object)
+    return found + [
+        as_finding(check, what, labels[where], _DROPPABLE)
+        for check, what, where in looked_for
+        if where.any()
+    ]
 
 
 def outside_image(

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,8 +65,9 @@ def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
     """
     if not source.is_dir():
         raise DatasetError(f"There is no folder {source}; check the path.")
-    for root in (source / "data", source):
-        selections = _find_selections(root)
+    for root, folder in product((source / "data", source), _SELECTION_FOLDERS):
+        named = ((_SELECTION.fullmatch(path.name), path) for path in (root / folder).glob("*"))
+        selections = {match[1]: path for match, path in named if match}
         if selections:
             readers = {
                 section_id: partial(_read_section, root, section_id, selection)
@@ -78,28 +80,6 @@ def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
     )
 
 
-def _find_selections(root: Path) -> dict[str, Path]:
-    """Tables of the spots under tissue, by section."""
-    for folder in _SELECTION_FOLDERS:
-        if not (root / folder).is_dir():
-            continue
-        named = ((_SELECTION.fullmatch(path.name), path) for path in (root / folder).iterdir())
-        found = {match[1]: path for match, path in named if match}
-        if found:
-            return found
-    return {}
-
-
-def _find_counts(root: Path, section_id: str) -> Path:
-    path = _find(root, _COUNT_FOLDERS, section_id, _TSV_ENDINGS)
-    if path is None:
-        raise DatasetError(
-            f"Section {section_id} has no table of counts {section_id}.tsv.gz in {root / 'ST-cnts'} "
-            f"or {root}; add it."
-        )
-    return path
-
-
 def _find_image(root: Path, section_id: str) -> Path:
     """Find the H&E image; in the published tree it has a folder, and any name."""
     folder = root / "ST-imgs" / section_id[0] / section_id
@@ -110,18 +90,19 @@ def _find_image(root: Path, section_id: str) -> Path:
         raise DatasetError(
             f"{folder} must hold one image of section {section_id}; it holds {len(images)}."
         )
-    path = _find(root, _IMAGE_FOLDERS, section_id, IMAGE_ENDINGS)
-    if path is None:
-        raise DatasetError(
-            f"Section {section_id} has no image {section_id}.jpg in {root}, nor one in {folder}; add it."
-        )
-    return path
+    lacking = f"image {section_id}.jpg in {root}, nor one in {folder}"
+    return _find(root, _IMAGE_FOLDERS, section_id, IMAGE_ENDINGS, lacking)
 
 
-def _find(root: Path, folders: Sequence[str], name: str, endings: Sequence[str]) -> Path | None:
-    """Find the first file of a name; none where there is none."""
-    paths = (root / folder / f"{name}{ending}" for folder in folders for ending in endings)
-    return next((path for path in paths if path.is_file()), None)
+def _find(
+    root: Path, folders: Sequence[str], section_id: str, endings: Sequence[str], lacking: str
+) -> Path:
+    """Find the first file called like a section; DatasetError where there is none: it has no ``lacking``."""
+    for folder, ending in product(folders, endings):
+        path = root / folder / f"{section_id}{ending}"
+        if path.is_file():
+            return path
+    raise DatasetError(f"Section {section_id} has no {lacking}; add it.")
 
 
 def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
@@ -130,7 +111,8 @@ def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
     import pandas as pd
 
     image = _find_image(root, section_id)
-    counts_path = _find_counts(root, section_id)
+    lacking = f"table of counts {section_id}.tsv.gz in {root / 'ST-cnts'} or {root}"
+    counts_path = _find(root, _COUNT_FOLDERS, section_id, _TSV_ENDINGS, lacking)
     spots = _read_selection(selection)
     counts = _read_counts(counts_path)
     # Some selected spots were never counted, and some counted ones lie off the tissue.

@@ -207,18 +207,14 @@ def download(
         raise DatasetError(
             f"This would download {plan}; name fewer with --sections or --pattern, or add --yes."
         )
-    _require_space(out, plan.n_bytes_missing)
-    bars = None if progress is None else reporting(progress, n_all=plan.n_bytes_missing)
-    _snapshot(out, plan.patterns, tqdm_class=bars)
-
-
-def _require_space(out: Path, n_bytes: int) -> None:
     free, _ = free_bytes(out)
-    if n_bytes > free:
+    if plan.n_bytes_missing > free:
         raise DatasetError(
-            f"{out} needs {gigabytes(n_bytes)} more, but only {gigabytes(free)} are free there; "
+            f"{out} needs {gigabytes(plan.n_bytes_missing)} more, but only {gigabytes(free)} are free there; "
             f"choose another disk, or name fewer sections."
         )
+    bars = None if progress is None else reporting(progress, n_all=plan.n_bytes_missing)
+    _snapshot(out, plan.patterns, tqdm_class=bars)
 
 
 def _snapshot(out: Path, patterns: Sequence[str], **options: Any) -> Any:

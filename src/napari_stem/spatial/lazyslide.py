@@ -38,7 +38,8 @@ class LazySlideStore:
     """One store, and perhaps the part of it that a path names.
 
     ``part`` is the name of the outlines or features in it; empty where the path names the store alone.
-    ``attributes`` are those of the store: ``slide_properties``, and by name of the tiles ``tile_spec``.
+    ``attributes`` are those of the store: ``slide_properties`` (``shape``, which is height and width, ``mpp``,
+    ``magnification``), and by name of the tiles ``tile_spec``.
     """
 
     path: Path
@@ -67,12 +68,6 @@ class LazySlideStore:
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder} is not read: {error}.") from error
         return cls(folder, part, attributes)
-
-    @property
-    def slide(self) -> Mapping[str, Any]:
-        """What the store says of its slide: ``shape`` (height, width), ``mpp``, ``magnification``."""
-        found: Mapping[str, Any] = self.attributes["slide_properties"]
-        return found
 
     def names(self, kind: str) -> list[str]:
         """Parts of a kind that it has, sorted."""
@@ -127,14 +122,14 @@ class LazySlideStore:
 
 def _properties(row: pd.Series) -> dict[str, Any]:
     """QuPath's properties as they were before LazySlide laid them flat (``classification_name``)."""
-    known: dict[str, Any] = json.loads(json.dumps(row.dropna().to_dict(), default=_plain))
+
+    def plain(value: Any) -> Any:
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
+
+    known: dict[str, Any] = json.loads(json.dumps(row.dropna().to_dict(), default=plain))
     nested = {
         key.removeprefix("classification_"): known.pop(key)
         for key in list(known)
         if key.startswith("classification_")
     }
     return {**({"classification": nested} if nested else {}), **known}
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None

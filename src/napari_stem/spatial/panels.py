@@ -1,20 +1,25 @@
-"""Gene panels: which genes a model predicts, chosen on training sections, named, or in a file."""
+"""Gene panels: which genes a model predicts, chosen on training sections, named, or in a file.
+
+Files hold one gene a line, GMT, a JSON list, or HEST-bench's ``var_50genes.json``.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError
+from napari_stem.foreign import read_json
 from napari_stem.spatial.gene_sets import as_measured, gene_set, gene_sets
-from napari_stem.spatial.panel_files import read_panel
-from napari_stem.texts import few
+from napari_stem.texts import clean_name, few, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,10 +87,15 @@ def parse_panel(spec: str) -> Rule:
     DatasetError: the words fit no form, or a file cannot be used.
     """
     whole = _is_file(spec.removeprefix(_MEASURED))  # a file's own name may hold a plus
-    words, parts, named = [spec] if whole else spec.split("+"), [], False
+    words, named = [spec] if whole else spec.split("+"), False
+    parts: list[Rule] = []
     for word in words:
         named = word.startswith(_SET) or (named and word in gene_sets())
-        parts.append(_parse_set(word) if named else _parse_part(word, spec))
+        if named:
+            known = gene_set(word.removeprefix(_SET))
+            parts.append(partial(_those_measured, known.genes, f"Gene set '{known.name}'"))
+        else:
+            parts.append(_parse_part(word, spec))
     return lambda sections: _together([part(sections) for part in parts])
 
 
@@ -97,11 +107,6 @@ def _together(chosen: Sequence[PanelChoice]) -> PanelChoice:
         never_seen={k: v for choice in chosen for k, v in choice.never_seen.items()},
         renamed={k: v for choice in chosen for k, v in choice.renamed.items()},
     )
-
-
-def _parse_set(word: str) -> Rule:
-    found = gene_set(word.removeprefix(_SET))
-    return lambda sections: _those_measured(found.genes, sections, f"Gene set '{found.name}'")
 
 
 def _parse_part(word: str, spec: str) -> Rule:
@@ -119,8 +124,8 @@ def _parse_part(word: str, spec: str) -> Rule:
         )
     genes = read_panel(Path(name), set_name or None)
     if word.startswith(_MEASURED):
-        return lambda sections: _those_measured(genes, sections, f"Panel '{word}'")
-    return lambda sections: _all_measured(genes, sections)
+        return partial(_those_measured, genes, f"Panel '{word}'")
+    return partial(_all_measured, genes)
 
 
 def _is_file(name: str) -> bool:
@@ -130,7 +135,7 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _those_measured(genes: Panel, sections: Sequence[anndata.AnnData], part: str) -> PanelChoice:
+def _those_measured(genes: Panel, part: str, sections: Sequence[anndata.AnnData]) -> PanelChoice:
     """Take the genes that are measured in every section and seen in one."""
     names = _as_measured(genes, sections)
     measured = tuple(dict.fromkeys(name for name in names.values() if name is not None))
@@ -284,10 +289,92 @@ def _varies(table: anndata.AnnData) -> bool:
 
 def detected(sections: Sequence[anndata.AnnData]) -> Panel:
     """Genes seen in at least a tenth of the spots of every section, in alphabetical order."""
-    return tuple(_common_genes([_often_seen(section) for section in sections]))
+    often_seen = []
+    for section in sections:
+        n_seen = np.asarray((section.X > 0).sum(axis=0)).ravel()
+        often_seen.append(section[:, n_seen >= np.ceil(_MIN_SPOT_FRACTION * section.n_obs)])
+    return tuple(_common_genes(often_seen))
 
 
-def _often_seen(section: anndata.AnnData) -> anndata.AnnData:
-    """Leave out the genes that few spots of a section show."""
-    seen = np.asarray((section.X > 0).sum(axis=0)).ravel()
-    return section[:, seen >= np.ceil(_MIN_SPOT_FRACTION * section.n_obs)]
+def read_panel(path: Path, set_name: str | None = None) -> tuple[str, ...]:
+    """Read the genes of a file, each once, in its order; its ending says how.
+
+    ``.gmt``: a set a line: name, description and genes, separated by tabs (Broad Institute); ``set_name``
+    says which, None if it holds one only. ``.json``: a list of genes, or an object with such a list as
+    ``genes`` (HEST-bench). Any other: one gene a line; empty lines and lines that start with # are skipped.
+
+    DatasetError: the file cannot be read, names no gene, names one twice, or has no such set.
+    """
+    try:
+        text = read_text(path)
+    except FileNotFoundError:
+        raise DatasetError(f"There is no gene panel {path}; check the path.") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"Gene panel {path} cannot be read: {reason_of(error)}; give a text file with one gene a line."
+        ) from error
+    suffix = path.suffix.lower()
+    if set_name is not None and suffix != ".gmt":
+        raise DatasetError(f"Gene panel {path} is no .gmt file, so it has no set '{set_name}'.")
+    if suffix == ".gmt":
+        genes = _of_gmt(text, path, set_name)
+    elif suffix == ".json":
+        genes = _of_json(text, path)
+    else:
+        genes = _of_lines(text, path)
+    return _checked(genes, path)
+
+
+def _of_lines(text: str, path: Path) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    genes = [line for line in lines if line and not line.startswith("#")]
+    for gene in map(clean_name, genes):
+        if len(gene.split()) > 1 or "," in gene or ";" in gene:
+            raise DatasetError(
+                f"Gene panel {path} has a line '{quoted(gene)}'; write one gene a line."
+            )
+    return genes
+
+
+def _of_gmt(text: str, path: Path, set_name: str | None) -> list[str]:
+    rows = [line.split("\t") for line in text.splitlines() if line.strip()]
+    short = next((row[0] for row in rows if len(row) < 3), None)
+    if short is not None:
+        raise DatasetError(
+            f"Gene panel {path} has a line '{quoted(short)}' without genes; a .gmt line holds name, "
+            f"description and genes, separated by tabs."
+        )
+    sets = {row[0].strip(): row[2:] for row in rows}
+    if set_name is None and len(sets) == 1:
+        return next(iter(sets.values()))
+    if set_name is None or set_name not in sets:
+        missing = "holds" if set_name is None else f"has no set '{set_name}'; it holds"
+        raise DatasetError(
+            f"Gene panel {path} {missing} {len(sets)} sets ({few(sets)}); write {path}#NAME."
+        )
+    return sets[set_name]
+
+
+def _of_json(text: str, path: Path) -> list[str]:
+    try:
+        content: Any = read_json(text)
+    except ValueError as error:
+        raise DatasetError(
+            f"Gene panel {path} cannot be read as JSON: {reason_of(error)}."
+        ) from error
+    genes = content.get("genes") if isinstance(content, dict) else content
+    if not isinstance(genes, list) or not all(isinstance(gene, str) for gene in genes):
+        raise DatasetError(
+            f'Gene panel {path} must hold a JSON list of gene names, or {{"genes": [...]}}.'
+        )
+    return genes
+
+
+def _checked(stored: Sequence[str], path: Path) -> tuple[str, ...]:
+    genes = [gene for gene in map(clean_name, stored) if gene]
+    if not genes:
+        raise DatasetError(f"Gene panel {path} names no gene; write one a line.")
+    if len(set(genes)) != len(genes):
+        repeated = next(gene for gene, n in Counter(genes).items() if n > 1)
+        raise DatasetError(f"Gene panel {path} names {quoted(repeated)} more than once.")
+    return tuple(genes)

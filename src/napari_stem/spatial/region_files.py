@@ -73,12 +73,8 @@ def class_colour(classification: str, known: Mapping[str, Colour] | None = None)
     """Colour of a class: as used so far, QuPath's own, or one made from the name, always the same."""
     if not classification:
         return UNCLASSIFIED
-    if known and classification in known:
-        return known[classification]
-    if classification in CLASS_COLOURS:
-        return CLASS_COLOURS[classification]
     hue = uuid.uuid5(uuid.NAMESPACE_OID, classification).int % len(_SPARE_COLOURS)
-    return _SPARE_COLOURS[hue]
+    return {**CLASS_COLOURS, **(known or {})}.get(classification, _SPARE_COLOURS[hue])
 
 
 # Tol's bright scheme without its yellow and grey: told apart with every kind of colour vision
@@ -103,21 +99,14 @@ def as_regions(regions: Region | Sequence[Region] | str | Path | None) -> Sequen
 def read_regions(path: Path) -> list[ClassedRegion]:
     """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports) or LazySlide store.
 
-    Parameters
-    ----------
-    path
-        A FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
-        ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
-        LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles, and
-        broken outlines, which are logged. The file may be gzipped, in UTF-16 or in Windows' code page. Of a
-        store, the tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
+    It is a FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
+    ``properties.name``, else that of its QuPath class, else "tissue 1" and so on in files of TRIDENT and
+    LazySlide, else "region 1". Points and lines are passed over; so are detections, cells and tiles, and broken
+    outlines, which are logged. The file may be gzipped, in UTF-16 or in Windows' code page. Of a store, the
+    tissue, or other outlines where the path names them (``SLIDE.zarr/shapes/annotations``).
 
-    Raises
-    ------
-    RegionError
-        The file cannot be read, or holds no area.
-    StoreError
-        A LazySlide store cannot be read, or has no such outlines.
+    RegionError: the file cannot be read, or holds no area. StoreError: a LazySlide store cannot be read, or has
+    no such outlines.
     """
     store = LazySlideStore.at(path, SHAPES)
     if store is not None:
@@ -159,7 +148,12 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
     RegionError: it holds no area, or none that is not broken.
     """
     features = list(_features(content))
-    annotations = [feature for feature in features if not _is_small(feature)]
+    annotations = [
+        (feature.get("geometry"), about)
+        for feature, about in features
+        # QuPath 0.2 says what it is in the id
+        if not SMALL_OBJECTS & {str(about.get("objectType")), str(feature.get("id"))}
+    ]
     if features and not annotations:
         raise RegionError(
             f"{source} holds detections, cells or tiles only; export annotations, the outlines that "
@@ -167,10 +161,11 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
         )
     regions: list[ClassedRegion] = []
     broken = ""
-    for number, feature in enumerate(annotations, 1):
-        name, (classification, colour) = _name(feature), _classification(feature)
+    for number, (geometry, about) in enumerate(annotations, 1):
+        name = "" if about.get("name") is None else str(about["name"])
+        classification, colour = _classification(about.get("classification"))
         try:
-            area = _area(feature.get("geometry"))
+            area = _area(geometry)
         except _BROKEN as error:
             what = f"Outline '{quoted(name)}'" if name else f"Outline {number}"
             broken = f"{what} of {source} is broken ({reason_of(error)})"
@@ -178,7 +173,8 @@ def regions_of(content: object, source: str) -> list[ClassedRegion]:
             continue
         if area is None:
             continue
-        fallback = classification or f"{_kind(feature)} {len(regions) + 1}"
+        kind = "tissue" if "tissue_id" in about else "region"  # as TRIDENT and LazySlide number it
+        fallback = classification or f"{kind} {len(regions) + 1}"
         regions.append(ClassedRegion(area, name or fallback, classification, colour))
     if not regions and broken:
         raise RegionError(f"{broken}, and there is no other; export the regions again.")
@@ -225,8 +221,8 @@ def _feature(region: Region) -> dict[str, Any]:
     }
 
 
-def _features(content: object) -> Iterator[dict[str, Any]]:
-    """Yield the features of whatever form of GeoJSON this is; nothing if it is none."""
+def _features(content: object) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield features and their properties, whatever form of GeoJSON this is; nothing if it is none."""
     if isinstance(content, list):
         for item in content:
             yield from _features(item)
@@ -234,9 +230,10 @@ def _features(content: object) -> Iterator[dict[str, Any]]:
         if content.get("type") == "FeatureCollection":
             yield from _features(content.get("features"))
         elif content.get("type") == "Feature":
-            yield content
+            properties = content.get("properties")
+            yield content, properties if isinstance(properties, dict) else {}
         elif "type" in content:
-            yield {"geometry": content}
+            yield {"geometry": content}, {}
 
 
 def _area(geometry: object) -> shapely.Polygon | shapely.MultiPolygon | None:
@@ -269,31 +266,8 @@ def _refuse_tangle(drawn: shapely.Geometry) -> None:
             raise ValueError(f"it crosses itself more than {MOST_CROSSINGS:,} times")
 
 
-def _is_small(feature: dict[str, Any]) -> bool:
-    """Whether a feature is a detection, cell or tile; QuPath 0.2 says so in its ``id``."""
-    return bool(
-        SMALL_OBJECTS & {str(_properties(feature).get("objectType")), str(feature.get("id"))}
-    )
-
-
-def _properties(feature: dict[str, Any]) -> dict[str, Any]:
-    properties = feature.get("properties")
-    return properties if isinstance(properties, dict) else {}
-
-
-def _name(feature: dict[str, Any]) -> str:
-    name = _properties(feature).get("name")
-    return "" if name is None else str(name)
-
-
-def _kind(feature: dict[str, Any]) -> str:
-    """Word for a region without a name: TRIDENT and LazySlide number the pieces of tissue."""
-    return "tissue" if "tissue_id" in _properties(feature) else "region"
-
-
-def _classification(feature: dict[str, Any]) -> tuple[str, Colour]:
+def _classification(stated: object) -> tuple[str, Colour]:
     """Class and its colour; ("", the unclassified colour) where there is none."""
-    stated = _properties(feature).get("classification")
     if isinstance(stated, str):
         return stated, class_colour(stated)
     if not isinstance(stated, dict):
@@ -309,9 +283,6 @@ def _colour(classification: dict[str, Any]) -> Colour | None:
     rgb, packed = classification.get("color"), classification.get("colorRGB")
     if isinstance(packed, int):
         rgb = [packed >> shift & 255 for shift in (16, 8, 0)]
-    if not isinstance(rgb, list) or len(rgb) != 3:
-        return None
-    if not all(isinstance(value, int) and 0 <= value <= 255 for value in rgb):
-        return None
-    red, green, blue = rgb
-    return red, green, blue
+    if isinstance(rgb, list) and all(isinstance(v, int) and 0 <= v <= 255 for v in rgb):
+        return (rgb[0], rgb[1], rgb[2]) if len(rgb) == 3 else None
+    return None

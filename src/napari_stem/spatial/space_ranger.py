@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -121,12 +121,9 @@ def _read_hdf5(path: Path) -> anndata.AnnData:
         barcodes = group["barcodes"].asstr()[:]
         counts = csr_matrix(parts, shape=(len(barcodes), len(names)))
         table = _table(counts, barcodes, ids, names, kinds)
-        table.uns["chemistry"] = _word(file.attrs.get("chemistry_description"))
+        chemistry = file.attrs.get("chemistry_description") or ""
+    table.uns["chemistry"] = chemistry.decode() if isinstance(chemistry, bytes) else str(chemistry)
     return table
-
-
-def _word(stored: Any) -> str:
-    return stored.decode() if isinstance(stored, bytes) else str(stored or "")
 
 
 def _read_matrix_market(folder: Path) -> anndata.AnnData:

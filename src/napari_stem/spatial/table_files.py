@@ -70,7 +70,8 @@ def read_table(path: Path) -> anndata.AnnData:
 
     with _opened(path) as file, repeats_allowed():
         place, genes = _counts(file)
-        spots, counts = _spots(file), _sound(_sliced(_matrix(file[place]), slice(None)))
+        spots, matrix = _spots(file), _matrix(file[place])
+        counts = _sound(matrix.to_memory() if hasattr(matrix, "to_memory") else matrix[:])
         table = anndata.AnnData(X=counts, obs=spots.obs, var=_frame(file[genes]))
         if place != "X":
             _log.warning("%s holds no raw counts in X; those in %s are used.", path, place)
@@ -122,11 +123,13 @@ def row_blocks(path: Path) -> Iterator[csr_matrix]:
     with _opened(path) as file:
         stored = file[_counts(file)[0]]
         matrix = _matrix(stored)
-        n_spots, n_values = matrix.shape[0], _values(stored).size
-        is_csc = getattr(matrix, "format", "csr") == "csc"
-        step = max(1, n_spots if is_csc else _VALUES_PER_BLOCK * n_spots // max(n_values, 1))
+        if getattr(matrix, "format", "csr") == "csc":
+            yield _sound(matrix.to_memory())
+            return
+        n_spots = matrix.shape[0]
+        step = max(1, _VALUES_PER_BLOCK * n_spots // max(_values(stored).size, 1))
         for start in range(0, n_spots, step):
-            yield _sound(_sliced(matrix, slice(start, start + step)))
+            yield _sound(matrix[start : start + step])
 
 
 def library_sizes(blocks: Iterable[Any]) -> NDArray[np.float64]:
@@ -216,14 +219,6 @@ def _values(stored: Any) -> Any:
     return stored["data"] if _keys(stored) else stored
 
 
-def _sliced(matrix: Any, rows: slice) -> Any:
-    if getattr(matrix, "format", "csr") == "csc":
-        whole = matrix.to_memory()
-        _require_sound(whole)
-        return whole[rows]
-    return matrix[rows]
-
-
 def _sound(matrix: Any) -> csr_matrix:
     _require_sound(matrix)
     return csr_matrix(matrix, dtype=np.float32)
@@ -303,7 +298,14 @@ def read_spots(
         )
     if not len(table.xy_px):
         raise SpotError(f"{name} lists no spots.")
-    _require_on_slide(table.xy_px, size, name)
+    if not np.isfinite(table.xy_px).all():
+        raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
+    outside = outside_image(table.xy_px, (size.width_px, size.height_px))
+    if outside.any():
+        raise SpotError(
+            f"{int(outside.sum())} of {len(table.xy_px)} spots of {name} lie off the "
+            f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
+        )
     pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
     col, row = np.floor(table.xy_px / pitch_px).T.astype(np.int64)
     array_row, array_col = array_positions(table.obs) or (row, col)
@@ -358,14 +360,3 @@ def _from_csv(path: Path) -> SpotTable:
             )
         names = list(table["name"])
     return SpotTable(pd.DataFrame(index=names), xy_px, diameter_px=None)
-
-
-def _require_on_slide(xy_px: NDArray[np.float64], size: SizePx, name: str) -> None:
-    if not np.isfinite(xy_px).all():
-        raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
-    outside = outside_image(xy_px, (size.width_px, size.height_px))
-    if outside.any():
-        raise SpotError(
-            f"{int(outside.sum())} of {len(xy_px)} spots of {name} lie off the "
-            f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
-        )

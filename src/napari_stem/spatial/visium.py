@@ -121,7 +121,14 @@ def _read_section(
     section_id: str, folder: Path, image: Path | None, bin_um: int | None
 ) -> NewSection:
     """Read Visium spots, or bins of Visium HD, which lie in a folder of their own."""
-    counted = folder if bin_um is None else _folder_of_bins(folder / BINS, bin_um)
+    counted = folder
+    if bin_um is not None:
+        counted = folder / BINS / f"square_{bin_um:03d}um"
+        if not counted.is_dir():
+            has = ", ".join(sorted(path.name for path in (folder / BINS).glob("square_*")))
+            raise DatasetError(
+                f"{folder / BINS} has no {counted.name}, only {has or 'nothing'}; choose another --bin."
+            )
     table = read_visium(counted)
     image = image or find_image(folder)
     scales = read_scale_factors(required(counted, SCALE_FACTORS))
@@ -160,16 +167,6 @@ def _read_section(
     diameter_um = float(bin_um or DIAMETER_UM)
     fitted_um = (fit.mpp_um, fit.per_axis)
     return fitted_section(section, fitted_um, pitch_um=pitch_um, diameter_um=diameter_um)
-
-
-def _folder_of_bins(folder: Path, bin_um: int) -> Path:
-    name = f"square_{bin_um:03d}um"
-    if not (folder / name).is_dir():
-        has = ", ".join(sorted(path.name for path in folder.glob("square_*")))
-        raise DatasetError(
-            f"{folder} has no {name}, only {has or 'nothing'}; choose another --bin."
-        )
-    return folder / name
 
 
 def read_visium(folder: Path) -> anndata.AnnData:

@@ -3,7 +3,7 @@
     neighbours ──> autocorrelation (Moran's I of every gene)
                    domains (Leiden) ──> stability over draws, co-occurrence, neighbourhood enrichment
 
-All of it is of *predicted* expression. Heavy libraries are loaded when something is computed; `steps`
+All of it is of *predicted* expression. Heavy libraries are loaded when something is computed; `store`
 computes in a process of its own, which can be ended at any moment.
 """
 

@@ -40,11 +40,8 @@ SQUARENESS = 0.1  # how far rows and columns may be from equal steps at right an
 def neighbour_graph(spots: Spots) -> csr_matrix:
     """Graph of neighbouring spots, by squidpy.
 
-    Neighbours are the four beside a spot on a square lattice, else the six nearest.
-
-    Returns
-    -------
-    (n, n) CSR of zeros and ones; a spot without neighbours has an empty row.
+    Neighbours are the four beside a spot on a square lattice, else the six nearest. (n, n) CSR of zeros and
+    ones; a spot without neighbours has an empty row.
     """
     import anndata
 
@@ -82,31 +79,21 @@ def morans_i(
 ) -> pd.DataFrame:
     """Moran's I of samples, as a measurement would have it, and of their mean, which is smoother than any.
 
-    Parameters
-    ----------
-    prediction
-        Spots that are not done are left out.
-    genes
-        Which; None: all.
-    progress
-        What it raises ends the work.
+    Spots of the prediction that are not done are left out. Without ``genes``: all. What ``progress`` raises
+    ends the work.
 
-    Returns
-    -------
-    Indexed by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of their 90%
-    interval (`central_interval`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were kept;
-    where none were, ``I`` is that of the mean and there is no interval. ``p``: one-sided and under normality
-    (Cliff and Ord 1981), of the median sample; ``fdr``: Benjamini-Hochberg over these genes. NaN for what is
-    the same everywhere. The predictions of neighbouring spots share tissue within the model's field of view, so
-    they are alike to begin with: a small ``p`` says little, the order of genes says more.
+    Returned is a table by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of
+    their 90% interval (`central_interval`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were
+    kept; where none were, ``I`` is that of the mean and there is no interval. ``p``: one-sided and under
+    normality (Cliff and Ord 1981), of the median sample; ``fdr``: Benjamini-Hochberg over these genes. NaN for
+    what is the same everywhere. The predictions of neighbouring spots share tissue within the model's field of
+    view, so they are alike to begin with: a small ``p`` says little, the order of genes says more.
 
-    Raises
-    ------
-    PredictionError
-        Fewer than ten spots are done, or none side by side; a gene is not predicted, or the prediction is
-        damaged.
+    PredictionError: fewer than ten spots are done, or none side by side; a gene is not predicted, or the
+    prediction is damaged.
     """
     import pandas as pd
+    from scipy.stats import false_discovery_control
 
     chosen = tuple(prediction.genes if genes is None else genes)
     done = np.flatnonzero(prediction.done)
@@ -134,7 +121,10 @@ def morans_i(
     table.insert(3, "I_of_mean", of_mean)
     table.insert(4, "n_samples", n_samples)
     table["p"] = _p_values(table.pop("median").to_numpy(), weights)
-    table["fdr"] = _fdr(table["p"].to_numpy())
+    known = table["p"].notna()
+    table["fdr"] = np.nan
+    if known.any():
+        table.loc[known, "fdr"] = false_discovery_control(table.loc[known, "p"].clip(0, 1))
     return table.set_index(pd.Index(chosen, name="gene"))
 
 
@@ -143,12 +133,7 @@ def predicted_means(
 ) -> NDArray[np.float32]:
     """(n_done, genes) predicted means; of all genes in the prediction's order where none are given.
 
-    Raises
-    ------
-    UnknownGeneError
-        A gene is not predicted.
-    PredictionError
-        The prediction is gone, or damaged.
+    UnknownGeneError: a gene is not predicted. PredictionError: the prediction is gone, or damaged.
     """
     return prediction.rows(np.flatnonzero(prediction.done), genes=genes)
 
@@ -173,19 +158,11 @@ def morans_of(
 ) -> NDArray[np.float64] | None:
     """Moran's I; weights of a spot's neighbours add up to one.
 
-    Parameters
-    ----------
-    values
-        (spots, columns), finite.
-    graph
-        As `neighbour_graph` returns it.
-    is_stopped
-        Asked every few thousand columns.
+    Values are (spots, columns), finite; the graph is as of `neighbour_graph`. ``is_stopped`` is asked every few
+    thousand columns.
 
-    Returns
-    -------
-    (columns,) float64, NaN for those that are the same everywhere, and for all where no spots are neighbours;
-    None where it was stopped.
+    Returns (columns,) float64, NaN for those that are the same everywhere, and for all where no spots are
+    neighbours; None where it was stopped.
     """
     weights = _weights(graph)
     found = []
@@ -228,13 +205,3 @@ def _p_values(found: NDArray[np.float64], weights: csr_matrix) -> NDArray[np.flo
     expected = -1 / (n - 1)
     variance = (n**2 * s1 - n * s2 + 3 * s0**2) / ((n**2 - 1) * s0**2) - expected**2
     return np.asarray(norm.sf((found - expected) / np.sqrt(variance)))
-
-
-def _fdr(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import false_discovery_control
-
-    known = np.isfinite(p)
-    fdr = np.full(len(p), np.nan)
-    if known.any():
-        fdr[known] = false_discovery_control(np.clip(p[known], 0, 1))
-    return fdr

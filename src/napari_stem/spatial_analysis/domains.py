@@ -29,25 +29,16 @@ MARKERS = 3
 
 @dataclass(frozen=True)
 class Stability:
-    """How far domains found in single draws agree.
+    """How far domains found in single draws agree."""
 
-    Attributes
-    ----------
-    between
-        Adjusted Rand index of every pair of draws: 1 the same domains, 0 no more alike than by chance.
-    with_mean
-        The same of every draw with the domains of the mean.
-    support
-        Of each spot: the share of draws that put it into the domain it has in the mean, domains being paired so
-        that most spots agree (on left-out sections this tells where the mean's domains are right).
-    by_chance
-        Per domain, the same on average with the draws' domains dealt out to spots at random: what
-        `of_domains` must exceed.
-    """
-
+    # adjusted Rand index of every pair of draws: 1 the same domains, 0 no more alike than by chance
     between: tuple[float, ...]
-    with_mean: tuple[float, ...]
+    with_mean: tuple[float, ...]  # the same of every draw with the domains of the mean
+    # of each spot: the share of draws that put it into the domain it has in the mean, domains being paired so
+    # that most spots agree (on left-out sections this tells where the mean's domains are right)
     support: tuple[float, ...]
+    # per domain, the same on average with the draws' domains dealt out to spots at random: what `of_domains`
+    # must exceed
     by_chance: tuple[float, ...]
 
     def of_domains(self, labels: Labels) -> NDArray[np.float64]:
@@ -57,49 +48,26 @@ class Stability:
 
 @dataclass(frozen=True, eq=False)
 class Relations:
-    """How domains lie to each other.
+    """How domains lie to each other."""
 
-    Attributes
-    ----------
-    enrichment
-        (k, k) z-score of the number of neighbouring spots of two domains, against shuffled labels.
-    co_occurrence
-        (k, k, radii): how many times more likely a domain is within a radius of another one than
-        anywhere.
-    radii_um
-        (radii,) ascending.
-    """
-
+    # (k, k) z-score of the number of neighbouring spots of two domains, against shuffled labels
     enrichment: NDArray[np.float64]
+    # (k, k, radii): how many times more likely a domain is within a radius of another one than anywhere
     co_occurrence: NDArray[np.float64]
-    radii_um: NDArray[np.float64]
+    radii_um: NDArray[np.float64]  # (radii,) ascending
 
 
 @dataclass(frozen=True, eq=False)
 class Domains:
-    """Domains of one prediction.
+    """Domains of one prediction."""
 
-    Attributes
-    ----------
-    spots
-        Names of the spots, those done when the domains were found.
-    labels
-        (n,) int64 from 0, the largest domain first.
-    names
-        Of the domains, as users read and change them.
-    markers
-        Per domain the genes most above their mean elsewhere, the first the most.
-    resolution
-        Of Leiden; larger gives more domains.
-    relations, stability
-        None until computed; stability stays None where no draws were kept.
-    """
-
-    spots: tuple[str, ...]
-    labels: Labels
-    names: tuple[str, ...]
+    spots: tuple[str, ...]  # names of the spots, those done when the domains were found
+    labels: Labels  # (n,) int64 from 0, the largest domain first
+    names: tuple[str, ...]  # of the domains, as users read and change them
+    # per domain the genes most above their mean elsewhere, the first the most
     markers: tuple[tuple[str, ...], ...]
-    resolution: float
+    resolution: float  # of Leiden; larger gives more domains
+    # relations, stability: None until computed; stability stays None where no draws were kept
     relations: Relations | None = None
     stability: Stability | None = None
 
@@ -121,21 +89,10 @@ def find_domains(
 
     Where a spot lies does not enter: domains that hang together in space do so of themselves.
 
-    Parameters
-    ----------
-    means
-        (n, genes) float32.
-    spots, genes
-        Names of rows and columns.
-    resolution
-        Larger gives more domains.
-    may_mark
-        (genes,) which may be named as markers of a domain.
+    Means are (n, genes) float32; ``spots`` and ``genes`` name their rows and columns. A larger ``resolution``
+    gives more domains. ``may_mark``, (genes,), says which may be named as markers of a domain.
 
-    Raises
-    ------
-    PredictionError
-        There are fewer than ten spots, or they are all alike.
+    PredictionError: there are fewer than ten spots, or they are all alike.
     """
     labels = leiden(means, resolution)
     names = tuple(f"Domain {i + 1}" for i in range(int(labels.max()) + 1))
@@ -148,10 +105,7 @@ def find_domains(
 def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
     """(n,) domain of every spot, from 0, the largest first; the same values give the same domains.
 
-    Raises
-    ------
-    PredictionError
-        There are fewer than ten spots, or they are all alike.
+    PredictionError: there are fewer than ten spots, or they are all alike.
     """
     import anndata
     import scanpy as sc
@@ -253,19 +207,15 @@ def relate(spots: Spots, labels: Labels) -> Relations | None:
 
     Spots are of known pixel size, labels (n,) int64 from 0.
     """
-    if labels.max() < 1:
-        return None
-    table = _table(spots, labels)
-    occurrence, radii_um = _co_occurrence(table, spots.pitch_um)
-    return Relations(_enrichment(table, spots), occurrence, radii_um)
-
-
-def _table(spots: Spots, labels: Labels) -> anndata.AnnData:
     import anndata
     import pandas as pd
 
+    if labels.max() < 1:
+        return None
     obs = pd.DataFrame({"domain": pd.Categorical(labels)}, index=list(spots.names))
-    return anndata.AnnData(obs=obs, obsm={"spatial": spots.xy_um})
+    table = anndata.AnnData(obs=obs, obsm={"spatial": spots.xy_um})
+    occurrence, radii_um = _co_occurrence(table, spots.pitch_um)
+    return Relations(_enrichment(table, spots), occurrence, radii_um)
 
 
 def _enrichment(table: anndata.AnnData, spots: Spots) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.facts import EncoderFacts
+    from napari_stem.encoders.catalogue import EncoderFacts
 
 CROP = Path(__file__).parents[2] / "data" / "slides" / "C5-crop.jpg"
 

@@ -21,7 +21,7 @@ from napari_stem.encoders.precomputed import (
     Stated,
     read_embeddings,
 )
-from napari_stem.encoders.precomputed_places import canonical
+from napari_stem.encoders.precomputed_files import canonical
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.model.serving import require_fit

@@ -21,7 +21,7 @@ from napari_stem.spatial.gene_sets import (
     gene_sets,
     synonyms,
 )
-from napari_stem.spatial.panel_files import read_panel
+from napari_stem.spatial.panels import read_panel
 
 if TYPE_CHECKING:
     from click.testing import Result

@@ -14,8 +14,7 @@ from scipy.sparse import csr_matrix
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.gene_sets import gene_set
-from napari_stem.spatial.panel_files import read_panel
-from napari_stem.spatial.panels import hmhvg, parse_panel, top_hvg
+from napari_stem.spatial.panels import hmhvg, parse_panel, read_panel, top_hvg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_stem.errors import StemError
 from napari_stem.model.genes import MARK, offered
 from napari_stem.spatial.gene_sets import gene_sets
-from napari_stem.spatial.panel_files import read_panel
+from napari_stem.spatial.panels import read_panel
 from napari_stem.texts import count, read_text
 from napari_stem.widgets.common.parts import Note, button, labelled, stack
 from napari_stem.widgets.genes.gene_table import GeneSearch, names_in

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import QCheckBox, QHeaderView, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_stem.spatial_analysis import store
-from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
 from napari_stem.texts import count
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import (
@@ -235,7 +234,7 @@ class AnalysisPanel(QWidget):
     def _on_progress(self, prediction: Prediction, text: str, done: int, total: int) -> None:
         self._show(f"{text} …")
         self.progress.show_share(done, total)
-        if text == FOUND:
+        if text == store.FOUND:
             self._load(prediction, is_new=True)
 
     def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
@@ -395,13 +394,13 @@ def find_domains(
     path: str, resolution: float, is_stopped: IsStopped, report: Report
 ) -> bool | None:
     """Find domains in a process of their own; None where it was stopped."""
-    return run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
+    return store.run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
 
 
 def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame | None:
     """Compute Moran's I in a process of its own; None where it was stopped."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
-        if not run_in_subprocess(["morans", path, str(out)], is_stopped, report):
+        if not store.run_in_subprocess(["morans", path, str(out)], is_stopped, report):
             return None
         return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])

@@ -282,4 +282,4 @@ def _spec_of(encoder: str) -> PatchSpec:
     if encoder == BUNDLED:
         return BundledEncoder.patch
     facts = CATALOGUE[encoder]
-    return PatchSpec((facts.field_of_view_um,), facts.side_px)
+    return PatchSpec(facts.fields_of_view_um, facts.side_px)
