@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.errors import OutputError
 from napari_stem.geometry import region_names
-from napari_stem.io import written_whole
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
-from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,64 +91,6 @@ def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
     import pandas as pd
 
     return pd.Categorical([name or None for name in region_names(spots, regions)])
-
-
-def write_empty(
-    path: Path,
-    spots: Spots,
-    genes: pd.DataFrame | Sequence[str],
-    provenance: Mapping[str, Any],
-    regions: Sequence[Region],
-    overview: Mapping[str, Any],
-    n_kept_draws: int,
-) -> None:
-    """Write a prediction of which nothing is done, whole or not at all: see `Prediction.begin`.
-
-    ``overview`` is what squidpy reads of a slide's image from ``uns["spatial"]``.
-
-    Raises
-    ------
-    OutputError
-        The place exists or cannot be written.
-    """
-    import anndata
-    import pandas as pd
-
-    if path.exists():
-        raise OutputError(
-            f"{path} exists already; choose another name, resume it, or remove it first."
-        )
-    shape, kinds = (len(spots), len(genes)), [LIKE, UNLIKE]
-    if provenance.get("domain") == "unknown":
-        kinds = [UNKNOWN]
-    obs = pd.DataFrame(
-        {
-            "array_row": spots.array_row,
-            "array_col": spots.array_col,
-            "done": np.zeros(len(spots), bool),
-            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
-            "ood_distance": np.full(len(spots), np.nan, np.float32),
-        },
-        index=list(spots.names),
-    )
-    if regions:
-        obs["region"] = region_column(spots, regions)
-    table = anndata.AnnData(
-        obs=obs,
-        var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
-        obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
-        uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
-    )
-    # all NaN and without size in memory: what `Prediction.write_block` will fill
-    nothing = np.broadcast_to(np.float32(np.nan), shape)
-    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
-    arrays["X"] = nothing
-    if n_kept_draws:
-        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
-    if "normalisation" in provenance:  # scanpy looks there before it computes with X
-        table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
-    with written_whole(path) as fresh:
-        write_zarr(table, fresh, arrays)
 
 
 def write_regions(group: Any, regions: pd.Categorical) -> None:

@@ -13,24 +13,28 @@ import numpy as np
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.foreign import elements_known, read_h5ad, require_own_zarr
+from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import Mpp, region_names
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
     FORMAT,
+    LIBRARY,
+    LIKE,
     PROVENANCE_KEY,
+    UNKNOWN,
+    UNLIKE,
     gene_table,
     provenance_of,
     region_column,
-    write_empty,
+    stored_provenance,
     write_regions,
     write_zarr,
 )
 from napari_stem.results.stored import (
-    FIELDS,
     StoredValues,
     arrays_of,
+    read_exported,
     read_ood,
     read_provenance,
     read_spots,
@@ -38,6 +42,7 @@ from napari_stem.results.stored import (
     reading,
     require_there,
 )
+from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -226,12 +231,47 @@ class Prediction(StoredValues):
         OutputError
             The place exists or cannot be written.
         """
+        import anndata
         import pandas as pd
 
+        provenance = {"format": FORMAT, **provenance}
         scales = {"tissue_hires_scalef": image_scale, "spot_diameter_fullres": spot_diameter_px}
-        overview = {"images": {"hires": image}, "scalefactors": scales}
-        about = {"format": FORMAT, **provenance}
-        write_empty(path, spots, genes, about, regions, overview, n_kept_draws)
+        overview = {"images": {"hires": image}, "scalefactors": scales}  # as squidpy reads it
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already; choose another name, resume it, or remove it first."
+            )
+        shape = (len(spots), len(genes))
+        kinds = [UNKNOWN] if provenance.get("domain") == "unknown" else [LIKE, UNLIKE]
+        obs = pd.DataFrame(
+            {
+                "array_row": spots.array_row,
+                "array_col": spots.array_col,
+                "done": np.zeros(len(spots), bool),
+                "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
+                "ood_distance": np.full(len(spots), np.nan, np.float32),
+            },
+            index=list(spots.names),
+        )
+        if regions:
+            obs["region"] = region_column(spots, regions)
+        table = anndata.AnnData(
+            obs=obs,
+            var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
+            obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
+            uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
+        )
+        # all NaN and without size in memory: what `write_block` will fill
+        nothing = np.broadcast_to(np.float32(np.nan), shape)
+        arrays: dict[str, NDArray[Any]] = dict.fromkeys(
+            ("layers/sd", "layers/q05", "layers/q95", "X"), nothing
+        )
+        if n_kept_draws:
+            arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+        if "normalisation" in provenance:  # scanpy looks there before it computes with X
+            table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
+        with written_whole(path) as fresh:
+            write_zarr(table, fresh, arrays)
         begun = cls(path)
         if isinstance(genes, pd.DataFrame):
             begun.gene_accuracy = genes[[*NUMBERS, "by_chance"]]
@@ -357,22 +397,6 @@ class Prediction(StoredValues):
                 f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
                 f"another place."
             )
-
-
-def read_exported(path: Path) -> anndata.AnnData:
-    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
-
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or no prediction, or one of another format.
-    """
-    require_there(path)
-    with reading(path):
-        table = read_h5ad(path)
-        read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
-        _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
-        return table
 
 
 def unpacked(path: Path) -> Path:
