@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem import __version__
 from napari_stem.geometry import region_names
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
-    from napari_stem.settings import SamplingSettings
-    from napari_stem.slide.base import Slide
 
 
 FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
@@ -37,31 +34,6 @@ MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on di
 LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
 LAYERS = "sd: standard deviation over the samples; q05, q95: ends of the 90% interval; all in the unit of X"
 _ONE = threading.Lock()  # settings of anndata are those of all threads
-
-
-def provenance_of(
-    slide: Slide, spots: Spots, model: Model, settings: SamplingSettings, *, keep_draws: bool
-) -> dict[str, Any]:
-    """Say how a prediction is made: whatever its values depend on, JSON-ready."""
-    mpp = slide.require_mpp()
-    return {
-        "format": FORMAT,
-        "predicted": True,
-        "notice": "Predicted from an H&E image, not measured. For research use only.",
-        "version": __version__,
-        **model.provenance(settings),
-        "seed": settings.seed,
-        "steps": settings.n_steps,
-        "sampler": settings.sampler,
-        "draws": settings.n_draws,
-        "draws_kept": keep_draws,
-        "genes_not_measured": list(model.card.get("genes_not_measured", ())),
-        "slide": slide.name,
-        "slide_fingerprint": slide.fingerprint,
-        "mpp": [mpp.y_um, mpp.x_um],
-        "pitch_um": spots.pitch_um,
-        "spot_diameter_um": spots.diameter_um,
-    }
 
 
 def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:

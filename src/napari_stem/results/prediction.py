@@ -24,8 +24,6 @@ from napari_stem.results.empty import (
     PROVENANCE_KEY,
     UNKNOWN,
     UNLIKE,
-    gene_table,
-    provenance_of,
     region_column,
     stored_provenance,
     write_regions,
@@ -52,9 +50,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
-    from napari_stem.settings import SamplingSettings
-    from napari_stem.slide.base import Slide
 
 
 class Prediction(StoredValues):
@@ -142,56 +137,22 @@ class Prediction(StoredValues):
         return cls(path)
 
     @classmethod
-    def create(
-        cls,
-        path: Path,
-        *,
-        slide: Slide,
-        spots: Spots,
-        model: Model,
-        settings: SamplingSettings,
-        regions: Sequence[Region] = (),
-        keep_draws: bool = False,
-        resume: bool = False,
-        also: Mapping[str, Any] | None = None,
-        noted: Mapping[str, Any] | None = None,
+    def resumed(
+        cls, path: Path, spots: Spots, provenance: Mapping[str, Any], regions: Sequence[Region]
     ) -> Prediction:
-        """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
-
-        ``regions`` are named in ``obs["region"]`` and change no value. ``also`` is recorded as how it was
-        made, beside what follows from the rest, and ``noted`` as what no value depends on and a resumed run may
-        say otherwise; JSON-ready.
+        """Open what a run left that stopped; its ``regions`` may be called by other names than then.
 
         Raises
         ------
-        OutputError
-            The place is taken (and ``resume`` was not asked for) or cannot be written.
         PredictionError
             What is there came from another slide, model, spots or settings.
         """
-        provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
-        provenance |= also or {}
-        if resume and path.exists():
-            found = cls.open(path)
-            found._require_same_run(provenance, spots)
-            for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
-                unfinished.unlink()
-            found._name_regions(regions)
-            return found
-        provenance |= noted or {}
-        if slide.mpp_sources:  # not what values depend on: the same size from elsewhere may resume
-            provenance["mpp_source"] = slide.mpp_sources[0].source
-        return cls.begin(
-            path,
-            spots,
-            gene_table(model, provenance["unit"]),
-            provenance,
-            regions=regions,
-            image=slide.read_level(-1),
-            image_scale=1 / slide.levels[-1].downsample,
-            spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
-            n_kept_draws=settings.n_draws if keep_draws else 0,
-        )
+        found = cls.open(path)
+        found._require_same_run(provenance, spots)
+        for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
+            unfinished.unlink()
+        found._name_regions(regions)
+        return found
 
     @classmethod
     def begin(
