@@ -19,7 +19,6 @@ from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import quantiles
 from napari_stem.model.head import evenly
-from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.table_files import read_spots
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
     from napari_stem.slide import Slide
     from napari_stem.slide.tissue import TissueSettings
 
@@ -172,12 +172,15 @@ class Unwritten:
 
     @property
     def n_spots(self) -> int:
+        """How many spots they have."""
         return sum(len(index) for index, _ in self._blocks)
 
     def add(self, index: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
+        """Take one: its spots, and what `predicted` gave."""
         self._blocks.append((index, values))
 
     def is_due(self) -> bool:
+        """Whether it is time to write."""
         waited_s = time.monotonic() - self._written_s
         return waited_s >= self._every_s or self.n_spots >= _MOST_UNWRITTEN
 
@@ -277,6 +280,7 @@ class Clock:
     def progress(
         self, stage: Literal["embedding", "sampling"], under_way: float = 0.0
     ) -> PredictionProgress:
+        """How far the prediction is, and so many spots that are under way."""
         n_done, now, left = int(self._prediction.done.sum()), time.monotonic(), None
         if n_done > self._n_before and not under_way:
             self._ends.append((n_done, now))

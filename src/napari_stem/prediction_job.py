@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem import __version__
 from napari_stem.caches import CACHES
 from napari_stem.device import torch_device
 from napari_stem.errors import OutputError
@@ -38,7 +37,7 @@ from napari_stem.predict import (
 )
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
-from napari_stem.results.empty import FORMAT, gene_table, may_keep_draws
+from napari_stem.results.empty import OF_ALL, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import known_check
@@ -137,6 +136,7 @@ class PredictionJob:
         torch_device(settings.device)
         if embedder is not None:
             require_fit(embedder, model)
+            spots = embedder.spots() if spots is None else spots
         if tell is not None:
             cautions = (
                 tissue_warning(model.config, tissue_type),
@@ -145,8 +145,6 @@ class PredictionJob:
             )
             for sentence in filter(None, cautions):
                 tell(sentence)
-        if spots is None and embedder is not None:
-            spots = embedder.spots()
         within = None if regions is None else as_regions(regions)
         chosen = choose_spots(
             slide,
@@ -172,24 +170,11 @@ class PredictionJob:
     @property
     def provenance(self) -> dict[str, Any]:
         """How the prediction is made: whatever its values depend on, JSON-ready."""
-        slide, model, settings, mpp = (
-            self.slide,
-            self.model,
-            self.settings,
-            self.slide.require_mpp(),
-        )
+        slide, mpp = self.slide, self.slide.require_mpp()
         return {
-            "format": FORMAT,
-            "predicted": True,
-            "notice": "Predicted from an H&E image, not measured. For research use only.",
-            "version": __version__,
-            **model.provenance(settings),
-            "seed": settings.seed,
-            "steps": settings.n_steps,
-            "sampler": settings.sampler,
-            "draws": settings.n_draws,
+            **OF_ALL,
+            **self.model.provenance(self.settings),
             "draws_kept": self.keep_draws,
-            "genes_not_measured": list(model.card.get("genes_not_measured", ())),
             "slide": slide.name,
             "slide_fingerprint": slide.fingerprint,
             "mpp": [mpp.y_um, mpp.x_um],
@@ -201,7 +186,7 @@ class PredictionJob:
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
         """Look at a few spots before a run, and say so where they look unlike the training data.
 
-        None where they do not, or ``stop`` came true; raises what `predict` does.
+        None where they do not, or ``stop`` came true; raises what `steps` does.
         """
         if not self.model.head.knows_domain:
             return None
@@ -233,22 +218,13 @@ class PredictionJob:
         return CACHES["predictions"].folder / name
 
     def begin(self, out: Path, *, resume: bool) -> Prediction:
-        """Create the prediction, or with ``resume`` go on where the same job stopped.
-
-        Raises
-        ------
-        OutputError
-            The place is taken (and ``resume`` was not asked for) or cannot be written.
-        PredictionError
-            What is there came from another slide, model, spots or settings.
-        """
+        """Create the prediction, or with ``resume`` go on; raises what `Prediction.begin` and `resumed` do."""
         slide, spots, provenance = self.slide, self.spots, self.provenance
         if resume and out.exists():
             return Prediction.resumed(out, spots, provenance, self.regions)
         # what no value depends on: a resumed run may say otherwise
         provenance["scale_check"] = known_check(slide).as_json()
-        field_um = self._looking.field_of_view_um
-        provenance["shared_tissue"] = shared_tissue(spots.pitch_um, field_um)
+        provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._looking.field_of_view_um)
         if slide.mpp_sources:
             provenance["mpp_source"] = slide.mpp_sources[0].source
         return Prediction.begin(
@@ -316,14 +292,14 @@ class PredictionJob:
         SlideError, EncoderError, ModelError, OutputError
             With what was finished kept.
         """
-        spots, model, settings = self.spots, self.model, self.settings
+        spots, model, settings, keep_draws = self.spots, self.model, self.settings, self.keep_draws
         clock = Clock(prediction, len(spots))
         yield clock.progress("embedding")
-        embedder, check = self._looking, stopping(stop)
+        check = stopping(stop)
         todo = ordered(spots, prediction.done, spots_at_once(model, settings), self.begin_at_um)
         parts = [spots.take(index) for index in todo]
         with (
-            closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
+            closing(embedded_ahead(self._looking, parts, settings.device, check)) as embeddings,
             closing(Unwritten(prediction, write_every_s)) as unwritten,
         ):
             for index, block in zip(todo, parts, strict=True):
@@ -336,10 +312,8 @@ class PredictionJob:
 
                 try:
                     check()
-                    embedding = next(embeddings)
-                    values = predicted(
-                        embedding, block, model, settings, self.keep_draws, on_step, check
-                    )
+                    seen = next(embeddings)
+                    values = predicted(seen, block, model, settings, keep_draws, on_step, check)
                 except Stopped:
                     return
                 unwritten.add(index, values)

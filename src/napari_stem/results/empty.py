@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem import __version__
 from napari_stem.geometry import region_names
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
 PROVENANCE_KEY = "napari_stem"
+OF_ALL = {
+    "format": FORMAT,
+    "predicted": True,
+    "notice": "Predicted from an H&E image, not measured. For research use only.",
+    "version": __version__,
+}
 LIBRARY = "slide"
 MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
 LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
