@@ -85,19 +85,18 @@ def write_regions(group: Any, regions: pd.Categorical) -> None:
         zarr.consolidate_metadata(group.store)
 
 
-def write_zarr(
-    table: anndata.AnnData, path: Path, arrays: Mapping[str, NDArray[Any]] | None = None
-) -> None:
+def write_zarr(table: anndata.AnnData, path: Path) -> None:
     """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
 
     Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
-    nothing but NaN has no file. ``arrays``, by place in the table ("X", "layers/sd", "obsm/draws"), are
-    (spots, genes, ...) float; None: those of the table itself.
+    nothing but NaN has no file.
     """
     import zarr
 
-    if arrays is None:
-        table, arrays = _taken_apart(table)
+    arrays: dict[str, NDArray[Any]] = {"X": table.X}
+    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
+    if "draws" in table.obsm:
+        arrays["obsm/draws"] = table.obsm["draws"]
     for name, content in _files_without_values(table, arrays).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content.to_bytes())
@@ -107,25 +106,10 @@ def write_zarr(
             group[place][...] = values
 
 
-def _taken_apart(
-    table: anndata.AnnData,
-) -> tuple[anndata.AnnData, dict[str, NDArray[Any]]]:
-    """Table without its values, and those."""
-    import anndata
-
-    arrays: dict[str, NDArray[Any]] = {"X": table.X}
-    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
-    others = dict(table.obsm)
-    if "draws" in others:
-        arrays["obsm/draws"] = others.pop("draws")
-    frame = anndata.AnnData(obs=table.obs, var=table.var, obsm=others, uns=dict(table.uns))
-    return frame, arrays
-
-
 def _files_without_values(
     table: anndata.AnnData, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
-    """Name -> content of all files but the chunks of ``arrays``.
+    """Name -> content of all files but the chunks of ``arrays``, by place in the table ("X", "layers/sd").
 
     They are made in memory, where a hundred small ones are written several times each.
     """
@@ -142,9 +126,19 @@ def _files_without_values(
         files = dict(_files_but_spots(table))
         group = zarr.open_group(zarr.storage.MemoryStore(files), mode="r+", use_consolidated=False)
         anndata.io.write_elem(group, "obs", table.obs)
-        anndata.io.write_elem(group, "obsm", dict(table.obsm))
+        obsm = {name: values for name, values in table.obsm.items() if name != "draws"}
+        anndata.io.write_elem(group, "obsm", obsm)
         for place, values in arrays.items():
-            _create_array(group, place, values)
+            group.create_array(
+                place,
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=chunk_shape(values.shape),
+                fill_value=np.nan,
+                # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
+                attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
+                overwrite=True,
+            )
         _divide_columns(group, spots_per_chunk(table.n_vars))
         zarr.consolidate_metadata(group.store)
     return files
@@ -169,19 +163,6 @@ def _files_but_spots(table: anndata.AnnData) -> dict[str, Any]:
     _last_written.clear()
     _last_written[key] = files
     return files
-
-
-def _create_array(group: Any, place: str, values: NDArray[Any]) -> None:
-    group.create_array(
-        place,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunk_shape(values.shape),
-        fill_value=np.nan,
-        # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
-        attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
-        overwrite=True,
-    )
 
 
 def _divide_columns(group: Any, n_rows: int) -> None:

@@ -30,6 +30,7 @@ from napari_stem.results.empty import (
     write_zarr,
 )
 from napari_stem.results.stored import (
+    FIELDS,
     StoredValues,
     arrays_of,
     read_exported,
@@ -216,23 +217,23 @@ class Prediction(StoredValues):
         )
         if regions:
             obs["region"] = region_column(spots, regions)
-        table = anndata.AnnData(
-            obs=obs,
-            var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
-            obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
-            uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
-        )
         # all NaN and without size in memory: what `write_block` will fill
         nothing = np.broadcast_to(np.float32(np.nan), shape)
-        arrays: dict[str, NDArray[Any]] = dict.fromkeys(
-            ("layers/sd", "layers/q05", "layers/q95", "X"), nothing
-        )
+        obsm = {"spatial": np.column_stack([spots.x_px, spots.y_px])}
         if n_kept_draws:
-            arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+            obsm["draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+        table = anndata.AnnData(
+            nothing,
+            obs=obs,
+            var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
+            layers=dict.fromkeys(FIELDS[1:], nothing),
+            obsm=obsm,
+            uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
+        )
         if "normalisation" in provenance:  # scanpy looks there before it computes with X
             table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
         with written_whole(path) as fresh:
-            write_zarr(table, fresh, arrays)
+            write_zarr(table, fresh)
         begun = cls(path)
         if isinstance(genes, pd.DataFrame):
             begun.gene_accuracy = genes[[*NUMBERS, "by_chance"]]
