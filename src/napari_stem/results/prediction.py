@@ -149,7 +149,19 @@ class Prediction(StoredValues):
             What is there came from another slide, model, spots or settings.
         """
         found = cls.open(path)
-        found._require_same_run(provenance, spots)
+        stored, there = found.provenance, found.spots
+        differing = [key for key, value in provenance.items() if stored.get(key) != value]
+        if there.names != spots.names or not np.allclose(
+            [there.x_px, there.y_px], [spots.x_px, spots.y_px]
+        ):
+            differing.append("spots")
+        if differing:
+            plain = (re.sub("_(um|sha256)$", "", key).replace("_", " ") for key in differing)
+            words = ", ".join(dict.fromkeys(plain))
+            raise PredictionError(
+                f"{path} was begun with something else: {words}; resume it with the same, or choose "
+                f"another place."
+            )
         for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
             unfinished.unlink()
         found._name_regions(regions)
@@ -344,21 +356,6 @@ class Prediction(StoredValues):
         """Name the regions of a run that goes on as they are called by now."""
         if regions and region_names(self.spots, regions) != self.region_names:
             write_regions(self._group, region_column(self.spots, regions))
-
-    def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
-        differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]
-        same_spots = self.spots.names == spots.names and np.allclose(
-            [self.spots.x_px, self.spots.y_px], [spots.x_px, spots.y_px]
-        )
-        if not same_spots:
-            differing.append("spots")
-        if differing:
-            plain = (re.sub("_(um|sha256)$", "", key).replace("_", " ") for key in differing)
-            words = ", ".join(dict.fromkeys(plain))
-            raise PredictionError(
-                f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
-                f"another place."
-            )
 
 
 def unpacked(path: Path) -> Path:
