@@ -65,14 +65,15 @@ class Stations:
         self.model.sample(self.embedding, self.spots, SamplingSettings())
 
     def time_write(self) -> None:
-        from napari_stem.results import Prediction
+        from napari_stem.prediction_job import PredictionJob
         from napari_stem.settings import SamplingSettings
 
+        job = PredictionJob(
+            slide=self.slide,
+            spots=self.spots,
+            model=self.model,
+            settings=SamplingSettings(),
+            encoder=self.encoder,
+        )
         with tempfile.TemporaryDirectory() as folder:
-            Prediction.create(
-                Path(folder) / "p.zarr",
-                slide=self.slide,
-                spots=self.spots,
-                model=self.model,
-                settings=SamplingSettings(),
-            )
+            job.begin(Path(folder) / "p.zarr", resume=False)

@@ -79,19 +79,19 @@ class Spots:
         self.encoder = encoder_of(self.model, "cpu")
 
     def time_predict(self, _n_spots: int) -> None:
-        from napari_stem.model.serving import embedder_of
-        from napari_stem.predict import predict
-        from napari_stem.results import Prediction
+        from napari_stem.prediction_job import PredictionJob
         from napari_stem.settings import CACHE_VARIABLE, SamplingSettings
 
-        settings = SamplingSettings(device="cpu")
-        what = {"slide": self.slide, "spots": self.spots, "model": self.model}
+        job = PredictionJob(
+            slide=self.slide,
+            spots=self.spots,
+            model=self.model,
+            settings=SamplingSettings(device="cpu"),
+            encoder=self.encoder,
+        )
         with tempfile.TemporaryDirectory() as folder:
             os.environ[CACHE_VARIABLE] = folder  # nothing was looked at before
-            embedder = embedder_of(self.slide, self.model, "cpu", self.encoder)
-            prediction = Prediction.create(Path(folder) / "p.zarr", **what, settings=settings)
-            for _ in predict(**what, prediction=prediction, settings=settings, embedder=embedder):
-                pass
+            job.run(Path(folder) / "p.zarr", watch=lambda _: None)
 
     peakmem_predict = time_predict
 

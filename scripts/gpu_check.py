@@ -339,8 +339,8 @@ def prediction(check: Check) -> Iterator[Finding]:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.head import EmbeddingHead
-    from napari_stem.predict import choose_spots, predict
-    from napari_stem.results import Prediction
+    from napari_stem.predict import choose_spots
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
 
@@ -360,8 +360,9 @@ def prediction(check: Check) -> Iterator[Finding]:
         os.environ["NAPARI_STEM_CACHE"] = f"{folder}/cache-{name}"  # each looks for itself
         settings = SamplingSettings(n_draws=2, n_steps=8, device=device, spots_per_block=4)
         path = Path(folder) / f"{name}.zarr"
-        made = Prediction.create(path, slide=slide, spots=spots, model=model, settings=settings)
-        return made, partial(predict, slide, spots, model, made, settings)
+        job = PredictionJob(slide=slide, spots=spots, model=model, settings=settings)
+        made = job.begin(path, resume=False)
+        return made, partial(job.steps, made, write_every_s=0)
 
     def finished(made: Any, steps: Callable[..., Any]) -> Tensor:
         return torch.from_numpy((list(steps()), made.to_anndata().X)[1])

@@ -211,8 +211,8 @@ def c5_prediction(made_once) -> Path:
 
     from napari_stem.geometry import Region
     from napari_stem.model import load_model
-    from napari_stem.predict import choose_spots, predict
-    from napari_stem.results import Prediction
+    from napari_stem.predict import choose_spots
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
@@ -221,14 +221,11 @@ def c5_prediction(made_once) -> Path:
         slide, model = open_slide(sample_path()), load_model()
         settings = SamplingSettings(n_draws=6, n_steps=3, device="cpu")
         square = Region(shapely.box(4400, 3400, 5561, 4561))  # 800 um, in the middle of the tissue
-        run = {
-            "spots": choose_spots(slide, pitch_um=model.pitch_um, regions=[square]),
-            "model": model,
-            "settings": settings,
-        }
-        prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
-        for _ in predict(slide, prediction=prediction, **run):
-            pass
+        spots = choose_spots(slide, pitch_um=model.pitch_um, regions=[square])
+        job = PredictionJob(
+            slide=slide, model=model, settings=settings, spots=spots, keep_draws=True
+        )
+        job.run(path, watch=lambda _: None)
         slide.close()
 
     return made_once("c5/C5.zarr", predicted)

@@ -1,4 +1,7 @@
-"""Slide, spots and model -> prediction. The command line and the viewer both drive this generator."""
+"""What a prediction is made of: which spots, in blocks of what order, embedded ahead, drawn, and how far it is.
+
+`PredictionJob.steps` puts it together.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,13 +19,11 @@ from napari_stem.errors import RegionError
 from napari_stem.geometry import Spots, lattice, spots_in_regions
 from napari_stem.metrics import central_interval
 from napari_stem.model.head import evenly
-from napari_stem.model.serving import embedder_of
-from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.table_files import read_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     import anndata
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
+    from napari_stem.settings import SamplingSettings
     from napari_stem.slide import Slide
     from napari_stem.slide.tissue import TissueSettings
 
@@ -142,85 +143,7 @@ def choose_spots(
     return spots_in_regions(chosen, found.regions)
 
 
-def predict(
-    slide: Slide,
-    spots: Spots,
-    model: Model,
-    prediction: Prediction,
-    settings: SamplingSettings | None = None,
-    *,
-    embedder: EmbedsSpots | None = None,
-    stop: Callable[[], bool] | None = None,
-    watch: Callable[[PredictionProgress], None] | None = None,
-    begin_at_um: tuple[float, float] | None = None,
-    write_every_s: float = 0.0,
-) -> Iterator[PredictionProgress]:
-    """Fill a prediction, block by block; spots that are done already are left as they are.
-
-    Parameters
-    ----------
-    slide, spots, model
-        What to predict, where and with what; ``spots`` are the prediction's.
-    prediction
-        From `Prediction.create`.
-    settings
-        How draws are taken.
-    embedder
-        Where embeddings come from; None: the model's encoder looks at the slide.
-    stop
-        Polled within blocks; once true the generator ends. Finished blocks stay on disk.
-    watch
-        Told after every denoising step: with 1000 of them a block may take long.
-    begin_at_um
-        (x, y) of the place whose surroundings come first, after the spots that were looked at before the run
-        and, where there are many, a coarse map of the whole; None: the first spots do. It changes values by no
-        more than rounding.
-    write_every_s
-        Blocks that end sooner than this after the last writing are written together with those to come.
-
-    Yields
-    ------
-    After every writing, and once before the first block.
-
-    Raises
-    ------
-    SlideError, EncoderError, ModelError, OutputError
-        With what was finished kept.
-    """
-    settings = settings or SamplingSettings()
-    model.require_sampler(settings)
-    clock = _Clock(prediction, len(spots))
-    yield clock.progress("embedding")
-    embedder = embedder or embedder_of(slide, model, settings.device)
-    check = stopping(stop)
-    keep_draws = bool(prediction.n_kept_draws)
-    todo = _ordered(spots, prediction.done, spots_at_once(model, settings), begin_at_um)
-    parts = [spots.take(index) for index in todo]
-    with (
-        closing(embedded_ahead(embedder, parts, settings.device, check)) as embeddings,
-        closing(_Unwritten(prediction, write_every_s)) as unwritten,
-    ):
-        for index, block in zip(todo, parts, strict=True):
-
-            def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
-                check()
-                if watch is not None:
-                    under_way = unwritten.n_spots + n_block * step / n_steps
-                    watch(clock.progress("sampling", under_way))
-
-            try:
-                check()
-                embedding = next(embeddings)
-                values = predicted(embedding, block, model, settings, keep_draws, on_step, check)
-            except Stopped:
-                return
-            unwritten.add(index, values)
-            if unwritten.is_due() or index is todo[-1]:
-                unwritten.close()
-                yield clock.progress("sampling")
-
-
-def _ordered(
+def ordered(
     spots: Spots, done: NDArray[np.bool_], size: int, begin_at_um: tuple[float, float] | None
 ) -> list[NDArray[np.int64]]:
     """Blocks of spots that are not done, in the order in which they are predicted."""
@@ -236,8 +159,11 @@ def _ordered(
     return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
 
 
-class _Unwritten:
-    """Blocks that are finished and not on disk yet: each writing packs whole chunks anew."""
+class Unwritten:
+    """Blocks that are finished and not on disk yet: each writing packs whole chunks anew.
+
+    Those that end sooner than ``every_s`` after the last writing are written together with those to come.
+    """
 
     def __init__(self, prediction: Prediction, every_s: float) -> None:
         self._prediction, self._every_s = prediction, every_s
@@ -246,12 +172,15 @@ class _Unwritten:
 
     @property
     def n_spots(self) -> int:
+        """How many spots they have."""
         return sum(len(index) for index, _ in self._blocks)
 
     def add(self, index: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
+        """Take one: its spots, and what `predicted` gave."""
         self._blocks.append((index, values))
 
     def is_due(self) -> bool:
+        """Whether it is time to write."""
         waited_s = time.monotonic() - self._written_s
         return waited_s >= self._every_s or self.n_spots >= _MOST_UNWRITTEN
 
@@ -335,7 +264,7 @@ def joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-class _Clock:
+class Clock:
     """Time left, at the pace of the last blocks: a computer becomes slower, or others leave it.
 
     How long it took to begin, with the first block, says nothing of the rest.
@@ -351,6 +280,7 @@ class _Clock:
     def progress(
         self, stage: Literal["embedding", "sampling"], under_way: float = 0.0
     ) -> PredictionProgress:
+        """How far the prediction is, and so many spots that are under way."""
         n_done, now, left = int(self._prediction.done.sum()), time.monotonic(), None
         if n_done > self._n_before and not under_way:
             self._ends.append((n_done, now))

@@ -10,7 +10,7 @@ import json
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +24,20 @@ from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.head import doubt, evenly
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
-from napari_stem.predict import Stopped, choose_spots, predict, stopping
+from napari_stem.predict import (
+    Clock,
+    Stopped,
+    Unwritten,
+    choose_spots,
+    embedded_ahead,
+    ordered,
+    predicted,
+    spots_at_once,
+    stopping,
+)
 from napari_stem.progress import shown
 from napari_stem.results import Prediction
-from napari_stem.results.empty import may_keep_draws, provenance_of
+from napari_stem.results.empty import OF_ALL, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import known_check
@@ -47,9 +57,6 @@ if TYPE_CHECKING:
     from napari_stem.predict import PredictionProgress
     from napari_stem.progress import Progress
     from napari_stem.slide.tissue import TissueSettings
-
-
-_WRITE_EVERY_S = 2.0  # so much is lost where the process is killed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -129,6 +136,7 @@ class PredictionJob:
         torch_device(settings.device)
         if embedder is not None:
             require_fit(embedder, model)
+            spots = embedder.spots() if spots is None else spots
         if tell is not None:
             cautions = (
                 tissue_warning(model.config, tissue_type),
@@ -137,8 +145,6 @@ class PredictionJob:
             )
             for sentence in filter(None, cautions):
                 tell(sentence)
-        if spots is None and embedder is not None:
-            spots = embedder.spots()
         within = None if regions is None else as_regions(regions)
         chosen = choose_spots(
             slide,
@@ -162,14 +168,25 @@ class PredictionJob:
         )
 
     @property
-    def of_embeddings(self) -> dict[str, Any]:
-        """What is recorded of embeddings from a file."""
-        return {} if self.embedder is None else self.embedder.provenance
+    def provenance(self) -> dict[str, Any]:
+        """How the prediction is made: whatever its values depend on, JSON-ready."""
+        slide, mpp = self.slide, self.slide.require_mpp()
+        return {
+            **OF_ALL,
+            **self.model.provenance(self.settings),
+            "draws_kept": self.keep_draws,
+            "slide": slide.name,
+            "slide_fingerprint": slide.fingerprint,
+            "mpp": [mpp.y_um, mpp.x_um],
+            "pitch_um": self.spots.pitch_um,
+            "spot_diameter_um": self.spots.diameter_um,
+            **({} if self.embedder is None else self.embedder.provenance),
+        }
 
     def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
         """Look at a few spots before a run, and say so where they look unlike the training data.
 
-        None where they do not, or ``stop`` came true; raises what `predict` does.
+        None where they do not, or ``stop`` came true; raises what `steps` does.
         """
         if not self.model.head.knows_domain:
             return None
@@ -194,29 +211,32 @@ class PredictionJob:
 
     def cache_path(self) -> Path:
         """Where the window keeps the results: the same job finds, and continues, what it left."""
-        provenance = provenance_of(
-            self.slide, self.spots, self.model, self.settings, keep_draws=self.keep_draws
-        )
-        provenance |= self.of_embeddings
-        digest = hashlib.blake2b(json.dumps(provenance, sort_keys=True).encode(), digest_size=6)
+        content = json.dumps(self.provenance, sort_keys=True)
+        digest = hashlib.blake2b(content.encode(), digest_size=6)
         digest.update(self.spots.x_px.tobytes() + self.spots.y_px.tobytes())
         name = f"{self.slide.path.stem}-{digest.hexdigest()}.zarr"
         return CACHES["predictions"].folder / name
 
     def begin(self, out: Path, *, resume: bool) -> Prediction:
-        """Create the prediction, or open what the same job left; see `Prediction.create`."""
-        shared = shared_tissue(self.spots.pitch_um, self._looking.field_of_view_um)
-        return Prediction.create(
+        """Create the prediction, or with ``resume`` go on; raises what `Prediction.begin` and `resumed` do."""
+        slide, spots, provenance = self.slide, self.spots, self.provenance
+        if resume and out.exists():
+            return Prediction.resumed(out, spots, provenance, self.regions)
+        # what no value depends on: a resumed run may say otherwise
+        provenance["scale_check"] = known_check(slide).as_json()
+        provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._looking.field_of_view_um)
+        if slide.mpp_sources:
+            provenance["mpp_source"] = slide.mpp_sources[0].source
+        return Prediction.begin(
             out,
-            slide=self.slide,
-            spots=self.spots,
-            model=self.model,
-            settings=self.settings,
+            spots,
+            gene_table(self.model, provenance["unit"]),
+            provenance,
             regions=self.regions,
-            keep_draws=self.keep_draws,
-            resume=resume,
-            also=self.of_embeddings,
-            noted={"scale_check": known_check(self.slide).as_json(), "shared_tissue": shared},
+            image=slide.read_level(-1),
+            image_scale=1 / slide.levels[-1].downsample,
+            spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
+            n_kept_draws=self.settings.n_draws if self.keep_draws else 0,
         )
 
     def begin_unless_in_doubt(
@@ -244,20 +264,62 @@ class PredictionJob:
         prediction: Prediction,
         stop: Callable[[], bool] | None = None,
         watch: Callable[[PredictionProgress], None] | None = None,
+        *,
+        write_every_s: float = 2.0,
     ) -> Iterator[PredictionProgress]:
-        """Fill it some blocks at a time; see `napari_stem.predict.predict`."""
-        return predict(
-            self.slide,
-            self.spots,
-            self.model,
-            prediction,
-            self.settings,
-            embedder=self._looking,
-            stop=stop,
-            watch=watch,
-            begin_at_um=self.begin_at_um,
-            write_every_s=_WRITE_EVERY_S,
-        )
+        """Fill a prediction, block by block; spots that are done already are left as they are.
+
+        Those that were looked at before the run come first, then, where there are many, a coarse map of the
+        whole, then what surrounds `begin_at_um`; the order changes values by no more than rounding.
+
+        Parameters
+        ----------
+        prediction
+            From `begin`.
+        stop
+            Polled within blocks; once true the generator ends. Finished blocks stay on disk.
+        watch
+            Told after every denoising step: with 1000 of them a block may take long.
+        write_every_s
+            As of `Unwritten`: so much is lost where the process is killed.
+
+        Yields
+        ------
+        After every writing, and once before the first block.
+
+        Raises
+        ------
+        SlideError, EncoderError, ModelError, OutputError
+            With what was finished kept.
+        """
+        spots, model, settings, keep_draws = self.spots, self.model, self.settings, self.keep_draws
+        clock = Clock(prediction, len(spots))
+        yield clock.progress("embedding")
+        check = stopping(stop)
+        todo = ordered(spots, prediction.done, spots_at_once(model, settings), self.begin_at_um)
+        parts = [spots.take(index) for index in todo]
+        with (
+            closing(embedded_ahead(self._looking, parts, settings.device, check)) as embeddings,
+            closing(Unwritten(prediction, write_every_s)) as unwritten,
+        ):
+            for index, block in zip(todo, parts, strict=True):
+
+                def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
+                    check()
+                    if watch is not None:
+                        under_way = unwritten.n_spots + n_block * step / n_steps
+                        watch(clock.progress("sampling", under_way))
+
+                try:
+                    check()
+                    seen = next(embeddings)
+                    values = predicted(seen, block, model, settings, keep_draws, on_step, check)
+                except Stopped:
+                    return
+                unwritten.add(index, values)
+                if unwritten.is_due() or index is todo[-1]:
+                    unwritten.close()
+                    yield clock.progress("sampling")
 
     def run(
         self,
@@ -299,7 +361,7 @@ def predict_slide(
     resume: bool = False,
     progress: bool | Progress = True,
 ) -> Prediction:
-    """Predict a slide's tissue, some regions of it, or given spots, in one call; see `predict` for the parts.
+    """Predict a slide's tissue, some regions of it, or given spots, in one call; `PredictionJob` has the parts.
 
     Parameters
     ----------

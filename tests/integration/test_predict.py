@@ -34,7 +34,6 @@ from napari_stem.predict import (
     _FIRST_BLOCK,
     choose_spots,
     embedded_ahead,
-    predict,
     spots_at_once,
 )
 from napari_stem.prediction_job import PredictionJob, predict_slide
@@ -81,14 +80,21 @@ class Run:
     def begin(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options) -> Prediction:
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{len(list(self.folder.iterdir()))}.zarr"
-        run = {"slide": self.slide, "spots": spots, "model": self.model, "settings": settings}
-        return Prediction.create(path, **run, **options)
+        return self.job(spots, settings, **options).begin(path, resume=False)
+
+    def job(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options) -> PredictionJob:
+        run = {"slide": self.slide, "model": self.model, "settings": settings, "spots": spots}
+        return PredictionJob(**run, **options)
 
     def steps(
         self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None, **options
     ):
-        whole = (self.slide, prediction.spots, self.model, prediction, settings)
-        return predict(*whole, stop=stop, **options)
+        """Every block is written as soon as it is finished."""
+        told = {name: options.pop(name) for name in ("watch", "write_every_s") if name in options}
+        job = self.job(
+            prediction.spots, settings, keep_draws=prediction.n_kept_draws > 0, **options
+        )
+        return job.steps(prediction, stop, **{"write_every_s": 0, **told})
 
     def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
         prediction = self.begin(spots, settings, **options)
@@ -154,8 +160,7 @@ def test_progress_begins_by_looking_and_tells_the_time_left(run: Run, spots: Spo
 def test_each_denoising_step_is_told(run: Run, spots: Spots) -> None:
     """With a thousand steps a block may take an hour: progress cannot wait for its end."""
     prediction, seen = run.begin(spots), []
-    slide, model = run.slide, run.model
-    for _ in predict(slide, prediction.spots, model, prediction, SETTINGS, watch=seen.append):
+    for _ in run.steps(prediction, watch=seen.append):
         pass
     assert [p.n_done for p in seen] == [0] * 5 + [4] * 5 + [8] * 5
     work = [p.work_done for p in seen]
@@ -174,7 +179,7 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
-    steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
+    steps = run.steps(prediction, begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
     distance = np.hypot(*(spots.xy_um - near).T)
     nearest = [distance[later & ~now].min() for now, later in pairwise(done)]
@@ -187,7 +192,7 @@ def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -
     monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 3)
     settings = replace(SETTINGS, spots_per_block=3)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
-    steps = predict(run.slide, spots, run.model, prediction, settings, begin_at_um=near)
+    steps = run.steps(prediction, settings, begin_at_um=near)
     next(steps)
     next(steps)
     steps.close()
@@ -200,7 +205,7 @@ def test_nothing_is_embedded_between_looking_and_the_first_colour(run, spots, mo
     looked_at = evenly(len(spots))
     assert _FIRST_BLOCK < len(looked_at) < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
-    steps = predict(run.slide, spots, run.model, prediction, SETTINGS, begin_at_um=near)
+    steps = run.steps(prediction, begin_at_um=near)
     next(steps)
     next(steps)
     steps.close()
@@ -218,14 +223,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
-    steps = predict(
-        run.slide,
-        spots,
-        run.model,
-        prediction,
-        replace(SETTINGS, spots_per_block=1),
-        begin_at_um=near,
-    )
+    steps = run.steps(prediction, replace(SETTINGS, spots_per_block=1), begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
     coarse, rest = done[is_coarse.sum()], done[is_coarse.sum() + 1 :]
     assert coarse.tolist() == is_coarse.tolist()
@@ -348,14 +346,7 @@ def test_a_stopped_run_keeps_what_is_done_and_resumes_to_the_same(run, spots, wh
     before = prediction.to_anndata()
     assert_same(before[before.obs["done"]], whole)
     settings = replace(SETTINGS, spots_per_block=3)
-    resumed = Prediction.create(
-        prediction.path,
-        slide=run.slide,
-        spots=spots,
-        model=run.model,
-        settings=settings,
-        resume=True,
-    )
+    resumed = run.job(spots, settings).begin(prediction.path, resume=True)
     assert [p.n_done for p in run.steps(resumed, settings)] == [4, 6, 9, 11]
     assert_same(resumed.to_anndata(), whole)
     np.testing.assert_array_equal(resumed.to_anndata()[:4].X, before[:4].X)

@@ -49,7 +49,8 @@ def draws(tmp_path_factory) -> np.ndarray:
     import shapely
 
     from napari_stem.model import load_model
-    from napari_stem.predict import choose_spots, predict
+    from napari_stem.predict import choose_spots
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
@@ -58,11 +59,9 @@ def draws(tmp_path_factory) -> np.ndarray:
     sampling = SamplingSettings(n_draws=2 * N_DRAWS, n_steps=8, device="cpu")
     square = Region(shapely.box(4300, 3300, 6042, 5042))  # 1.2 mm
     spots = choose_spots(slide, pitch_um=model.pitch_um, regions=[square])
-    run = {"spots": spots, "model": model, "settings": sampling}
     path = tmp_path_factory.mktemp("draws") / "C5.zarr"
-    prediction = Prediction.create(path, slide=slide, keep_draws=True, **run)
-    for _ in predict(slide, prediction=prediction, **run):
-        pass
+    job = PredictionJob(slide=slide, model=model, settings=sampling, spots=spots, keep_draws=True)
+    prediction = job.run(path, watch=lambda _: None)
     slide.close()
     return prediction.draws(slice(None)).astype(np.float64)
 

@@ -20,6 +20,7 @@ from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.io import only_writer
 from napari_stem.model.bundle import load_folder
+from napari_stem.prediction_job import PredictionJob
 from napari_stem.results import FIELDS, PROVENANCE_KEY, Prediction, empty, stored
 from napari_stem.results.empty import LIKE, UNLIKE, chunk_shape
 from napari_stem.settings import SamplingSettings
@@ -409,21 +410,21 @@ SETTINGS = SamplingSettings(n_draws=2, n_steps=2, device="cpu")
 
 def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
     spots = lattice(slide.size, slide.require_mpp(), 1500)
-    run = {"slide": slide, "spots": spots, "model": model, "resume": True}
+    job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
     path = tmp_path / "p.zarr"
-    first = Prediction.create(path, settings=SETTINGS, **run)  # nothing to resume: begins
+    first = job.begin(path, resume=True)  # nothing to resume: begins
     first._group["obs"]["done"][1:3] = True
     other_block = replace(SETTINGS, spots_per_block=1, device="auto")  # change no value
-    again = Prediction.create(path, settings=other_block, **run)
+    again = replace(job, settings=other_block).begin(path, resume=True)
     np.testing.assert_array_equal(np.flatnonzero(again.done), [1, 2])
     assert again.provenance["slide"] == "C3.jpg"
     assert again.provenance["model_weights_sha256"] == model.weights_hash
     assert again.provenance["mpp_source"] == "metadata of the data set"
     with contextlib.closing(open_slide(slide.path, slide.require_mpp())) as stated:
         assert stated.mpp_sources[0].source == "stated by you"  # the same size: the same values
-        Prediction.create(path, settings=SETTINGS, **{**run, "slide": stated})
+        replace(job, slide=stated).begin(path, resume=True)
     with pytest.raises(OutputError, match="exists already"):
-        Prediction.create(path, settings=SETTINGS, **{**run, "resume": False})
+        job.begin(path, resume=False)
 
 
 @pytest.mark.parametrize(
@@ -442,8 +443,8 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
 )
 def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word, change) -> None:
     spots = lattice(slide.size, slide.require_mpp(), 1500)
-    run = {"slide": slide, "spots": spots, "model": model, "settings": SETTINGS}
-    Prediction.create(tmp_path / "p.zarr", **run)
+    job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
+    job.begin(tmp_path / "p.zarr", resume=False)
     other_slide = open_slide(small_dataset / "wsis" / "C2.jpg")
     other_model = copy.copy(model)
     other_model.weights_hash = "0" * 64
@@ -455,5 +456,5 @@ def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word,
     }
     change = {k: others.get(v, v) if isinstance(v, str) else v for k, v in change.items()}
     with pytest.raises(PredictionError, match=rf"p\.zarr was begun with something else: .*{word}"):
-        Prediction.create(tmp_path / "p.zarr", **{**run, **change}, resume=True)
+        replace(job, **change).begin(tmp_path / "p.zarr", resume=True)
     other_slide.close()

@@ -19,7 +19,7 @@ def ratios(monkeypatch, seconds_of_block) -> list[float]:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(predict, "time", SimpleNamespace(monotonic=lambda: clock.now))
     prediction = SimpleNamespace(done=np.zeros(N_SPOTS, bool))
-    timed, found = predict._Clock(prediction, N_SPOTS), []
+    timed, found = predict.Clock(prediction, N_SPOTS), []
     timed.progress("embedding")
     for number, seconds in enumerate(spent):
         clock.now += seconds

@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.results import PROVENANCE_KEY, Prediction
-from napari_stem.results.prediction import read_exported
+from napari_stem.results.stored import read_exported
 from napari_stem.spatial.gene_sets import with_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import read_table, repeats_allowed

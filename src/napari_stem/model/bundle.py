@@ -101,7 +101,7 @@ class Model:
             )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
-        """Return what a prediction records of its model, and of the unit that it is asked for."""
+        """Return what a prediction records of its model, and of what that is asked for."""
         unit, label = unit_asked(self.config, settings)
         return {
             "model": self.name,
@@ -116,6 +116,11 @@ class Model:
             "calibrated": self.config.calibrated,
             "domain": "known" if self.head.knows_domain else "unknown",
             "limits": list(self.limits),
+            "genes_not_measured": list(self.card.get("genes_not_measured", ())),
+            "seed": settings.seed,
+            "steps": settings.n_steps,
+            "sampler": settings.sampler,
+            "draws": settings.n_draws,
         }
 
     def require_genes(self, genes: tuple[str, ...]) -> None:

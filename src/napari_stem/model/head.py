@@ -40,7 +40,7 @@ class EmbeddingDomain(Arrays):
     centre, scale
         (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is.
     domain_components
-        (F, D, W / F) principal components of each field of view's part of the standardised embedding, which
+        (F, D, P = W / F) principal components of each field of view's part of the standardised embedding, which
         tell what looks like the training data.
     domain_spread
         (W,) what these leave of each feature of training sections left out.
@@ -60,10 +60,11 @@ class EmbeddingDomain(Arrays):
         """Whether `distance` can tell spots that are unlike the training data."""
         return bool(np.isfinite(self.domain_limit))
 
-    def _sizes(self, width: int) -> dict[str, float]:
-        """Lengths of the axes; P features of each field of view."""
-        n_fields, n_components = (*self.domain_components.shape, 0, 0)[:2]
-        return {"W": width, "F": n_fields, "D": n_components, "P": width / max(n_fields, 1)}
+    @property
+    def _field_width(self) -> int:
+        """Features of each field of view; -1, which no shape has, where the embedding has no such parts."""
+        width, rest = divmod(self.centre.size, len(self.domain_components) or 1)
+        return -1 if rest else width
 
     def standardise(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, W)."""
@@ -82,7 +83,7 @@ class EmbeddingHead(EmbeddingDomain):
 
     def require_sound(self, condition_width: int | None, _n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        self.require_shapes(self._sizes(condition_width or 0))
+        self.require_shapes(W=condition_width or 0, P=self._field_width)
 
     @classmethod
     def as_is(cls, width: int) -> EmbeddingHead:
@@ -131,26 +132,18 @@ class Head(EmbeddingDomain):
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""
-        sizes = self._sizes(self.centre.size) | {
-            "G": n_genes,
-            "L": len(self.components),
-            "K": self.component_scale.size,
-            "M": self.mean_component_scale.size,
-            "R": len(self.mean_components),
-            "N": len(self.anchors),
-        }
-        made = sizes["K"] + sizes["M"]
+        made = self.component_scale.size + self.mean_component_scale.size
         if condition_width not in (None, made):
             raise ValueError(
                 f"a condition {made} wide is made, and the denoiser takes {condition_width}"
             )
-        self.require_shapes(sizes)
-        for name, told, there in (
-            ("component_scale", "K", "L"),
-            ("mean_component_scale", "M", "R"),
+        self.require_shapes(G=n_genes, P=self._field_width)
+        for told, there in (
+            ("component_scale", "components"),
+            ("mean_component_scale", "mean_components"),
         ):
-            if sizes[told] > sizes[there]:
-                raise ValueError(f"'{name}' is longer than there are components")
+            if len(getattr(self, told)) > len(getattr(self, there)):
+                raise ValueError(f"'{told}' is longer than there are components")
         self.residual.require_sound(n_genes)
 
     def along(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -53,12 +53,16 @@ class Arrays:
         own: dict[str, Any] = {name: np.asarray(arrays[name], np.float32) for name in names}
         return cls(**own, **parts)
 
-    def require_shapes(self, sizes: Mapping[str, float]) -> None:
-        """Check axes and signs against the fields' metadata; ValueError names the first wrong one."""
+    def require_shapes(self, **sizes: int) -> None:
+        """Check axes and signs against the fields' metadata; ValueError names the first wrong one.
+
+        ``sizes`` are lengths of axes that are known; another axis is as long as in the first field that has it.
+        """
         own = [each for each in fields(self) if each.metadata]
         for each in own:
-            wanted = tuple(sizes[letter] for letter in each.metadata["axes"])
-            found = getattr(self, each.name).shape
+            axes, found = each.metadata["axes"], getattr(self, each.name).shape
+            sizes = dict(zip(axes, found, strict=False)) | sizes
+            wanted = tuple(sizes.get(letter, 0) for letter in axes)
             if found != wanted:
                 raise ValueError(
                     f"'{each.name}' is of shape {found}, not {wanted} as the others ask"
@@ -101,8 +105,7 @@ class Residual(Arrays):
 
     def require_sound(self, n_genes: int) -> None:
         """Check the arrays against each other and what they stand for; ValueError names the first wrong one."""
-        sizes = {"B": len(self.mean_at), "K": len(self.directions), "G": n_genes}
-        self.require_shapes(sizes | {"Q": len(SCORES), "3": 3})
+        self.require_shapes(G=n_genes, Q=len(SCORES), **{"3": 3})
         for name in ("factor", "own", "shared", "patient_effect"):
             if (getattr(self, name) < 0).any():
                 raise ValueError(f"'{name}' holds negative numbers")

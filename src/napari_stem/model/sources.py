@@ -223,7 +223,10 @@ def unpacked(path: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one
                 if name in members:
-                    _extract(archive, members[name], folder / name)
+                    partial_file = folder / f"{name}.partial"
+                    with archive.open(members[name]) as source, partial_file.open("wb") as sink:
+                        shutil.copyfileobj(source, sink, _CHUNK)
+                    partial_file.replace(folder / name)
         keep_bounded("models", keep=[folder])
     except _DAMAGE as error:
         raise ModelError(f"{path} is damaged or no .zip ({error}); copy it again.") from error
@@ -257,13 +260,6 @@ def _require_room(path: Path, size: int) -> None:
         raise ModelError(
             f"{path} holds {size / 1e6:.0f} MB, and {ancestor} has {free / 1e6:.0f} MB free; make room."
         )
-
-
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
-    partial = to.with_name(to.name + ".partial")
-    with archive.open(member) as source, partial.open("wb") as sink:
-        shutil.copyfileobj(source, sink, _CHUNK)
-    partial.replace(to)
 
 
 def download_in_subprocess(

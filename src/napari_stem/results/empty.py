@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.errors import OutputError
 from napari_stem.geometry import region_names
-from napari_stem.io import written_whole
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
-from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,42 +26,21 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
-    from napari_stem.settings import SamplingSettings
-    from napari_stem.slide.base import Slide
 
 
 FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
 PROVENANCE_KEY = "napari_stem"
+OF_ALL = {
+    "format": FORMAT,
+    "predicted": True,
+    "notice": "Predicted from an H&E image, not measured. For research use only.",
+    "version": __version__,
+}
 LIBRARY = "slide"
 MAX_DRAWS_BYTES = 2_000_000_000  # as they are in memory; about half of it on disk
 LIKE, UNLIKE, UNKNOWN = "like training", "unlike training", "unknown"  # obs["ood"]
 LAYERS = "sd: standard deviation over the samples; q05, q95: ends of the 90% interval; all in the unit of X"
 _ONE = threading.Lock()  # settings of anndata are those of all threads
-
-
-def provenance_of(
-    slide: Slide, spots: Spots, model: Model, settings: SamplingSettings, *, keep_draws: bool
-) -> dict[str, Any]:
-    """Say how a prediction is made: whatever its values depend on, JSON-ready."""
-    mpp = slide.require_mpp()
-    return {
-        "format": FORMAT,
-        "predicted": True,
-        "notice": "Predicted from an H&E image, not measured. For research use only.",
-        "version": __version__,
-        **model.provenance(settings),
-        "seed": settings.seed,
-        "steps": settings.n_steps,
-        "sampler": settings.sampler,
-        "draws": settings.n_draws,
-        "draws_kept": keep_draws,
-        "genes_not_measured": list(model.card.get("genes_not_measured", ())),
-        "slide": slide.name,
-        "slide_fingerprint": slide.fingerprint,
-        "mpp": [mpp.y_um, mpp.x_um],
-        "pitch_um": spots.pitch_um,
-        "spot_diameter_um": spots.diameter_um,
-    }
 
 
 def may_keep_draws(n_spots: int, n_genes: int, n_draws: int) -> bool:
@@ -96,64 +72,6 @@ def region_column(spots: Spots, regions: Sequence[Region]) -> pd.Categorical:
     return pd.Categorical([name or None for name in region_names(spots, regions)])
 
 
-def write_empty(
-    path: Path,
-    spots: Spots,
-    genes: pd.DataFrame | Sequence[str],
-    provenance: Mapping[str, Any],
-    regions: Sequence[Region],
-    overview: Mapping[str, Any],
-    n_kept_draws: int,
-) -> None:
-    """Write a prediction of which nothing is done, whole or not at all: see `Prediction.begin`.
-
-    ``overview`` is what squidpy reads of a slide's image from ``uns["spatial"]``.
-
-    Raises
-    ------
-    OutputError
-        The place exists or cannot be written.
-    """
-    import anndata
-    import pandas as pd
-
-    if path.exists():
-        raise OutputError(
-            f"{path} exists already; choose another name, resume it, or remove it first."
-        )
-    shape, kinds = (len(spots), len(genes)), [LIKE, UNLIKE]
-    if provenance.get("domain") == "unknown":
-        kinds = [UNKNOWN]
-    obs = pd.DataFrame(
-        {
-            "array_row": spots.array_row,
-            "array_col": spots.array_col,
-            "done": np.zeros(len(spots), bool),
-            "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
-            "ood_distance": np.full(len(spots), np.nan, np.float32),
-        },
-        index=list(spots.names),
-    )
-    if regions:
-        obs["region"] = region_column(spots, regions)
-    table = anndata.AnnData(
-        obs=obs,
-        var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
-        obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])},
-        uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
-    )
-    # all NaN and without size in memory: what `Prediction.write_block` will fill
-    nothing = np.broadcast_to(np.float32(np.nan), shape)
-    arrays: dict[str, NDArray[Any]] = {f"layers/{name}": nothing for name in ("sd", "q05", "q95")}
-    arrays["X"] = nothing
-    if n_kept_draws:
-        arrays["obsm/draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
-    if "normalisation" in provenance:  # scanpy looks there before it computes with X
-        table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
-    with written_whole(path) as fresh:
-        write_zarr(table, fresh, arrays)
-
-
 def write_regions(group: Any, regions: pd.Categorical) -> None:
     """Write ``obs["region"]`` of a prediction's Zarr group, over what is there."""
     import anndata
@@ -167,19 +85,18 @@ def write_regions(group: Any, regions: pd.Categorical) -> None:
         zarr.consolidate_metadata(group.store)
 
 
-def write_zarr(
-    table: anndata.AnnData, path: Path, arrays: Mapping[str, NDArray[Any]] | None = None
-) -> None:
+def write_zarr(table: anndata.AnnData, path: Path) -> None:
     """Write Zarr 3 in chunks that serve both a block of spots being added and one gene being read.
 
     Each chunk is a file of its own, so that a block can be added without touching others; a chunk of
-    nothing but NaN has no file. ``arrays``, by place in the table ("X", "layers/sd", "obsm/draws"), are
-    (spots, genes, ...) float; None: those of the table itself.
+    nothing but NaN has no file.
     """
     import zarr
 
-    if arrays is None:
-        table, arrays = _taken_apart(table)
+    arrays: dict[str, NDArray[Any]] = {"X": table.X}
+    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
+    if "draws" in table.obsm:
+        arrays["obsm/draws"] = table.obsm["draws"]
     for name, content in _files_without_values(table, arrays).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content.to_bytes())
@@ -189,25 +106,10 @@ def write_zarr(
             group[place][...] = values
 
 
-def _taken_apart(
-    table: anndata.AnnData,
-) -> tuple[anndata.AnnData, dict[str, NDArray[Any]]]:
-    """Table without its values, and those."""
-    import anndata
-
-    arrays: dict[str, NDArray[Any]] = {"X": table.X}
-    arrays |= {f"layers/{name}": values for name, values in table.layers.items() if name}
-    others = dict(table.obsm)
-    if "draws" in others:
-        arrays["obsm/draws"] = others.pop("draws")
-    frame = anndata.AnnData(obs=table.obs, var=table.var, obsm=others, uns=dict(table.uns))
-    return frame, arrays
-
-
 def _files_without_values(
     table: anndata.AnnData, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
-    """Name -> content of all files but the chunks of ``arrays``.
+    """Name -> content of all files but the chunks of ``arrays``, by place in the table ("X", "layers/sd").
 
     They are made in memory, where a hundred small ones are written several times each.
     """
@@ -224,9 +126,19 @@ def _files_without_values(
         files = dict(_files_but_spots(table))
         group = zarr.open_group(zarr.storage.MemoryStore(files), mode="r+", use_consolidated=False)
         anndata.io.write_elem(group, "obs", table.obs)
-        anndata.io.write_elem(group, "obsm", dict(table.obsm))
+        obsm = {name: values for name, values in table.obsm.items() if name != "draws"}
+        anndata.io.write_elem(group, "obsm", obsm)
         for place, values in arrays.items():
-            _create_array(group, place, values)
+            group.create_array(
+                place,
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=chunk_shape(values.shape),
+                fill_value=np.nan,
+                # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
+                attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
+                overwrite=True,
+            )
         _divide_columns(group, spots_per_chunk(table.n_vars))
         zarr.consolidate_metadata(group.store)
     return files
@@ -251,19 +163,6 @@ def _files_but_spots(table: anndata.AnnData) -> dict[str, Any]:
     _last_written.clear()
     _last_written[key] = files
     return files
-
-
-def _create_array(group: Any, place: str, values: NDArray[Any]) -> None:
-    group.create_array(
-        place,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunk_shape(values.shape),
-        fill_value=np.nan,
-        # https://anndata.readthedocs.io/en/stable/fileformat-prose.html#dense-arrays
-        attributes={"encoding-type": "array", "encoding-version": "0.2.0"},
-        overwrite=True,
-    )
 
 
 def _divide_columns(group: Any, n_rows: int) -> None:

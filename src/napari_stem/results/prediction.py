@@ -13,17 +13,19 @@ import numpy as np
 
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.foreign import elements_known, read_h5ad, require_own_zarr
+from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import Mpp, region_names
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
     FORMAT,
+    LIBRARY,
+    LIKE,
     PROVENANCE_KEY,
-    gene_table,
-    provenance_of,
+    UNKNOWN,
+    UNLIKE,
     region_column,
-    write_empty,
+    stored_provenance,
     write_regions,
     write_zarr,
 )
@@ -31,6 +33,7 @@ from napari_stem.results.stored import (
     FIELDS,
     StoredValues,
     arrays_of,
+    read_exported,
     read_ood,
     read_provenance,
     read_spots,
@@ -38,6 +41,7 @@ from napari_stem.results.stored import (
     reading,
     require_there,
 )
+from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,9 +51,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
-    from napari_stem.settings import SamplingSettings
-    from napari_stem.slide.base import Slide
 
 
 class Prediction(StoredValues):
@@ -137,56 +138,34 @@ class Prediction(StoredValues):
         return cls(path)
 
     @classmethod
-    def create(
-        cls,
-        path: Path,
-        *,
-        slide: Slide,
-        spots: Spots,
-        model: Model,
-        settings: SamplingSettings,
-        regions: Sequence[Region] = (),
-        keep_draws: bool = False,
-        resume: bool = False,
-        also: Mapping[str, Any] | None = None,
-        noted: Mapping[str, Any] | None = None,
+    def resumed(
+        cls, path: Path, spots: Spots, provenance: Mapping[str, Any], regions: Sequence[Region]
     ) -> Prediction:
-        """Begin the prediction of a slide, or with ``resume`` go on where the same run stopped.
-
-        ``regions`` are named in ``obs["region"]`` and change no value. ``also`` is recorded as how it was
-        made, beside what follows from the rest, and ``noted`` as what no value depends on and a resumed run may
-        say otherwise; JSON-ready.
+        """Open what a run left that stopped; its ``regions`` may be called by other names than then.
 
         Raises
         ------
-        OutputError
-            The place is taken (and ``resume`` was not asked for) or cannot be written.
         PredictionError
             What is there came from another slide, model, spots or settings.
         """
-        provenance = provenance_of(slide, spots, model, settings, keep_draws=keep_draws)
-        provenance |= also or {}
-        if resume and path.exists():
-            found = cls.open(path)
-            found._require_same_run(provenance, spots)
-            for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
-                unfinished.unlink()
-            found._name_regions(regions)
-            return found
-        provenance |= noted or {}
-        if slide.mpp_sources:  # not what values depend on: the same size from elsewhere may resume
-            provenance["mpp_source"] = slide.mpp_sources[0].source
-        return cls.begin(
-            path,
-            spots,
-            gene_table(model, provenance["unit"]),
-            provenance,
-            regions=regions,
-            image=slide.read_level(-1),
-            image_scale=1 / slide.levels[-1].downsample,
-            spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
-            n_kept_draws=settings.n_draws if keep_draws else 0,
-        )
+        found = cls.open(path)
+        stored, there = found.provenance, found.spots
+        differing = [key for key, value in provenance.items() if stored.get(key) != value]
+        if there.names != spots.names or not np.allclose(
+            [there.x_px, there.y_px], [spots.x_px, spots.y_px]
+        ):
+            differing.append("spots")
+        if differing:
+            plain = (re.sub("_(um|sha256)$", "", key).replace("_", " ") for key in differing)
+            words = ", ".join(dict.fromkeys(plain))
+            raise PredictionError(
+                f"{path} was begun with something else: {words}; resume it with the same, or choose "
+                f"another place."
+            )
+        for unfinished in path.rglob("*.partial"):  # a chunk under way when the run was killed
+            unfinished.unlink()
+        found._name_regions(regions)
+        return found
 
     @classmethod
     def begin(
@@ -226,12 +205,47 @@ class Prediction(StoredValues):
         OutputError
             The place exists or cannot be written.
         """
+        import anndata
         import pandas as pd
 
+        provenance = {"format": FORMAT, **provenance}
         scales = {"tissue_hires_scalef": image_scale, "spot_diameter_fullres": spot_diameter_px}
-        overview = {"images": {"hires": image}, "scalefactors": scales}
-        about = {"format": FORMAT, **provenance}
-        write_empty(path, spots, genes, about, regions, overview, n_kept_draws)
+        overview = {"images": {"hires": image}, "scalefactors": scales}  # as squidpy reads it
+        if path.exists():
+            raise OutputError(
+                f"{path} exists already; choose another name, resume it, or remove it first."
+            )
+        shape = (len(spots), len(genes))
+        kinds = [UNKNOWN] if provenance.get("domain") == "unknown" else [LIKE, UNLIKE]
+        obs = pd.DataFrame(
+            {
+                "array_row": spots.array_row,
+                "array_col": spots.array_col,
+                "done": np.zeros(len(spots), bool),
+                "ood": pd.Categorical.from_codes(np.full(len(spots), -1, np.int8), kinds),
+                "ood_distance": np.full(len(spots), np.nan, np.float32),
+            },
+            index=list(spots.names),
+        )
+        if regions:
+            obs["region"] = region_column(spots, regions)
+        # all NaN and without size in memory: what `write_block` will fill
+        nothing = np.broadcast_to(np.float32(np.nan), shape)
+        obsm = {"spatial": np.column_stack([spots.x_px, spots.y_px])}
+        if n_kept_draws:
+            obsm["draws"] = np.broadcast_to(np.float16(np.nan), (*shape, n_kept_draws))
+        table = anndata.AnnData(
+            nothing,
+            obs=obs,
+            var=genes if isinstance(genes, pd.DataFrame) else pd.DataFrame(index=list(genes)),
+            layers=dict.fromkeys(FIELDS[1:], nothing),
+            obsm=obsm,
+            uns={"spatial": {LIBRARY: overview}, PROVENANCE_KEY: stored_provenance(provenance)},
+        )
+        if "normalisation" in provenance:  # scanpy looks there before it computes with X
+            table.uns["log1p"] = {"base": normalisation(provenance["normalisation"]).log_base}
+        with written_whole(path) as fresh:
+            write_zarr(table, fresh)
         begun = cls(path)
         if isinstance(genes, pd.DataFrame):
             begun.gene_accuracy = genes[[*NUMBERS, "by_chance"]]
@@ -342,37 +356,6 @@ class Prediction(StoredValues):
         """Name the regions of a run that goes on as they are called by now."""
         if regions and region_names(self.spots, regions) != self.region_names:
             write_regions(self._group, region_column(self.spots, regions))
-
-    def _require_same_run(self, provenance: Mapping[str, Any], spots: Spots) -> None:
-        differing = [key for key, value in provenance.items() if self.provenance.get(key) != value]
-        same_spots = self.spots.names == spots.names and np.allclose(
-            [self.spots.x_px, self.spots.y_px], [spots.x_px, spots.y_px]
-        )
-        if not same_spots:
-            differing.append("spots")
-        if differing:
-            plain = (re.sub("_(um|sha256)$", "", key).replace("_", " ") for key in differing)
-            words = ", ".join(dict.fromkeys(plain))
-            raise PredictionError(
-                f"{self.path} was begun with something else: {words}; resume it with the same, or choose "
-                f"another place."
-            )
-
-
-def read_exported(path: Path) -> anndata.AnnData:
-    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
-
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or no prediction, or one of another format.
-    """
-    require_there(path)
-    with reading(path):
-        table = read_h5ad(path)
-        read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
-        _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
-        return table
 
 
 def unpacked(path: Path) -> Path:

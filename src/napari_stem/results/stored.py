@@ -5,30 +5,30 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from napari_stem.errors import PredictionError, SpotError, UnknownGeneError
-from napari_stem.foreign import are_texts, is_size, read_json
+from napari_stem.foreign import are_texts, is_size, read_h5ad, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.model.genes import offered
-from napari_stem.results.empty import FORMAT, LIBRARY, UNLIKE
+from napari_stem.results.empty import FORMAT, LIBRARY, PROVENANCE_KEY, UNLIKE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import anndata
     from numpy.typing import NDArray
 
 Field = Literal["mean", "sd", "q05", "q95"]
 FIELDS: tuple[Field, ...] = ("mean", "sd", "q05", "q95")
 KEPT_BYTES = 128_000_000  # of values that were asked for, in case they are asked for again
 READ_AHEAD_BYTES = 16_000_000  # genes that lie in one chunk are read together, up to this
+_Block = tuple[Field, int, int]  # the first of some adjacent genes, and the one after the last
 
 
 def damaged(path: Path, error: Exception) -> PredictionError:
@@ -96,6 +96,22 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
     return found
 
 
+def read_exported(path: Path) -> anndata.AnnData:
+    """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
+
+    Raises
+    ------
+    PredictionError
+        There is none, it is damaged or no prediction, or one of another format.
+    """
+    require_there(path)
+    with reading(path):
+        table = read_h5ad(path)
+        read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
+        _ = table.obs["done"], *(table.layers[name] for name in FIELDS[1:])  # all there?
+        return table
+
+
 def read_texts(node: Any) -> list[str]:
     """Read texts as AnnData keeps them: an array, or from version 0.13 on a group of values and a mask."""
     return [str(text) for text in (node["values"] if hasattr(node, "keys") else node)[:]]
@@ -139,15 +155,6 @@ def arrays_of(group: Any, n_spots: int, n_genes: int) -> dict[str, Any]:
     return arrays
 
 
-@dataclass(frozen=True)
-class _Genes:
-    """Some adjacent genes of one field, read together."""
-
-    field: Field
-    start: int
-    stop: int
-
-
 class StoredValues:
     """Values of a prediction's Zarr group, laid out as `napari_stem.results.empty.write_zarr` does.
 
@@ -160,8 +167,8 @@ class StoredValues:
         self.path, self._group, self._arrays, self.genes = path, group, arrays, genes
         self._column = {gene: i for i, gene in enumerate(genes)}
         # Blocks (genes, spots): the latest ones, and all whose values somebody still holds.
-        self._recent: OrderedDict[_Genes, NDArray[np.float32]] = OrderedDict()
-        self._live: WeakValueDictionary[_Genes, NDArray[np.float32]] = WeakValueDictionary()
+        self._recent: OrderedDict[_Block, NDArray[np.float32]] = OrderedDict()
+        self._live: WeakValueDictionary[_Block, NDArray[np.float32]] = WeakValueDictionary()
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
@@ -174,21 +181,29 @@ class StoredValues:
         PredictionError
             The values are damaged, or there is no such field.
         """
-        wanted = self._block_of(self.columns([gene])[0], field)
+        (column,) = self.columns([gene])
+        stored, (start, stop) = self._stored(field), self._read_together(column)
+        wanted = (field, start, stop)
         with self._lock:
             block = self._live.get(wanted)
             if block is None:
-                block = self._read(wanted)
+                with reading(self.path):
+                    block = np.array(stored[:, start:stop].T, np.float32, order="C")
                 self._live[wanted] = block
-            self._keep(wanted, block)
-        values: NDArray[np.float32] = block[self._column[gene] - wanted.start]
+            self._recent[wanted] = block
+            self._recent.move_to_end(wanted)
+            while (
+                len(self._recent) > 1 and sum(b.nbytes for b in self._recent.values()) > KEPT_BYTES
+            ):
+                self._recent.popitem(last=False)
+        values: NDArray[np.float32] = block[column - start]
         return values
 
     def _follow(self, rows: NDArray[np.int64], fields: Mapping[str, NDArray[np.float32]]) -> None:
         """Tell what was just written; every array that was given out and is still in use follows."""
         with self._lock:
-            for held, block in list(self._live.items()):
-                block[:, rows] = fields[held.field][:, held.start : held.stop].T
+            for (field, start, stop), block in list(self._live.items()):
+                block[:, rows] = fields[field][:, start:stop].T
 
     def rows(
         self,
@@ -280,30 +295,11 @@ class StoredValues:
             )
         return self._arrays[field]
 
-    def _block_of(self, column: int, field: Field) -> _Genes:
-        """Genes to read with this one: those of its chunk, or an even share of them where spots are many."""
-        chunk, width = self._layout
-        chunk_start = column // chunk * chunk
-        start = chunk_start + (column - chunk_start) // width * width
-        stop = min(start + width, chunk_start + chunk, len(self._column))
-        return _Genes(field, start, stop)
-
-    @cached_property
-    def _layout(self) -> tuple[int, int]:
-        """Genes in a chunk, of any field, and genes to read together."""
-        stored = self._arrays["mean"]
+    def _read_together(self, column: int) -> tuple[int, int]:
+        """Bounds of the genes to read with this one: its chunk's, or a share where spots are many."""
+        stored = self._arrays["mean"]  # the others are divided alike
         n_spots, chunk = stored.shape[0], int(stored.chunks[1])
         n_shares = -(-chunk * n_spots * 4 // READ_AHEAD_BYTES) or 1
-        return chunk, -(-chunk // n_shares)
-
-    def _read(self, wanted: _Genes) -> NDArray[np.float32]:
-        with reading(self.path):
-            values = self._stored(wanted.field)[:, wanted.start : wanted.stop]
-            return np.array(values.T, np.float32, order="C")
-
-    def _keep(self, wanted: _Genes, block: NDArray[np.float32]) -> None:
-        """Remember as the latest; let go of the oldest beyond the limit."""
-        self._recent[wanted] = block
-        self._recent.move_to_end(wanted)
-        while len(self._recent) > 1 and sum(b.nbytes for b in self._recent.values()) > KEPT_BYTES:
-            self._recent.popitem(last=False)
+        width, chunk_start = -(-chunk // n_shares), column // chunk * chunk
+        start = chunk_start + (column - chunk_start) // width * width
+        return start, min(start + width, chunk_start + chunk, len(self._column))

@@ -286,14 +286,6 @@ def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
     return ids
 
 
-def _depth(sections: Sequence[SectionArrays], options: TrainingOptions) -> float | None:
-    """Median library size, where the model learns it as one more gene."""
-    sizes = [s.library_sizes for s in sections if s.library_sizes is not None]
-    if options.objective != "edm" or depths_of(sections, options.normalisation) is None:
-        return None
-    return float(np.median(np.concatenate(sizes)))
-
-
 def _config(
     sections: Sequence[SectionArrays],
     panel: Sequence[str],
@@ -302,6 +294,7 @@ def _config(
     encoder_version: str | None,
 ) -> ModelConfig:
     about = sections[0].metadata
+    depths = depths_of(sections, options.normalisation) if options.objective == "edm" else None
     card = {
         "tissue": about.get("tissue"),
         "species": about.get("species"),
@@ -323,7 +316,7 @@ def _config(
         encoder=options.encoder,
         encoder_version=encoder_version,
         pitch_um=sections[0].spots.pitch_um,
-        depth=_depth(sections, options),
+        depth=None if depths is None else float(np.median(depths)),
         objective=objective_of(options.objective),
         denoiser={},
         card=card,

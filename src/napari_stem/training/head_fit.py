@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_stem.model.head import Head, beyond, unexplained
 from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
-from napari_stem.spatial.normalise import normalisation
+from napari_stem.spatial.normalise import in_unit, normalisation
 from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, leading, stacked, standards
 from napari_stem.training.sections import depths_of, patient_of
 
@@ -73,15 +73,16 @@ def fit_head(sections: Sequence[SectionArrays], unit: str) -> HeadFit:
     """
     x, y, group = stacked(sections)
     depths = depths_of(sections, unit)
-    y = y if depths is None else np.concatenate([y, depths], axis=1)
+    if depths is not None:
+        y = np.concatenate([y, in_unit(depths[:, None], unit, lambda: depths)], axis=1)
     centre, scale = standards(x)
     z = (x - centre) / scale
     components, variances = leading(z, N_KERNEL)
     domain_components, domain_spread, domain_limit = fit_domain(x, group, sections[0].n_fields)
     points = z @ components.T
     anchor_scale = kernel_scale(points)
-    mean, out_of_fold = fit_mean(z, points / anchor_scale, y, group)
-    along = mean.directions.along(out_of_fold)
+    linear, by_kernel, directions, out_of_fold = fit_mean(z, points / anchor_scale, y, group)
+    along = directions.along(out_of_fold)
     patients = [p for s in sections for p in [patient_of(s)] * len(s.spots)]
     effects = patient_effects(y - out_of_fold, patients, unit, has_depth=depths is not None)
     spots = [s.spots for s in sections]
@@ -89,15 +90,15 @@ def fit_head(sections: Sequence[SectionArrays], unit: str) -> HeadFit:
     arrays: dict[str, Any] = {
         "centre": centre,
         "scale": scale,
-        "weights": mean.linear.weights,
-        "intercept": mean.linear.intercept + mean.by_kernel.intercept,
-        "anchors": mean.by_kernel.anchors,
+        "weights": linear.weights,
+        "intercept": linear.intercept + by_kernel.intercept,
+        "anchors": by_kernel.anchors,
         "anchor_scale": anchor_scale,
-        "anchor_weights": mean.by_kernel.weights,
+        "anchor_weights": by_kernel.weights,
         "components": components,
         "component_scale": _component_scale(variances[:N_COMPONENTS]),
-        "mean_centre": mean.directions.centre,
-        "mean_components": mean.directions.components,
+        "mean_centre": directions.centre,
+        "mean_components": directions.components,
         "mean_component_scale": _component_scale(along[:, :N_MEAN_COMPONENTS].var(0)),
         "domain_components": domain_components,
         "domain_spread": domain_spread,

@@ -89,23 +89,6 @@ class Directions:
         return self.centre + along @ self.components[: along.shape[1]]
 
 
-@dataclass(frozen=True)
-class Mean:
-    """The fitted mean: the sum of two functions that give a spot's place along directions of the values.
-
-    Attributes
-    ----------
-    linear, by_kernel
-        Functions of the standardised embedding and of its kernel coordinates.
-    directions
-        R of them.
-    """
-
-    linear: Regression
-    by_kernel: Regression
-    directions: Directions
-
-
 def kernel_scale(coordinates: Array) -> float:
     """Mean distance of training spots (n, D), at which likeness shall have fallen to 1/e."""
     from scipy.spatial.distance import pdist
@@ -114,7 +97,9 @@ def kernel_scale(coordinates: Array) -> float:
     return max(float(pdist(some).mean()), 1e-6)
 
 
-def fit_mean(z: Array, points: Array, y: Array, group: NDArray[np.int64]) -> tuple[Mean, Array]:
+def fit_mean(
+    z: Array, points: Array, y: Array, group: NDArray[np.int64]
+) -> tuple[Regression, Regression, Directions, Array]:
     """Fit the mean: ridge and kernel along the leading directions of the values, each with its own penalty.
 
     Few directions can be told from an image, the first of them far better than the others: one penalty for
@@ -132,7 +117,8 @@ def fit_mean(z: Array, points: Array, y: Array, group: NDArray[np.int64]) -> tup
 
     Returns
     -------
-    Fitted on all, and (n, G) each group by what the others fit.
+    Functions of the standardised embedding and of its kernel coordinates, whose sum is a spot's place along the
+    directions, and these; fitted on all. And (n, G) each group by what the others fit.
     """
     left_out = [_LeftOut.of((z, points), y, group == held) for held in np.unique(group)]
     best = [_best(left_out, part) for part in range(len(_PARTS))]
@@ -153,7 +139,7 @@ def fit_mean(z: Array, points: Array, y: Array, group: NDArray[np.int64]) -> tup
         _picked(fit, x, places, which, share)
         for fit, x, which, share in zip(_PARTS, (z, points), best, shares, strict=True)
     )
-    return Mean(linear, by_kernel, directions), out_of_fold
+    return linear, by_kernel, directions, out_of_fold
 
 
 def fit_ridge(
@@ -214,7 +200,7 @@ def out_of_fold(x: Array, y: Array, group: NDArray[np.int64]) -> Array:
     centre, scale = standards(x)
     z = (x - centre) / scale
     points = z @ leading(z, N_KERNEL)[0].T
-    return fit_mean(z, points / kernel_scale(points), y, group)[1]
+    return fit_mean(z, points / kernel_scale(points), y, group)[-1]
 
 
 def standards(x: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -302,31 +302,27 @@ def steps_that_pay(folds: Sequence[Fold]) -> tuple[int, dict[str, Any]]:
     adds to the energy score, [mean, lowest, highest] of the 95% interval.
     """
     steps = common_steps(folds)
+    # of each fold: (steps, n)
     energy = [
-        {s: energy_scores(f.truth.astype(np.float64), f.draws_at[s]) for s in steps} for f in folds
+        np.array([energy_scores(f.truth.astype(np.float64), f.draws_at[s]) for s in steps])
+        for f in folds
     ]
+    mean = np.array([of_fold.mean(axis=1) for of_fold in energy])  # (folds, steps)
     gained, clusters = [], []
     for number, (fold, own) in enumerate(zip(folds, energy, strict=True)):
-        chosen = _least([e for e in energy if e is not own], steps[1:])
+        chosen = 1 + np.argmin(np.delete(mean, number, axis=0).mean(axis=0)[1:])
         gained.append(own[chosen] - own[0])
         clusters.append(fold.rows + number * (1 << 32))
     interval = paired_interval(np.concatenate(gained), np.concatenate(clusters))
-    best, errors = _least(energy, steps[1:]), crps_of_steps(folds, steps)
+    of_steps = mean.mean(axis=0)
+    best, errors = steps[1 + int(np.argmin(of_steps[1:]))], crps_of_steps(folds, steps)
     pays = interval[2] < 0 and errors[str(best)] <= errors["0"]
     card = {
-        "energy_of_steps": {str(s): _mean_energy(energy, s) for s in steps},
+        "energy_of_steps": dict(zip(map(str, steps), of_steps.tolist(), strict=True)),
         "crps_of_steps": errors,
         "energy_gained": [round(value, 4) for value in interval],
     }
     return best if pays else 0, card
-
-
-def _least(energy: Sequence[dict[int, Array]], steps: Sequence[int]) -> int:
-    return min(steps, key=lambda step: _mean_energy(energy, step))
-
-
-def _mean_energy(energy: Sequence[dict[int, Array]], step: int) -> float:
-    return float(np.mean([of_fold[step].mean() for of_fold in energy]))
 
 
 def paired_interval(difference: Array, clusters: NDArray[np.int64]) -> tuple[float, float, float]:

@@ -128,17 +128,10 @@ def load_sections(
 
 
 def depths_of(sections: Sequence[SectionArrays], normalisation: str) -> NDArray[np.float64] | None:
-    """(n, 1) library sizes in a unit of counts, which a model learns as one more gene.
-
-    Returns
-    -------
-    None where they are not known, or the unit knows no depth.
-    """
+    """(n,) library sizes of all spots; None where they are not known, or the unit knows no depth."""
     sizes = [s.library_sizes for s in sections if s.library_sizes is not None]
-    if len(sizes) < len(sections) or not is_of_counts(normalisation):
-        return None
-    depths = np.concatenate(sizes)[:, None]
-    return in_unit(depths, normalisation, lambda: depths).astype(np.float64)
+    is_known = len(sizes) == len(sections) and is_of_counts(normalisation)
+    return np.concatenate(sizes) if is_known else None
 
 
 def section_values(

@@ -25,7 +25,7 @@ def test_what_the_image_does_not_tell_is_not_told_out_of_fold() -> None:
     told = z[:, :3] @ rng.normal(size=(3, 40)) + rng.normal(size=(120, 40)) / 3
     y = np.hstack([3 * told, rng.normal(size=(120, 400))])
     points = z[:, :10] / kernel_scale(z[:, :10])
-    _, out_of_fold = fit_mean(z, points, y, group)
+    *_, out_of_fold = fit_mean(z, points, y, group)
     found = np.mean([pcc(y[group == g], out_of_fold[group == g]) for g in range(3)], axis=0)
     assert found[:40].min() > 0.8
     assert abs(found[40:].mean()) < 0.01
