@@ -16,7 +16,6 @@ from napari_stem.widgets.common.dropping import Dropped
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.model.runs import RunRequest
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import SessionControl
 from napari_stem.widgets.slide.adopting import Adopting
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.geometry import Region, Spots
+    from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.dropping import Kind
     from napari_stem.widgets.common.hints import Hint
@@ -210,7 +209,7 @@ class Coordinator(QObject):
             show_error(missing or "Choose a region first.")
             return
         self.panels.region.layers.put_tool_away(slide)
-        self._start_run(slide, regions)
+        self.panels.run.start(slide, regions, None, self.panels.slide.centre_um())
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
@@ -220,34 +219,13 @@ class Coordinator(QObject):
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
             self._wary = ""  # of regions, which are not what is predicted
-            self._start_run(slide, (), found.spots)
+            self.panels.run.start(slide, (), found.spots, self.panels.slide.centre_um())
 
     def _take_measured_depth(self) -> None:
         """Ask for counts as deep as was measured, so that their values can be compared."""
         loaded = self.panels.measured.of_active()
         if loaded is not None:
             self.panels.model.ask_depth(loaded.depth)
-
-    def _start_run(
-        self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
-    ) -> None:
-        panel = self.panels.model
-        model, encoder = panel.loaded()
-        self.panels.run.start(
-            RunRequest(
-                slide=slide,
-                regions=regions,
-                model_name=panel.model_name(),
-                pitch_um=panel.pitch.value(),
-                settings=panel.settings(),
-                spots=spots,
-                species=panel.about.stated_species,
-                embedder=panel.about.embedder,
-                model=model,
-                encoder=encoder,
-                begin_at_um=self.panels.slide.centre_um(),
-            )
-        )
 
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.panels.maps.current()

@@ -86,6 +86,6 @@ class Panels:
             tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
             encoder_folder=self.model.encoders.window_of_all.folder,
             works_offline=self.model.encoders.window_of_all.is_offline_chosen,
-            pace=self.run.pace.as_text(),
+            pace=self.model.pace.as_text(),
             cache_folder=self.run.cache.folder,
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.model.pace import Pace
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
@@ -52,6 +53,56 @@ FINER_TIP = (
     "that neighbours share tissue: the map is smoother, its detail not finer in the same measure"
 )
 WARM_UP_AFTER_MS = 4000  # loading libraries would hold up a slide's first pictures and its tissue
+# A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
+LOOK_S, STEP_S, START_S = 0.025, 2e-5, 1.0
+KEPT = 8  # measurements
+LEAST_SPOTS = 32  # of a run that counts as a measurement
+
+
+class Pace:
+    """Estimates from what this machine needed, relative to a laptop, ``remembered`` as `as_text` gives it.
+
+    Anything else is a machine that has not run yet. ``looks``: an encoder looks at the spots; else embeddings
+    come from a file.
+    """
+
+    def __init__(self, remembered: str = "") -> None:
+        self._factors: dict[str, list[float]] = {}
+        with suppress(ValueError, TypeError, AttributeError):  # a file edited by hand
+            told = json.loads(remembered or "{}")
+            self._factors = {str(k): [float(f) for f in v][-KEPT:] for k, v in told.items()}
+
+    def measured(
+        self, settings: SamplingSettings, n_spots: int, seconds: float, *, looks: bool = True
+    ) -> None:
+        """Learn from a run; runs of few spots say more about starting than about pace."""
+        if n_spots < LEAST_SPOTS or seconds <= 0:
+            return
+        factor = seconds / _laptop_s(settings, n_spots, looks=looks)
+        key = _key(settings.device, looks=looks)
+        self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
+
+    def estimate_s(self, settings: SamplingSettings, n_spots: int, *, looks: bool = True) -> float:
+        """Seconds that a run will take, about."""
+        device = settings.device
+        factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device) or [1.0]
+        return _laptop_s(settings, n_spots, looks=looks) * median(factors)
+
+    def is_measured(self, device: str, *, looks: bool = True) -> bool:
+        """Whether this machine has made such a run before."""
+        return bool(self._factors.get(_key(device, looks=looks)))
+
+    def as_text(self) -> str:
+        """JSON, to be remembered."""
+        return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
+
+
+def _key(device: str, *, looks: bool) -> str:
+    return device if looks else f"{device}, embeddings from a file"
+
+
+def _laptop_s(settings: SamplingSettings, n_spots: int, *, looks: bool) -> float:
+    return START_S + n_spots * (LOOK_S * looks + STEP_S * settings.n_draws * settings.n_steps)
 
 
 class ModelPanel(QWidget):
@@ -64,11 +115,10 @@ class ModelPanel(QWidget):
     ) -> None:
         super().__init__()
         self._jobs, self._slides = jobs, slides
-        self._loaded_name = ""
-        self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._model: Model | None = None  # the chosen one, once it is loaded
         self._warm: tuple[Model | None, str, Encoder | None] = None, "", None  # for it, on a device
         self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
+        self.pace = Pace(remembered.pace)
         self.missing = ""  # of the model and its encoder, for the active slide
         self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
         self.predictions = PredictionsList(jobs, maps, slides)
@@ -76,6 +126,9 @@ class ModelPanel(QWidget):
         self.models = ModelChoice(jobs, remembered, self._choose)
         self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
         self.pitch = number(PITCH_UM, 200, PITCH_TIP, suffix=" µm", step=10)
+        self._pitch_um = (
+            self.pitch.value()
+        )  # until the user states another, a model's own replaces it
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
         self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
@@ -107,7 +160,6 @@ class ModelPanel(QWidget):
         self._lay_out()
         self._offer_pitches(self.pitch.value())
         self.about.changed.connect(self._tell_missing)
-        self.pitch.valueChanged.connect(self._on_pitch)
         slides.activated.connect(lambda _: self._load_ahead())
 
     def prefer(self, remembered: Remembered) -> None:
@@ -124,14 +176,14 @@ class ModelPanel(QWidget):
         """Name of the chosen model, empty where there is none."""
         return self.models.name()
 
-    def show_costs(self, n_now: int, pace: Pace) -> None:
+    def show_costs(self, n_now: int) -> None:
         """Say of each spacing how many spots it takes, near enough, and how long, by the pace of this machine.
 
         ``n_now`` are those at the spacing that is chosen.
         """
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
-            seconds = pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
+            seconds = self.pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
             cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
@@ -162,8 +214,7 @@ class ModelPanel(QWidget):
             self.n_steps.setEnabled(has_network)
             told = attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
             self.n_steps.setToolTip(told)
-            self._loaded_name = ""
-            self._is_pitch_stated = False
+            self._pitch_um = self.pitch.value()
             self.encoders.want(self.models.encoder())
             self.about.use_model(self.model_name(), config)
             self._load_ahead()
@@ -179,7 +230,6 @@ class ModelPanel(QWidget):
         if is_new:
             self.changed.emit()
         if is_new and not missing:  # the encoder may have come: load it too
-            self._loaded_name = ""
             self._load_ahead()
 
     def _load_ahead(self) -> None:
@@ -187,11 +237,10 @@ class ModelPanel(QWidget):
         name = self.model_name()
         if not name or self._slides.slide is None:
             return
-        if name == self._loaded_name:
+        if self._model is not None:
             self._warming.start()
-            return
-        self._loaded_name = name
-        self._jobs.start(load_model, name, done=partial(self._take, name))
+        else:
+            self._jobs.start(load_model, name, done=partial(self._take, name))
 
     def _warm_up(self) -> None:
         slide = self._slides.slide
@@ -209,18 +258,14 @@ class ModelPanel(QWidget):
         is_it = model is self._model and device == self.device.currentText()
         return self._model, encoder if is_it else None
 
-    def _on_pitch(self) -> None:
-        self._is_pitch_stated = True
-
     def _take(self, name: str, model: Model) -> None:
-        if name != self.model_name():
+        if name != self.model_name() or self._model is not None:
             return
         self._model = model
         self._warming.start()
         self._offer_pitches(model.pitch_um)
-        if not self._is_pitch_stated:
+        if self.pitch.value() == self._pitch_um:
             self.pitch.setValue(model.pitch_um)
-            self._is_pitch_stated = False
         self.models.show_loaded(model)
         self.changed.emit()
 
@@ -250,14 +295,7 @@ class ModelPanel(QWidget):
         stack(further, numbers)
         about = Folding("About this slide", self.about, is_open=False)
         self.advanced = Folding("More settings", further, is_open=False)
-        stack(
-            self,
-            form,
-            self.advanced,
-            about,
-            self.scale_warning,
-            self.predictions,
-        )
+        stack(self, form, self.advanced, about, self.scale_warning, self.predictions)
 
 
 def _warm_up(

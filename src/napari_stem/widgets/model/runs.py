@@ -27,16 +27,13 @@ from napari_stem.widgets.common.parts import (
     warning,
 )
 from napari_stem.widgets.common.worker import StoppableJob
-from napari_stem.widgets.model.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
@@ -53,27 +50,21 @@ STAGES = {
 MOST_REST_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RunRequest:
     """All that a run depends on, fixed when Run is clicked."""
 
     slide: Slide  # that was active then; results belong to it whatever is active later
-    regions: tuple[Region, ...]
-    model_name: str  # or folder, as ``load_model`` takes it
-    pitch_um: float
     settings: SamplingSettings
-    spots: Spots | None = None  # where to predict instead of on the lattice in ``regions``
-    species: str = ""  # as the user says; empty where not stated
-    # in place of the model's encoder; spots are then its patches in ``regions``
-    embedder: PatchEmbeddings | None = None
-    model: Model | None = None  # this and its encoder where they are loaded already
-    encoder: Encoder | None = None
-    despite_doubt: bool = False  # predict even if the slide looks unlike the training data
-    begin_at_um: tuple[float, float] | None = None  # (x, y) in view: it is predicted first
+    looks: bool  # an encoder looks at the spots; else embeddings come from a file
+    plan: Callable[[], PredictionJob]  # checks all that was chosen; StemError where it does not fit
+    # what a run in doubt is trusted for: the slide as it is sized, and the model
+    trust: tuple[object, ...]
 
 
 def run_prediction(
-    request: RunRequest,
+    plan: Callable[[], PredictionJob],
+    despite_doubt: bool,
     report: Callable[[Prediction | str | PredictionProgress], None],
     are_seen: threading.Event,
     is_stopped: Callable[[], bool],
@@ -81,29 +72,14 @@ def run_prediction(
 ) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
-    ``report`` is told first where the results grow, or why it should not begin unasked; then how far it is. The
-    run rests until the first spots ``are_seen``, as drawing them needs the same cores, and ends at the next
-    block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by itself; StemError is
-    what stopped it.
+    ``report`` is told first where the results grow, or why it should not begin unasked, unless that is wanted
+    ``despite_doubt``; then how far it is. The run rests until the first spots ``are_seen``, as drawing them
+    needs the same cores, and ends at the next block, or sooner within a long one, where it ``is_stopped``.
+    Gives whether it ended by itself; StemError is what stopped it.
     """
-    # torch comes with these; it must not be loaded by merely showing the dock
-    from napari_stem.model import load_model
-    from napari_stem.prediction_job import PredictionJob
-
-    job = PredictionJob.planned(
-        request.slide,
-        request.model or load_model(request.model_name),
-        request.settings,
-        spots=request.spots,
-        regions=request.regions or None,
-        pitch_um=request.pitch_um,
-        embedder=request.embedder,
-        species=request.species or None,
-        keep_draws=None,
-    )
-    job = replace(job, encoder=request.encoder, begin_at_um=request.begin_at_um)
+    job = plan()
     with only_writer(out := job.cache_path()):
-        if request.despite_doubt:
+        if despite_doubt:
             begun: Prediction | str = job.begin(out, resume=True)
         else:
             begun = job.begin_unless_in_doubt(out, is_stopped)
@@ -133,7 +109,6 @@ class RunBar(QWidget):
         super().__init__()
         self._jobs, self._model, self._maps = jobs, model, maps
         self._predictions = model.predictions
-        self.pace = Pace(remembered.pace)
         self._n_spots = 0
         self._missing = self._wary = ""
         self._began_s = self._expected_s = 0.0
@@ -190,17 +165,54 @@ class RunBar(QWidget):
         self._told.pop(slide.fingerprint, None)
         self.look_at(self._active)
 
-    def start(self, request: RunRequest) -> None:
+    def start(
+        self,
+        slide: Slide,
+        regions: tuple[Region, ...],
+        spots: Spots | None,
+        begin_at_um: tuple[float, float],
+    ) -> None:
+        """Predict what the model panel asks for, in regions of a slide or else at spots, as `_start`.
+
+        ``begin_at_um`` is the (x, y) in view: it is predicted first.
+        """
+        panel = self._model
+        name, settings, pitch_um = panel.model_name(), panel.settings(), panel.pitch.value()
+        embedder, species = panel.about.embedder, panel.about.stated_species
+        model, encoder = panel.loaded()
+
+        def plan() -> PredictionJob:
+            # torch comes with these; it must not be loaded by merely showing the dock
+            from napari_stem.model import load_model
+            from napari_stem.prediction_job import PredictionJob
+
+            job = PredictionJob.planned(
+                slide,
+                model or load_model(name),
+                settings,
+                spots=spots,
+                regions=regions or None,
+                pitch_um=pitch_um,
+                embedder=embedder,
+                species=species or None,
+                keep_draws=None,
+            )
+            return replace(job, encoder=encoder, begin_at_um=begin_at_um)
+
+        trust = slide.fingerprint, slide.mpp, name
+        self._start(RunRequest(slide, settings, embedder is None, plan, trust))
+
+    def _start(self, request: RunRequest) -> None:
         """Begin a run; ignored while another is on its way."""
         if self.is_running:
             return
-        request = replace(request, despite_doubt=_trust(request) in self._trusted)
         self._request, self._prediction = request, None
         self._are_seen = threading.Event()
         self._nothing = "Stopped before anything was predicted."
         self._job.start(
             run_prediction,
-            request,
+            request.plan,
+            request.trust in self._trusted,
             self._jobs.in_window(partial(self._progressed, request)),
             self._are_seen,
             done=partial(self._finished, request),
@@ -233,8 +245,8 @@ class RunBar(QWidget):
         if isinstance(step, Prediction):
             self._prediction = step
             self._began_s, self._n_before = time.monotonic(), int(step.done.sum())
-            n_spots, looks = len(step.spots) - self._n_before, request.embedder is None
-            self._expected_s = self.pace.estimate_s(settings, n_spots, looks=looks)
+            n_spots, pace = len(step.spots) - self._n_before, self._model.pace
+            self._expected_s = pace.estimate_s(settings, n_spots, looks=request.looks)
             self._predictions.begin(slide, step)
             return
         if step.n_done > self._n_before:
@@ -264,8 +276,8 @@ class RunBar(QWidget):
 
         def on_answer(answer: int) -> None:
             if answer == yes:
-                self._trusted.add(_trust(request))
-                self.start(request)
+                self._trusted.add(request.trust)
+                self._start(request)
             else:
                 self._tell(request.slide, f"Nothing was predicted. {sentence}")
 
@@ -286,7 +298,7 @@ class RunBar(QWidget):
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
         seconds = time.monotonic() - self._began_s
         n_new = n_done - self._n_before
-        self.pace.measured(request.settings, n_new, seconds, looks=request.embedder is None)
+        self._model.pace.measured(request.settings, n_new, seconds, looks=request.looks)
         done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
         if n_done == n_spots:
             text = f"Done: {count(n_spots, 'spot')} predicted."
@@ -318,7 +330,8 @@ class RunBar(QWidget):
 
     def _refresh(self) -> None:
         settings, n_spots, looks = self._model.settings(), self._n_spots, not self._model.takes_file
-        self._model.show_costs(n_spots, self.pace)
+        pace = self._model.pace
+        self._model.show_costs(n_spots)
         missing = self._missing or ("" if self._model.model_name() else "No model is ready yet.")
         is_ready = n_spots > 0 and not missing
         wary = (self._wary, few_samples(settings.n_draws)) if is_ready else ()
@@ -330,13 +343,13 @@ class RunBar(QWidget):
         if not is_ready:
             self.run_button.setText("Run")
             return
-        seconds = self.pace.estimate_s(settings, n_spots, looks=looks)
+        seconds = pace.estimate_s(settings, n_spots, looks=looks)
         text = count(n_spots, "spot") if looks else _patches(n_spots)
         self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"
-            if self.pace.is_measured(settings.device, looks=looks)
+            if pace.is_measured(settings.device, looks=looks)
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
@@ -352,8 +365,3 @@ def _caution(slide: Slide, prediction: Prediction) -> str:
     n_unlike = int((prediction.ood & done).sum()) if knows else 0
     n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())
     return of_result(n_unlike, n_on_glass, int(prediction.provenance["draws"]))
-
-
-def _trust(request: RunRequest) -> tuple[object, ...]:
-    """Tell what a run is trusted for: the slide as it is sized, and the model."""
-    return request.slide.fingerprint, request.slide.mpp, request.model_name
