@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,39 +16,34 @@ if TYPE_CHECKING:
 _LOOK_EVERY_MS = 150
 
 
-class DemoDriver(QObject):
-    """Opens the sample, takes its whole tissue and presses Run, each as soon as it can be done."""
+def press_buttons(viewer: Viewer, dock: StemDock) -> QTimer:
+    """Open the sample, take its whole tissue and press Run, each as soon as it can be done.
 
-    def __init__(self, viewer: Viewer, dock: StemDock) -> None:
-        super().__init__(dock)
-        panels = dock.panels
-        self._steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
-            (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
-            (lambda: len(viewer.layers) > 0, panels.region.tissue.button.click),
-            (panels.run.run_button.isEnabled, panels.run.run_button.click),
-        ]
-        self._timer = QTimer(self)
-        self._timer.setInterval(_LOOK_EVERY_MS)
-        self._timer.timeout.connect(self._go_on)
-        self._timer.start()
+    Gives the timer that looks whether it can be; it stops when all buttons have been pressed.
+    """
+    panels = dock.panels
+    steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
+        (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
+        (lambda: len(viewer.layers) > 0, panels.region.tissue.button.click),
+        (panels.run.run_button.isEnabled, panels.run.run_button.click),
+    ]
+    timer = QTimer(dock)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether all buttons have been pressed."""
-        return not self._steps
+    def go_on() -> None:
+        is_ready, act = steps[0]
+        if is_ready():
+            del steps[0]
+            act()
+        if not steps:
+            timer.stop()
 
-    def _go_on(self) -> None:
-        if self._steps:
-            is_ready, act = self._steps[0]
-            if is_ready():
-                self._steps.pop(0)
-                act()
-        if not self._steps:
-            self._timer.stop()
+    timer.timeout.connect(go_on)
+    timer.start(_LOOK_EVERY_MS)
+    return timer
 
 
-def open_demo() -> tuple[Viewer, DemoDriver]:
-    """Open a viewer with the dock and let the demo run in it."""
+def show_demo() -> None:
+    """Open a viewer with the dock, let the demo run in it, and stay until the window is closed."""
     import napari
 
     from napari_stem.widgets.dock import StemDock
@@ -56,12 +51,5 @@ def open_demo() -> tuple[Viewer, DemoDriver]:
     viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
     dock = StemDock(viewer)
     viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
-    return viewer, DemoDriver(viewer, dock)
-
-
-def show_demo() -> None:
-    """Open the demo and stay until its window is closed."""
-    import napari
-
-    open_demo()
+    press_buttons(viewer, dock)
     napari.run()

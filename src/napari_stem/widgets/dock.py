@@ -298,7 +298,7 @@ class StemDock(QWidget):
                 each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
+            self._viewer.bind_key(key.on_canvas, lambda _, act=acts[key]: act(), overwrite=True)
 
     def _remember(self) -> None:
         choices = self.panels.choices()
@@ -329,12 +329,3 @@ class StemDock(QWidget):
         elif slide is None or (now, title) not in self._went_on:
             self._went_on.add((now, title))
             self.steps.setCurrentIndex(self._step_of[title])
-
-
-def _on_canvas(act: Callable[[], object]) -> Callable[[object], None]:
-    """Make of what a key does a function as napari wants it: of the viewer, with a name."""
-
-    def pressed(_viewer: object) -> None:
-        act()
-
-    return pressed

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
 
 Row = Mapping[str, Any]
-_Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 
 GETTABLE = ("needs download", "gated")
 COLUMNS = (
@@ -239,21 +238,31 @@ class EncoderWindow(QWidget):
     def store_token(self, token: str) -> None:
         """Hand a token to Hugging Face's library."""
         if token:
-            self._jobs.start(
-                _answer,
-                lambda: hub.store_token(token),
-                "Hugging Face knows you now; download again.",
-                done=self._on_answered,
-            )
+            self._ask(lambda: hub.store_token(token), "Hugging Face knows you now; download again.")
 
     def forget_token(self) -> None:
         """Have Hugging Face's library forget its token."""
-        said = "The token is forgotten on this computer."
-        self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
+        self._ask(hub.forget_token, "The token is forgotten on this computer.")
 
-    def _take(self, looked: _Looked) -> None:
+    def _ask(self, ask: Callable[[], object], said: str) -> None:
+        """Ask Hugging Face's library for something, and tell what it refuses, or else what is ``said``."""
+
+        def answer() -> str:
+            try:
+                ask()
+            except EncoderError as error:
+                return in_window_words(str(error))
+            return said
+
+        def tell(sentence: str) -> None:
+            self.downloads.show_message(sentence)
+            self.refresh()
+
+        self._jobs.start(answer, done=tell)
+
+    def _take(self, looked: tuple[list[dict[str, Any]], str, str, bool]) -> None:
         """Show what is on this computer, which folder is looked into first, and whether a token is stored."""
-        rows, self.folder, found, has_token = looked
+        rows, self.folder, held, has_token = looked
         self.rows = {str(each["name"]): each for each in rows}
         frame = pd.DataFrame(
             {
@@ -267,7 +276,6 @@ class EncoderWindow(QWidget):
         self.table.fill(frame)
         self.choose(self.chosen or next(iter(self.rows), ""))
         self.no_folder_button.setEnabled(bool(self.folder))
-        held = ", ".join(found)
         told = f"{self.folder} holds {held or NO_ENCODER}."
         self.folder_text.setText(told if self.folder else "No folder of your own is looked into.")
         self.forget_button.setEnabled(has_token)
@@ -309,10 +317,6 @@ class EncoderWindow(QWidget):
         self._show_offline(is_wanted)
         hub.work_offline(is_wanted=is_wanted)
 
-    def _on_answered(self, sentence: str) -> None:
-        self.downloads.show_message(in_window_words(sentence))
-        self.refresh()
-
 
 def _settle(is_offline_wanted: bool) -> bool:
     """Work offline where it was chosen here; else as the environment says, which is returned."""
@@ -321,10 +325,11 @@ def _settle(is_offline_wanted: bool) -> bool:
     return hub.is_offline()
 
 
-def _look() -> _Looked:
+def _look() -> tuple[list[dict[str, Any]], str, str, bool]:
+    """Rows of all encoders, the user's own folder and what it holds, and whether a token is stored."""
     folder = hub.encoder_folder()
-    found = encoders_in(folder) if folder is not None else ()
-    return list_encoders(), str(folder or ""), found, hub.has_token()
+    held = "" if folder is None else ", ".join(encoders_in(folder))
+    return list_encoders(), str(folder or ""), held, hub.has_token()
 
 
 def _use_folder(chosen: str) -> None:
@@ -333,12 +338,3 @@ def _use_folder(chosen: str) -> None:
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent
     hub.use_encoder_folder(folder if chosen else None)
-
-
-def _answer(ask: Callable[[], object], said: str) -> str:
-    """Ask Hugging Face's library for something; what to say of it."""
-    try:
-        ask()
-    except EncoderError as error:
-        return str(error)
-    return said

@@ -215,7 +215,7 @@ class ModelPanel(QWidget):
             told = attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
             self.n_steps.setToolTip(told)
             self._pitch_um = self.pitch.value()
-            self.encoders.want(self.models.encoder())
+            self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)
             self._load_ahead()
         self.changed.emit()
