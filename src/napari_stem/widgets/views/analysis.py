@@ -128,7 +128,7 @@ class AnalysisPanel(QWidget):
         self.domains: Domains | None = None  # of the active prediction
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.turns)
-        self._is_loading = self._was_shown = False
+        self._is_loading = False
         self.resolution = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.resolution.setDecimals(1)
         self.resolution.setRange(LEAST_RESOLUTION, MOST_RESOLUTION)
@@ -182,7 +182,7 @@ class AnalysisPanel(QWidget):
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
             self.domains = self._ranking = None
-            self._was_shown = self._is_loading = False
+            self._is_loading = False
             self._show_domains()
             self._show_morans()
             self.on_slide.hide()
@@ -201,31 +201,32 @@ class AnalysisPanel(QWidget):
 
     def find_domains(self) -> None:
         """Find domains at the fineness that the slider stands at."""
-        if (active := self._maps.current()) is not None:
-            take = partial(self._load, active.prediction, is_new=True)
-            resolution = round(self.resolution.value(), 1)
-            self._start(active.prediction, find_domains, resolution, take=take)
+        resolution = round(self.resolution.value(), 1)
+        self._start(find_domains, resolution, take=lambda found, _: self._load(found))
 
     def rank_genes(self) -> None:
         """Compute Moran's I of all genes."""
-        if (active := self._maps.current()) is not None:
-            take = partial(self._take_morans, active.state())
-            self._start(active.prediction, rank_genes, take=take)
+        key = self._key
+
+        def take(_: Prediction, table: pd.DataFrame) -> None:
+            if key == self._key:
+                self._ranking = table
+                self._show_morans()
+
+        self._start(rank_genes, take=take)
 
     def _start(
-        self,
-        prediction: Prediction,
-        run: Callable[..., Any],
-        *args: Any,
-        take: Callable[[Any], None],
+        self, run: Callable[..., Any], *args: Any, take: Callable[[Prediction, Any], None]
     ) -> None:
-        if self._running.is_running:
+        active = self._maps.current()
+        if active is None or self._running.is_running:
             return
+        prediction = active.prediction
 
         def done(result: Any) -> None:
             self._show(CANCELLED if result is None else "")
             if result is not None:
-                take(result)
+                take(prediction, result)
 
         self._running.reported = partial(self._on_progress, prediction)
         failed = partial(self._show, "Not done.")
@@ -238,13 +239,8 @@ class AnalysisPanel(QWidget):
         if text == FOUND:
             self._load(prediction, is_new=True)
 
-    def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
-        if key == self._key:
-            self._ranking = table
-            self._show_morans()
-
-    def _load(self, prediction: Prediction, _: Any = None, *, is_new: bool = False) -> None:
-        """Read what is stored beside a prediction, where it is the active one."""
+    def _load(self, prediction: Prediction, *, is_new: bool = False) -> None:
+        """Read what is stored beside a prediction, where it is the active one; what is new is shown."""
         key = state_of(prediction)
         if key != self._key:
             return
@@ -263,8 +259,7 @@ class AnalysisPanel(QWidget):
         if domains is not None:
             self.domains = domains
             self._show_domains()
-            if is_new and not self._was_shown:
-                self._was_shown = True  # from now on the user decides
+            if is_new:
                 self.settings.update(view=DOMAINS)
         self.refresh()
 
@@ -336,14 +331,8 @@ class AnalysisPanel(QWidget):
 
     def _lay_out(self) -> None:
         form = labelled({"Fineness": self.resolution})
-        stack(
-            self.found,
-            self.visible_box,
-            self.domains_view,
-            self.plot_choice,
-            self.plot,
-            self.save_domains_button,
-        )
+        shown = self.visible_box, self.domains_view, self.plot_choice, self.plot
+        stack(self.found, *shown, self.save_domains_button)
         stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
         buttons = row(self.find_button, self.morans_button, self.cancel_button)
         told = self.progress, self.message, self.summary

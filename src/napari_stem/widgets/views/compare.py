@@ -63,7 +63,7 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
-
+REST_OF_ALL = -1  # in place of a group's place: everything else
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
@@ -197,19 +197,14 @@ class CompareWindow(QWidget):
         if asked is None:
             return
         path, overwrite = asked
+        write = partial(write_differences, found, Path(path), overwrite=overwrite)
 
         def saved(_: None) -> None:
             self.message.setText(f"Saved {path}.")
             show_info(f"Saved {path}")
 
         self.message.setText("Saving …")
-        self._jobs.start(
-            partial(write_differences, overwrite=overwrite),
-            found,
-            Path(path),
-            done=saved,
-            failed=lambda: self.message.setText("Not saved."),
-        )
+        self._jobs.start(write, done=saved, failed=lambda: self.message.setText("Not saved."))
 
 
 def _frame(found: pd.DataFrame) -> pd.DataFrame:
@@ -294,11 +289,11 @@ class ComparePanel(QWidget):
             for number, name in enumerate(names):
                 box.addItem(name, number)
             for other in others:
-                box.addItem(other, -1)
+                box.addItem(other, REST_OF_ALL)
             kept = box.findText(chosen) if self._is_chosen else -1
             box.setCurrentIndex(kept if kept >= 0 else box.findData(place))
         if self.first.currentData() == self.second.currentData():
-            self.second.setCurrentIndex(self.second.findData(-1))
+            self.second.setCurrentIndex(self.second.findData(REST_OF_ALL))
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
@@ -322,27 +317,29 @@ class ComparePanel(QWidget):
         self._is_chosen = True
 
     def _compare(self) -> None:
-        active = self._maps.current()
-        first, second = self.first.currentData(), self.second.currentData()
-        if active is None or first is None or second is None or self._comparing.is_running:
+        active, second = self._maps.current(), self.second.currentData()
+        if active is None or not self._groups or self._comparing.is_running:
             return
-        if first == second:
+        prediction, first = active.prediction, self._groups[self.first.currentData()]
+        other = None if second == REST_OF_ALL else self._groups[second]
+        if first is other:
             self.message.say("Choose two different regions.")
             return
-        if not active.prediction.n_kept_draws:
+        if not prediction.n_kept_draws:
             self.message.say(f"{TOO_LARGE} to compare regions.")
             return
+
+        def compare(is_stopped: Callable[[], bool], _report: object) -> Compared | None:
+            groups = drawn_groups(prediction, first, other, is_stopped)
+            if groups is None:
+                return None
+            a, b = groups
+            found = compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
+            return Compared(found, a.n_spots, b.n_spots, prediction)
+
         self.button.setEnabled(False)
         self.message.say("Comparing …")
-        other = self._groups[second] if 0 <= second < len(self._groups) else None
-        self._comparing.start(
-            _compare,
-            active.prediction,
-            self._groups[first],
-            other,
-            done=self._show_comparison,
-            failed=self._end,
-        )
+        self._comparing.start(compare, done=self._show_comparison, failed=self._end)
 
     def _end(self) -> None:
         self.button.setEnabled(bool(self._groups))
@@ -364,22 +361,3 @@ def _mean(each: RegionSummary, gene: str) -> str:
     if estimate is None:
         return "no spots"
     return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _compare(
-    prediction: Prediction,
-    first: Region,
-    second: Region | None,
-    is_stopped: Callable[[], bool],
-    _report: object,
-) -> Compared | None:
-    groups = drawn_groups(prediction, first, second, is_stopped)
-    if groups is None:
-        return None
-    a, b = groups
-    return Compared(
-        compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit),
-        a.n_spots,
-        b.n_spots,
-        prediction,
-    )
