@@ -200,25 +200,8 @@ class ManySlides(QWidget):
 
     def _show(self) -> None:
         rows = self.outcomes
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "slide": [each.name for each in rows],
-                    "state": [
-                        STATES[each.status] + ", see why" * bool(each.error) for each in rows
-                    ],
-                    "spots": [_spots(each) for each in rows],
-                    "unlike": [
-                        f"{each.n_unlike:,}" if each.status == "done" else "" for each in rows
-                    ],
-                    TIP: [
-                        "\n".join(filter(None, (str(each.order.slide), each.error, *each.notes)))
-                        for each in rows
-                    ],
-                },
-                index=pd.Index([each.order.out for each in rows], dtype=object),
-            )
-        )
+        places = pd.Index([each.order.out for each in rows], dtype=object)
+        self.table.fill(pd.DataFrame([_row(each) for each in rows], index=places))
         order = self._common()
         self.how.say(
             f"Predicted is the whole tissue of each slide with the model {order.model}, "
@@ -295,11 +278,16 @@ class ManySlides(QWidget):
             self._show_map(each.order)
 
 
-def _spots(outcome: Outcome) -> str:
-    if not outcome.n_spots:
-        return ""
-    done = "" if outcome.status == "done" else f"{outcome.n_done:,} of "
-    return f"{done}{outcome.n_spots:,}"
+def _row(each: Outcome) -> dict[str, str]:
+    is_done, told = each.status == "done", (str(each.order.slide), each.error, *each.notes)
+    spots = f"{each.n_spots:,}" if is_done else f"{each.n_done:,} of {each.n_spots:,}"
+    return {
+        "slide": each.name,
+        "state": STATES[each.status] + ", see why" * bool(each.error),
+        "spots": spots if each.n_spots else "",
+        "unlike": f"{each.n_unlike:,}" if is_done else "",
+        TIP: "\n".join(filter(None, told)),
+    }
 
 
 def _folder(places: Sequence[Path], chosen: Path | None) -> Path:

@@ -165,60 +165,47 @@ class PredictionsList(QWidget):
     def refresh(self) -> None:
         """List what there is, mark what is on screen, and grey what was made with another pixel size."""
         slide = self._slides.slide
-        known = {} if slide is None else self._stored | self._open
         mpp = None if slide is None else slide.mpp
-        made = {each: _made(path) for path, each in known.items() if slide and _is_of(each, slide)}
-        rows = sorted(made, key=lambda each: made[each], reverse=True)
-        is_other = [not is_same_size(each.mpp, mpp) for each in rows]
-        models, tips = [], []
-        for each, differs in zip(rows, is_other, strict=True):
-            size, model = um_per_pixel(each.mpp), str(each.provenance.get("model"))
-            models.append(f"{model} (at {size})" if differs else model)
-            lost = f"; made at {size}, which the slide has no more" if differs else ""
-            tips.append(_details(each) + lost)
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "model": models,
-                    "spots": [_how_many(each) for each in rows],
-                    "made": [_moment(made[each]) for each in rows],
-                    TIP: tips,
-                    IS_GREY: is_other,
-                },
-                index=pd.Index([each.path for each in rows], dtype=object),
-            )
-        )
+        known = (self._stored | self._open).values()
+        own = [each for each in known if slide is not None and _is_of(each, slide)]
+        own.sort(key=_made, reverse=True)
+        rows = [_row(each, mpp) for each in own]
+        paths = pd.Index([each.path for each in own], dtype=object)
+        self.table.fill(pd.DataFrame(rows, index=paths))
         self.view.choose(None if slide is None else self._on_screen(slide))
         self.others.setText(OTHERS.format(um_per_pixel(mpp)))
-        self.others.setVisible(any(is_other))
+        self.others.setVisible(any(row[IS_GREY] for row in rows))
         self.setVisible(bool(rows))
         self.view.fit(MAX_ROWS_SHOWN)
 
 
-def _how_many(prediction: Prediction) -> str:
+def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:
+    """Say of a prediction what the list of a slide with this pixel size does."""
+    about, size = prediction.provenance, um_per_pixel(prediction.mpp)
+    is_other = not is_same_size(prediction.mpp, mpp)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-    return f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}"
-
-
-def _details(prediction: Prediction) -> str:
-    about = prediction.provenance
-    return (
+    moment, now = (
+        datetime.fromtimestamp(_made(prediction)).astimezone(),
+        datetime.now().astimezone(),
+    )
+    tip = (
         f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"
     ).strip(". ")
+    return {
+        "model": f"{about.get('model')} (at {size})" if is_other else str(about.get("model")),
+        "spots": f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}",
+        "made": f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%d %b %Y}",
+        TIP: f"{tip}; made at {size}, which the slide has no more" if is_other else tip,
+        IS_GREY: is_other,
+    }
 
 
-def _made(path: Path) -> float:
+def _made(prediction: Prediction) -> float:
     """Seconds since the epoch at which a prediction was begun; 0 where its folder is gone."""
     with suppress(OSError):
-        return (path / "zarr.json").stat().st_mtime
+        return (prediction.path / "zarr.json").stat().st_mtime
     return 0.0
-
-
-def _moment(made_s: float) -> str:
-    moment = datetime.fromtimestamp(made_s).astimezone()
-    is_today = moment.date() == datetime.now().astimezone().date()
-    return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
 
 
 def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:

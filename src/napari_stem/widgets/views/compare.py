@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from napari.utils.notifications import show_info
@@ -69,7 +69,7 @@ EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
     "as the training sections show them."
 )
-GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
+GENE, DIFFERENCE, Q_VALUE = 0, 1, 5
 GENE_COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
     Column("difference", "Difference", "Predicted mean of A minus that of B", "+.2f"),
@@ -300,17 +300,7 @@ class ComparePanel(QWidget):
     def _show_summaries(self, gene: str, unit: str, summaries: Sequence[RegionSummary]) -> None:
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "region": [part.name for part in summaries],
-                    "area_mm2": [part.area_mm2 for part in summaries],
-                    "n_spots": [part.n_spots for part in summaries],
-                    "mean": [_mean(each, gene) for each in summaries],
-                    TIP: [f"{each.name}\n\n{INTERVAL_TIP}" for each in summaries],
-                }
-            )
-        )
+        self.table.fill(pd.DataFrame([_row(each, gene) for each in summaries]))
         self.view.fit(MOST_ROWS_SEEN)
 
     def _on_chosen(self) -> None:
@@ -356,8 +346,9 @@ class ComparePanel(QWidget):
         self.result.raise_()
 
 
-def _mean(each: RegionSummary, gene: str) -> str:
-    estimate = each.genes.get(gene)
-    if estimate is None:
-        return "no spots"
-    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+def _row(each: RegionSummary, gene: str) -> dict[str, Any]:
+    mean, found = "no spots", each.genes.get(gene)
+    if found is not None:
+        mean = f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+    row = {"region": each.name, "area_mm2": each.area_mm2, "n_spots": each.n_spots, "mean": mean}
+    return {**row, TIP: f"{each.name}\n\n{INTERVAL_TIP}"}

@@ -214,30 +214,15 @@ class MeasuredPanel(QWidget):
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
         self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
-        if active is None or loaded is None:
-            self._show_nothing()
-            self.map.hide()
-            slide = self._slide()
-            if active is None and slide is not None and (path := self.path_of(slide)) is not None:
-                self.message.say(f"{path.name}: {LATER}")
-            is_reading = any(reading.is_running for reading in self._reading.values())
-            if active is not None and not is_reading:
-                self._show_predicted()
-            return
-        if loaded.matched != active.state():
+        if active is not None and loaded is not None and loaded.matched != active.state():
             self._start_match(active, loaded)
-        found = loaded.match
-        if found is None or loaded.matched is None:
-            self._show_nothing()
-            self.message.say(NOT_YET if loaded.matched else MATCHING)
-            self.map.hide()
-            if loaded.is_known:
-                self.remove_button.show()
-                self._show_predicted()
+        found = self.match()
+        if active is None or loaded is None or found is None:
+            self._show_nothing(active, loaded)
             return
         self._show_agreement(loaded, found)
         self.view.choose(active.gene)
-        if loaded.matched[0] == active.state()[0]:
+        if loaded.matched and loaded.matched[0] == active.state()[0]:
             self._plot(active, found)
             self._draw(active, loaded, found)
 
@@ -300,11 +285,6 @@ class MeasuredPanel(QWidget):
         if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             self._jobs.save(write_csv, found.agreement, Path(path))
 
-    def _show_predicted(self) -> None:
-        """Go back to the prediction, where nothing measured can be shown."""
-        if self.shown() != MEAN:
-            self.settings.update(view=MEAN)
-
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
         if self.shown() != MEAN and self.settings.shown_arrangement != ONE:
@@ -336,11 +316,22 @@ class MeasuredPanel(QWidget):
         if gene in found.genes:
             self.plot.plot(draw_gene, found, gene, active.values.values(gene)[found.rows])
 
-    def _show_nothing(self) -> None:
+    def _show_nothing(self, active: ActivePrediction | None, loaded: Loaded | None) -> None:
+        """Show that nothing measured lies beside the active prediction, and why."""
+        slide, is_known = self._slide(), loaded is not None and loaded.is_known
+        path = self.path_of(slide) if active is None and slide is not None else None
+        message = "" if path is None else f"{path.name}: {LATER}"
+        if loaded is not None:
+            message = NOT_YET if loaded.matched else MATCHING
+        self.message.say(message)
         self.summary.setText(START)
         self.results.hide()
-        self.remove_button.hide()
-        self.message.say("")
+        self.map.hide()
+        self.remove_button.setVisible(is_known)
+        is_reading = any(reading.is_running for reading in self._reading.values())
+        is_gone = active is not None and loaded is None and not is_reading
+        if self.shown() != MEAN and (is_known or is_gone):
+            self.settings.update(view=MEAN)
 
     def _show_busy(self, text: str) -> None:
         self.message.say(text)
