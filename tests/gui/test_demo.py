@@ -10,8 +10,7 @@ pytestmark = pytest.mark.gui
 def test_the_demo_presses_the_buttons_until_the_tissue_is_being_predicted(
     make_napari_viewer, qtbot
 ):
-    from napari_stem.widgets.demo import press_buttons
-    from napari_stem.widgets.dock import StemDock
+    from napari_stem.widgets.dock import StemDock, press_buttons
 
     viewer = make_napari_viewer()
     dock = StemDock(viewer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import (
     QApplication,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
+LOOK_EVERY_MS = 150  # whether the demo can press its next button
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 
@@ -329,3 +330,40 @@ class StemDock(QWidget):
         elif slide is None or (now, title) not in self._went_on:
             self._went_on.add((now, title))
             self.steps.setCurrentIndex(self._step_of[title])
+
+
+def press_buttons(viewer: napari.viewer.Viewer, dock: StemDock) -> QTimer:
+    """Open the sample, take its whole tissue and press Run, each as soon as it can be done.
+
+    Gives the timer that looks whether it can be; it stops when all buttons have been pressed.
+    """
+    panels = dock.panels
+    steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
+        (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
+        (lambda: len(viewer.layers) > 0, panels.region.tissue.button.click),
+        (panels.run.run_button.isEnabled, panels.run.run_button.click),
+    ]
+    timer = QTimer(dock)
+
+    def go_on() -> None:
+        is_ready, act = steps[0]
+        if is_ready():
+            del steps[0]
+            act()
+        if not steps:
+            timer.stop()
+
+    timer.timeout.connect(go_on)
+    timer.start(LOOK_EVERY_MS)
+    return timer
+
+
+def show_demo() -> None:
+    """Open a viewer with the dock, let the demo run in it, and stay until the window is closed."""
+    import napari
+
+    viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
+    dock = StemDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    press_buttons(viewer, dock)
+    napari.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,9 @@ STAGES = {
 MOST_REST_S = 1.0
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """All that a run depends on, fixed when Run is clicked."""
+@dataclass(eq=False)
+class Run:
+    """What a run depends on, fixed when Run is clicked, and how far it is."""
 
     slide: Slide  # that was active then; results belong to it whatever is active later
     settings: SamplingSettings
@@ -60,6 +60,12 @@ class RunRequest:
     plan: Callable[[], PredictionJob]  # checks all that was chosen; StemError where it does not fit
     # what a run in doubt is trusted for: the slide as it is sized, and the model
     trust: tuple[object, ...]
+    are_seen: threading.Event = field(default_factory=threading.Event)  # spots of it
+    prediction: Prediction | None = None  # once it grows
+    n_before: int = 0  # spots that were done already
+    began_s: float = 0.0
+    expected_s: float = 0.0
+    nothing: str = "Stopped before anything was predicted."  # what is said where nothing was
 
 
 def run_prediction(
@@ -111,17 +117,12 @@ class RunBar(QWidget):
         self._predictions = model.predictions
         self._n_spots = 0
         self._missing = self._wary = ""
-        self._began_s = self._expected_s = 0.0
-        self._n_before = 0
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
         self._job = StoppableJob(jobs)
-        self._are_seen = threading.Event()  # spots of the run
-        self._request: RunRequest | None = None  # of the run on its way
+        self._run: Run | None = None  # on its way
         self._active: Slide | None = None  # that is looked at
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
-        self._prediction: Prediction | None = None
-        self._nothing = ""  # what is said where nothing was predicted
         self.run_button, self.cancel_button = button("Run"), button("Cancel", act=self.cancel)
         self.why_not = Note()
         self.caution = warning()  # of regions and samples
@@ -152,7 +153,7 @@ class RunBar(QWidget):
 
     def is_running_on(self, slide: Slide | None) -> bool:
         """Whether a run predicts this slide."""
-        return self._request is not None and slide is self._request.slide
+        return self._run is not None and slide is self._run.slide
 
     def look_at(self, slide: Slide | None) -> None:
         """Say of another slide how its own last run ended, unless a run is on its way."""
@@ -200,23 +201,21 @@ class RunBar(QWidget):
             return replace(job, encoder=encoder, begin_at_um=begin_at_um)
 
         trust = slide.fingerprint, slide.mpp, name
-        self._start(RunRequest(slide, settings, embedder is None, plan, trust))
+        self._start(Run(slide, settings, embedder is None, plan, trust))
 
-    def _start(self, request: RunRequest) -> None:
+    def _start(self, run: Run) -> None:
         """Begin a run; ignored while another is on its way."""
         if self.is_running:
             return
-        self._request, self._prediction = request, None
-        self._are_seen = threading.Event()
-        self._nothing = "Stopped before anything was predicted."
+        self._run = run
         self._job.start(
             run_prediction,
-            request.plan,
-            request.trust in self._trusted,
-            self._jobs.in_window(partial(self._progressed, request)),
-            self._are_seen,
-            done=partial(self._finished, request),
-            failed=partial(self._finished, request, False),
+            run.plan,
+            run.trust in self._trusted,
+            self._jobs.in_window(partial(self._progressed, run)),
+            run.are_seen,
+            done=partial(self._finished, run),
+            failed=partial(self._finished, run, False),
         )
         self.progress.show_share(0, 0)
         self._show(STAGES["starting"])
@@ -234,29 +233,29 @@ class RunBar(QWidget):
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
-    def _progressed(self, request: RunRequest, step: Prediction | str | PredictionProgress) -> None:
+    def _progressed(self, run: Run, step: Prediction | str | PredictionProgress) -> None:
         from napari_stem.results import Prediction
 
-        slide, settings = request.slide, request.settings
+        slide, settings = run.slide, run.settings
         if isinstance(step, str):
-            self._nothing = "Predict all the same? It is asked in a window of its own."
-            self._ask(request, step)
+            run.nothing = "Predict all the same? It is asked in a window of its own."
+            self._ask(run, step)
             return
         if isinstance(step, Prediction):
-            self._prediction = step
-            self._began_s, self._n_before = time.monotonic(), int(step.done.sum())
-            n_spots, pace = len(step.spots) - self._n_before, self._model.pace
-            self._expected_s = pace.estimate_s(settings, n_spots, looks=request.looks)
+            run.prediction = step
+            run.began_s, run.n_before = time.monotonic(), int(step.done.sum())
+            n_spots, pace = len(step.spots) - run.n_before, self._model.pace
+            run.expected_s = pace.estimate_s(settings, n_spots, looks=run.looks)
             self._predictions.begin(slide, step)
             return
-        if step.n_done > self._n_before:
+        if step.n_done > run.n_before:
             self._maps.grow(slide)
-            if not self._are_seen.is_set():
-                self._maps.turns.afterwards(self._are_seen.set)
+            if not run.are_seen.is_set():
+                self._maps.turns.afterwards(run.are_seen.set)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
-                left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+                left = max(0.0, run.expected_s - (time.monotonic() - run.began_s))
             text = "" if slide is self._active else f"{slide.path.stem}: "
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
@@ -265,7 +264,7 @@ class RunBar(QWidget):
             self.progress.show_share(step.n_done, step.n_spots)
             self._show(f"{text}, {duration(left)} left ({where})")
 
-    def _ask(self, request: RunRequest, sentence: str) -> None:
+    def _ask(self, run: Run, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         asked = QMessageBox(
@@ -276,19 +275,19 @@ class RunBar(QWidget):
 
         def on_answer(answer: int) -> None:
             if answer == yes:
-                self._trusted.add(request.trust)
-                self._start(request)
+                self._trusted.add(run.trust)
+                self._start(replace(run, nothing=Run.nothing))
             else:
-                self._tell(request.slide, f"Nothing was predicted. {sentence}")
+                self._tell(run.slide, f"Nothing was predicted. {sentence}")
 
         asked.finished.connect(on_answer)
         asked.open()
 
-    def _finished(self, request: RunRequest, ended_by_itself: bool) -> None:
-        slide, prediction = request.slide, self._prediction
-        self._request = self._prediction = None
+    def _finished(self, run: Run, ended_by_itself: bool) -> None:
+        slide, prediction = run.slide, run.prediction
+        self._run = None
         if prediction is None:
-            self._tell(slide, self._nothing)
+            self._tell(slide, run.nothing)
             self.cache.look(self._jobs)
             self.ended.emit()
             return
@@ -296,16 +295,14 @@ class RunBar(QWidget):
         self._predictions.refresh()
         self._predictions.make_room()
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-        seconds = time.monotonic() - self._began_s
-        n_new = n_done - self._n_before
-        self._model.pace.measured(request.settings, n_new, seconds, looks=request.looks)
-        done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
-        if n_done == n_spots:
-            text = f"Done: {count(n_spots, 'spot')} predicted."
-        elif ended_by_itself:
-            text = f"{done}."
-        else:
-            text = f"Stopped: {done} and kept. Run again to go on."
+        seconds, n_new = time.monotonic() - run.began_s, n_done - run.n_before
+        self._model.pace.measured(run.settings, n_new, seconds, looks=run.looks)
+        text = f"Done: {count(n_spots, 'spot')} predicted."
+        if n_done < n_spots:
+            text = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
+            text = (
+                f"{text}." if ended_by_itself else f"Stopped: {text} and kept. Run again to go on."
+            )
         self._tell(slide, text)
         self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
         self.ended.emit()
@@ -344,7 +341,9 @@ class RunBar(QWidget):
             self.run_button.setText("Run")
             return
         seconds = pace.estimate_s(settings, n_spots, looks=looks)
-        text = count(n_spots, "spot") if looks else _patches(n_spots)
+        text = count(n_spots, "spot")
+        if not looks:
+            text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
         self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
@@ -353,10 +352,6 @@ class RunBar(QWidget):
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
-
-
-def _patches(number: int) -> str:
-    return f"{number:,} patch of the file" if number == 1 else f"{number:,} patches of the file"
 
 
 def _caution(slide: Slide, prediction: Prediction) -> str:

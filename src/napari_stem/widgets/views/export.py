@@ -20,6 +20,7 @@ from napari_stem.exporting.drawing import Legend, SeenMap
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICES, Selection, telling_genes
+from napari_stem.predict import Stopped, stopping
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
 from napari_stem.widgets.common.parts import (
     Note,
@@ -131,27 +132,34 @@ class ExportPanel(QWidget):
         # as it is now, whatever is shown later
         prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
         named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
-
-        def choose() -> Selection:
-            some = named
-            if some is None:
-                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-            return Selection.of(prediction, some, regions)
-
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
-        self._running.start(
-            _export,
-            kind,
-            choose,
-            Path(path),
-            options,
-            done=partial(self._finished, Path(path)),
-            failed=partial(self._show, "Not saved."),
-        )
+
+        def export(
+            is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
+        ) -> int | None:
+            """Export; returns how many spots are missing, or None where it was broken off."""
+            stop = stopping(is_stopped)
+
+            def progress(text: str, done: int, total: int) -> None:
+                stop()
+                report(text, done, total)
+
+            try:
+                some = named
+                if some is None:
+                    some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+                selection = Selection.of(prediction, some, regions)
+                kinds.write(kind, selection, Path(path), replace(options, progress=progress))
+            except Stopped:
+                return None
+            return selection.n_missing
+
+        done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")
+        self._running.start(export, done=done, failed=failed)
         self._show_progress(f"Saving {Path(path).name}", 0, 0)
 
     def _follow(self) -> None:
@@ -223,33 +231,6 @@ class ExportPanel(QWidget):
 
 def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
-
-
-class _Stopped(Exception):
-    """The user broke the export off."""
-
-
-def _export(
-    kind: str,
-    choose: Callable[[], Selection],
-    path: Path,
-    options: ExportOptions,
-    is_stopped: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> int | None:
-    """Export; returns how many spots are missing, or None where it was broken off."""
-
-    def progress(text: str, done: int, total: int) -> None:
-        if is_stopped():
-            raise _Stopped
-        report(text, done, total)
-
-    try:
-        selection = choose()
-        kinds.write(kind, selection, path, replace(options, progress=progress))
-    except _Stopped:
-        return None
-    return selection.n_missing
 
 
 N_COLOURS = 256
