@@ -97,7 +97,7 @@ class Coordinator(QObject):
         panels = self.panels
         self.sessions.leave()
         panels.compare.close_result()
-        panels.model.let_go()
+        panels.model.encoders.window_of_all.close()
         self.jobs.close()
         panels.maps.close()
 
@@ -132,7 +132,7 @@ class Coordinator(QObject):
         panels.run.cancel_button.clicked.connect(self._forget_click)
         panels.maps.drawn.connect(panels.region.relabel_soon)
         for changed in (
-            *(panels.model.changed, panels.model.about.changed, panels.measured.changed),
+            *(panels.model.changed, panels.measured.changed),
             *(panels.run.began, panels.run.ended),
         ):
             changed.connect(self.refresh)

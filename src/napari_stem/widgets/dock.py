@@ -90,7 +90,11 @@ class StemDock(QWidget):
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.coordinator = Coordinator(
-            viewer, remembered, self._go_on, self._show_hints, self._show_many
+            viewer,
+            remembered,
+            self._go_on,
+            self._show_hints,
+            lambda path: self.show_many_slides().add([path]),
         )
         self.coordinator.setParent(self)
         self.panels = self.coordinator.panels
@@ -194,9 +198,6 @@ class StemDock(QWidget):
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides
-
-    def _show_many(self, path: Path) -> None:
-        self.show_many_slides().add([path])
 
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""

@@ -117,14 +117,12 @@ class ModelPanel(QWidget):
         self._jobs, self._slides = jobs, slides
         self._model: Model | None = None  # the chosen one, once it is loaded
         self._warm: tuple[Model | None, str, Encoder | None] = None, "", None  # for it, on a device
-        self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
+        self._warming = one_shot(jobs, WARM_UP_AFTER_MS, self._warm_up)
         self.pace = Pace(remembered.pace)
-        self.missing = ""  # of the model and its encoder, for the active slide
-        self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
         self.predictions = PredictionsList(jobs, maps, slides)
         self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
-        self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
+        self.encoders = EncoderBox(jobs, remembered, self._on_missing)
         self.pitch = number(PITCH_UM, 200, PITCH_TIP, suffix=" µm", step=10)
         self._pitch_um = (
             self.pitch.value()
@@ -159,7 +157,7 @@ class ModelPanel(QWidget):
         self.scale_warning = ScaleWarning(jobs, slides)
         self._lay_out()
         self._offer_pitches(self.pitch.value())
-        self.about.changed.connect(self._tell_missing)
+        self.about.changed.connect(self._on_missing)
         slides.activated.connect(lambda _: self._load_ahead())
 
     def prefer(self, remembered: Remembered) -> None:
@@ -171,6 +169,17 @@ class ModelPanel(QWidget):
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
         return self._form.settings()
+
+    @property
+    def missing(self) -> str:
+        """What the model and its encoder lack for the active slide; empty where nothing is."""
+        needs_encoder = not self.about.has_embeddings
+        return self.about.missing() or (self.encoders.missing() if needs_encoder else "")
+
+    @property
+    def takes_file(self) -> bool:
+        """Whether embeddings come from a file: spots are then its patches, not the lattice's."""
+        return self.about.embedder is not None
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
@@ -190,11 +199,6 @@ class ModelPanel(QWidget):
             made.setChecked(pitch_um == self.pitch.value())
             made.setAutoExclusive(True)
             made.setEnabled(not self.takes_file)
-
-    def let_go(self) -> None:
-        """Load nothing any more, and close the window of encoders."""
-        self.encoders.window_of_all.close()
-        self._warming.stop()
 
     def _offer_pitches(self, own_um: float) -> None:
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
@@ -220,17 +224,9 @@ class ModelPanel(QWidget):
             self._load_ahead()
         self.changed.emit()
 
-    def _tell_missing(self) -> None:
-        missing = self.about.missing()
-        if not missing and not self.about.has_embeddings:
-            missing = self.encoders.missing()
-        takes_file = self.about.embedder is not None
-        is_new = (missing, takes_file) != (self.missing, self.takes_file)
-        self.missing, self.takes_file = missing, takes_file
-        if is_new:
-            self.changed.emit()
-        if is_new and not missing:  # the encoder may have come: load it too
-            self._load_ahead()
+    def _on_missing(self) -> None:
+        self._warming.start()  # the encoder may have come: load it too
+        self.changed.emit()
 
     def _load_ahead(self) -> None:
         """Load the chosen model, once there is a slide to run it on."""
@@ -299,11 +295,7 @@ class ModelPanel(QWidget):
 
 
 def _warm_up(
-    slide: Slide,
-    model: Model,
-    settings: SamplingSettings,
-    pitch_um: float,
-    encoder: Encoder | None,
+    slide: Slide, model: Model, settings: SamplingSettings, pitch_um: float, encoder: Encoder | None
 ) -> Encoder | None:
     """Do what a run would wait for, which takes seconds, so that Run then starts at once; load the encoder."""
     from napari_stem.device import torch_device

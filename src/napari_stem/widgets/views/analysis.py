@@ -32,14 +32,7 @@ from napari_stem.widgets.common.parts import (
     row,
     stack,
 )
-from napari_stem.widgets.common.table import (
-    UNKNOWN,
-    Column,
-    Table,
-    TableView,
-    marked,
-    write_csv,
-)
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of

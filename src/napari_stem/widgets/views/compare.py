@@ -63,7 +63,6 @@ INTERVAL_TIP = (
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
 MOST_ROWS_SEEN = 7
-REST_OF_ALL = -1  # in place of a group's place: everything else
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
@@ -281,19 +280,16 @@ class ComparePanel(QWidget):
         self._groups = groups
         if names == before and self.second.count():
             return
-        pair = first_pair(groups) if groups else (-1, -1)
+        a, b = first_pair(groups) if groups else (-1, -1)
         self._is_chosen &= bool(names)
-        for box, others, place in zip((self.first, self.second), ((), (REST,)), pair, strict=True):
+        for box, options, place in ((self.first, names, a), (self.second, [*names, REST], b)):
             chosen = box.currentText()
             box.clear()
-            for number, name in enumerate(names):
-                box.addItem(name, number)
-            for other in others:
-                box.addItem(other, REST_OF_ALL)
+            box.addItems(options)
             kept = box.findText(chosen) if self._is_chosen else -1
-            box.setCurrentIndex(kept if kept >= 0 else box.findData(place))
-        if self.first.currentData() == self.second.currentData():
-            self.second.setCurrentIndex(self.second.findData(REST_OF_ALL))
+            box.setCurrentIndex(kept if kept >= 0 else place % max(1, len(options)))
+        if self.first.currentIndex() == self.second.currentIndex():
+            self.second.setCurrentIndex(len(names))
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
@@ -307,11 +303,11 @@ class ComparePanel(QWidget):
         self._is_chosen = True
 
     def _compare(self) -> None:
-        active, second = self._maps.current(), self.second.currentData()
+        active, second = self._maps.current(), self.second.currentIndex()
         if active is None or not self._groups or self._comparing.is_running:
             return
-        prediction, first = active.prediction, self._groups[self.first.currentData()]
-        other = None if second == REST_OF_ALL else self._groups[second]
+        prediction, first = active.prediction, self._groups[self.first.currentIndex()]
+        other = self._groups[second] if second < len(self._groups) else None  # everything else
         if first is other:
             self.message.say("Choose two different regions.")
             return

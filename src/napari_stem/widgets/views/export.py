@@ -50,11 +50,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
-GENE_CHOICES = {
-    "usual": "Most reliable genes",
-    "shown": "Genes on the map",
-    "all": "All genes",
-}
+GENE_CHOICES = {"usual": "Most reliable genes", "shown": "Genes on the map", "all": "All genes"}
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 SHOWN: dict[str, Shown] = {MEASURED: "measured", DIFFERENCE: "predicted minus measured"}

@@ -281,16 +281,15 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError where the model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
-    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
+    specs = []
+    for part in parse_name(config.encoder):
+        if part.name == BUNDLED:
+            specs.append(BundledEncoder.patch)
+        else:
+            facts = CATALOGUE[part.name]
+            specs.append(PatchSpec((facts.field_of_view_um,), facts.side_px))
     if len(specs) == 1 and config.fields_of_view_um is None:
         return specs[0]
     own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
     fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
     return PatchSpec(fields_um, max(spec.side_px for spec in specs))
-
-
-def _spec_of(encoder: str) -> PatchSpec:
-    if encoder == BUNDLED:
-        return BundledEncoder.patch
-    facts = CATALOGUE[encoder]
-    return PatchSpec((facts.field_of_view_um,), facts.side_px)

@@ -69,10 +69,7 @@ EXPRESSION = {
 }
 UNCERTAINTY = {
     SD: ("Standard deviation", "Of a spot's samples"),
-    WIDTH: (
-        "Width of the 90% interval",
-        "From the 5% to the 95% quantile of a spot's samples",
-    ),
+    WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
 }
 ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
 READING = "Reading the samples …"
