@@ -33,7 +33,7 @@ from napari_stem.widgets.common.worker import StoppableJob
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
     from napari_stem.cohort.orders import Order
     from napari_stem.widgets.common.worker import Jobs
@@ -89,6 +89,7 @@ class ManySlides(QWidget):
         self.remove_button = button(
             "Take off", "Take the chosen slide off the list (Delete)", self._take_off
         )
+        self.remove_button.setShortcut("Del")
         self.results_button = button(
             "Results in…", "Choose the folder that the results go to", self._ask_for_results
         )
@@ -187,13 +188,6 @@ class ManySlides(QWidget):
         """Add what was dropped."""
         self.add(dropped_paths(event))
         event.acceptProposedAction()
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete takes the chosen slide off."""
-        if event.key() == Qt.Key.Key_Delete and self.remove_button.isEnabled():
-            self._take_off()
-        else:
-            super().keyPressEvent(event)
 
     def _folder(self) -> Path:
         return _folder(self._places, self._results)
