@@ -12,8 +12,8 @@ from qtpy.QtCore import QObject
 from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
 from napari_stem.results.prediction import unpacked
-from napari_stem.widgets.common.dropping import Dropped
-from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.common.dropping import Dropped, Kind
+from napari_stem.widgets.common.hints import Hint, RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.panels import Panels
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.dropping import Kind
-    from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.memory import Remembered
 
 

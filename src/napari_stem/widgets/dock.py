@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtGui import QShortcut
+from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_stem.texts import NOTICE
 from napari_stem.widgets.common import keys
 from napari_stem.widgets.common.dropping import dropped_paths
-from napari_stem.widgets.common.keys import HelpBox
+from napari_stem.widgets.common.keys import HelpBox, Key
 from napari_stem.widgets.common.memory import (
     ENCODERS,
     PREDICTING,
@@ -49,10 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
-    from napari_stem.widgets.common.keys import Key
 
 WIDTH = 350
 SCROLL_BAR_GAP = 6

@@ -11,7 +11,7 @@ import pandas as pd
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_stem.cohort.orders import orders_of, slides_at
+from napari_stem.cohort.orders import Order, orders_of, slides_at
 from napari_stem.cohort.outcomes import Outcome, write_summary
 from napari_stem.cohort.run import predict_in_turn
 from napari_stem.errors import StemError
@@ -28,15 +28,12 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
-
-    from napari_stem.cohort.orders import Order
-    from napari_stem.widgets.common.worker import Jobs
 
     # slides and manifests, what to predict, which slides are new, and what cannot be used
     Looked = tuple[list[Path], list[Order], set[Path], list[str]]

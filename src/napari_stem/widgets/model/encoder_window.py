@@ -5,7 +5,7 @@ Rows are those of `napari_stem.encoders.registry.list_encoders`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,6 @@ from napari_stem.widgets.common.parts import (
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
 

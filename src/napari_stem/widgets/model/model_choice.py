@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.model import find_model, list_models
 from napari_stem.model.card import LIMITS, warnings_of
-from napari_stem.model.config import read_config
+from napari_stem.model.config import ModelConfig, read_config
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.parts import (
@@ -27,16 +27,14 @@ from napari_stem.widgets.common.parts import (
     warning,
 )
 from napari_stem.widgets.model import encoder_window as encoders
-from napari_stem.widgets.model.encoder_window import EncoderWindow
+from napari_stem.widgets.model.encoder_window import EncoderWindow, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from napari_stem.model.bundle import Model
-    from napari_stem.model.config import ModelConfig
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.model.encoder_window import Row
 
 MOST_REMEMBERED = 12
 

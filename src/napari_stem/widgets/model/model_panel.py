@@ -22,7 +22,7 @@ from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps, number
-from napari_stem.widgets.common.memory import DEVICES
+from napari_stem.widgets.common.memory import DEVICES, Remembered
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.slide.slide_panel import SlidePanel

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
-from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
+from napari_stem.caches import CACHES, TOUCH_S, Entry, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.caches import Entry
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide

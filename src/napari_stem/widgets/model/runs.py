@@ -16,7 +16,7 @@ from napari_stem.io import only_writer
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
 from napari_stem.widgets.common.hints import few_samples, of_result
-from napari_stem.widgets.common.memory import CacheBox
+from napari_stem.widgets.common.memory import CacheBox, Remembered
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
@@ -26,7 +26,7 @@ from napari_stem.widgets.common.parts import (
     stack,
     warning,
 )
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.memory import Remembered
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.model_panel import ModelPanel
 

@@ -33,7 +33,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked, write_csv
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of
 from napari_stem.widgets.state import DOMAINS, MEAN
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.domains import Domains, Stability
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
     IsStopped = Callable[[], bool]

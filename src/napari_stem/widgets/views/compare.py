@@ -21,7 +21,7 @@ from napari_stem.evaluation.differences import (
     with_classes,
     write_differences,
 )
-from napari_stem.exporting.selection import Selection, region_summaries
+from napari_stem.exporting.selection import RegionSummary, Selection, region_summaries
 from napari_stem.texts import NOTICE, count
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
@@ -35,7 +35,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
-from napari_stem.widgets.common.worker import LatestJob, StoppableJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
@@ -43,10 +43,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_stem.exporting.selection import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QRect, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPainter
@@ -19,9 +19,9 @@ from napari_stem.exporting.backdrop import WindowUm
 from napari_stem.exporting.drawing import Legend, SeenMap
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
-from napari_stem.exporting.selection import NOTICES, Selection, telling_genes
+from napari_stem.exporting.selection import NOTICES, Selection, Shown, telling_genes
 from napari_stem.predict import Stopped, stopping
-from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
+from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
 from napari_stem.widgets.common.parts import (
     Note,
     ProgressBar,
@@ -34,20 +34,16 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.map_layers import colours_of
 from napari_stem.widgets.state import DIFFERENCE, MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
-    from napari_stem.widgets.common.keys import Key
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 GENE_CHOICES = {"usual": "Most reliable genes", "shown": "Genes on the map", "all": "All genes"}

@@ -13,7 +13,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation.measured_match import match_measured, read_measured
+from napari_stem.evaluation.measured_match import MeasuredMatch, match_measured, read_measured
 from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
@@ -28,7 +28,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
-from napari_stem.widgets.common.worker import LatestJob, StoppableJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
@@ -40,11 +40,9 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.measured_match import MeasuredMatch
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QToolButton, QWidget
 
 from napari_stem.layers.values import (
     Fading,
@@ -23,7 +23,7 @@ from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, labelled, row_widget, stack
 from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotOutlines
+from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
@@ -42,11 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from qtpy.QtWidgets import QComboBox
 
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.genes.map_layers import SpotMap
 
 EXPRESSION = {
     MEAN: ("Mean of all samples", "The map as it is"),
