@@ -129,10 +129,8 @@ class Coordinator(QObject):
         panels.run.run_button.clicked.connect(self.run)
         panels.run.cancel_button.clicked.connect(self._forget_click)
         panels.maps.drawn.connect(panels.region.relabel_soon)
-        for changed in (
-            *(panels.model.changed, panels.measured.changed),
-            *(panels.run.began, panels.run.ended),
-        ):
+        run = panels.run
+        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
             changed.connect(self.refresh)
         panels.run.ended.connect(self._run_waiting)
         # not as maps are drawn: some of it is read from disk
@@ -156,7 +154,6 @@ class Coordinator(QObject):
         self._show_hints(hints(state))
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self.panels.run.look_at(slide)
         if slide is not None:
             self.panels.region.layers.raise_outlines(slide)
         self._go_on("Slide" if slide is None or slide.mpp is None else "Region")
@@ -207,7 +204,7 @@ class Coordinator(QObject):
             show_error(missing or "Choose a region first.")
             return
         self.panels.region.layers.put_tool_away(slide)
-        self.panels.run.start(slide, regions, None, self.panels.slide.centre_um())
+        self.panels.run.start(slide, regions)
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
@@ -217,7 +214,7 @@ class Coordinator(QObject):
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
             self._wary = ""  # of regions, which are not what is predicted
-            self.panels.run.start(slide, (), found.spots, self.panels.slide.centre_um())
+            self.panels.run.start(slide, spots=found.spots)
 
     def _take_measured_depth(self) -> None:
         """Ask for counts as deep as was measured, so that their values can be compared."""

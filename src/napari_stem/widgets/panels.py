@@ -37,7 +37,7 @@ class Panels:
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
         self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
-        self.run = RunBar(jobs, self.model, maps, remembered)
+        self.run = RunBar(jobs, self.slide, self.model, maps, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
         self.uncertainty = UncertaintyPanel(maps)
         self.inspect = InspectPanel(jobs, maps)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 STAGES = {
     "starting": "Getting ready",
@@ -108,10 +109,15 @@ class RunBar(QWidget):
     ended = Signal()
 
     def __init__(
-        self, jobs: Jobs, model: ModelPanel, maps: MapDisplay, remembered: Remembered
+        self,
+        jobs: Jobs,
+        slides: SlidePanel,
+        model: ModelPanel,
+        maps: MapDisplay,
+        remembered: Remembered,
     ) -> None:
         super().__init__()
-        self._jobs, self._model, self._maps = jobs, model, maps
+        self._jobs, self._slides, self._model, self._maps = jobs, slides, model, maps
         self._predictions = model.predictions
         self._n_spots = 0
         self._missing = self._wary = ""
@@ -119,7 +125,6 @@ class RunBar(QWidget):
         self._trusted: set[tuple[object, ...]] = set()
         self._job = StoppableJob(jobs)
         self._run: Run | None = None  # on its way
-        self._active: Slide | None = None  # that is looked at
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self.run_button, self.cancel_button = button("Run"), button("Cancel", act=self.cancel)
         self.why_not = Note()
@@ -141,6 +146,7 @@ class RunBar(QWidget):
             model.device.currentIndexChanged,
         ):
             changed.connect(self._refresh)
+        slides.activated.connect(self._say_end)
         self._show()
         self.cache.look(jobs)
 
@@ -153,29 +159,25 @@ class RunBar(QWidget):
         """Whether a run predicts this slide."""
         return self._run is not None and slide is self._run.slide
 
-    def look_at(self, slide: Slide | None) -> None:
-        """Say of another slide how its own last run ended, unless a run is on its way."""
-        self._active = slide
+    def _say_end(self, *_: object) -> None:
+        """Say of the active slide how its own last run ended, unless a run is on its way."""
+        slide = self._slides.slide
         if not self.is_running:
             self._show(self._told.get(slide.fingerprint, "") if slide else "")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
         self._told.pop(slide.fingerprint, None)
-        self.look_at(self._active)
+        self._say_end()
 
     def start(
-        self,
-        slide: Slide,
-        regions: tuple[Region, ...],
-        spots: Spots | None,
-        begin_at_um: tuple[float, float],
+        self, slide: Slide, regions: tuple[Region, ...] = (), spots: Spots | None = None
     ) -> None:
-        """Predict what the model panel asks for, in regions of a slide or else at spots, as `_start`.
+        """Predict what the model panel asks for, in regions of the active slide or else at spots.
 
-        ``begin_at_um`` is the (x, y) in view: it is predicted first.
+        What is in view is predicted first. Ignored while another run is on its way.
         """
-        panel = self._model
+        panel, begin_at_um = self._model, self._slides.centre_um()
         name, settings, pitch_um = panel.model_name(), panel.settings(), panel.pitch.value()
         embedder, species = panel.about.embedder, panel.about.stated_species
         model, encoder = panel.loaded()
@@ -202,7 +204,6 @@ class RunBar(QWidget):
         self._start(Run(slide, settings, embedder is None, plan, trust))
 
     def _start(self, run: Run) -> None:
-        """Begin a run; ignored while another is on its way."""
         if self.is_running:
             return
         self._run = run
@@ -254,7 +255,7 @@ class RunBar(QWidget):
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
                 left = max(0.0, run.expected_s - (time.monotonic() - run.began_s))
-            text = "" if slide is self._active else f"{slide.path.stem}: "
+            text = "" if slide is self._slides.slide else f"{slide.path.stem}: "
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
@@ -307,7 +308,7 @@ class RunBar(QWidget):
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
-        self.look_at(self._active)
+        self._say_end()
 
     def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
