@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-    # slides and manifests, what to predict, which slides are new, and what cannot be used
-    Looked = tuple[list[Path], list[Order], set[Path], list[str]]
 
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
@@ -48,6 +46,8 @@ STATES = {"waiting": "waiting", "running": "under way", "done": "done", "failed"
 FILES = "Slides and manifests (*);;Manifests (*.csv)"
 ABOUT = "Add slides, a folder, or a manifest (.csv) with their pixel sizes and regions; or drop them here."
 PARTS = 1000  # of a slide, for the bar
+# slides and manifests, what to predict, which slides are new, and what cannot be used
+_Looked = tuple[list[Path], list[Order], set[Path], list[str]]
 
 
 class ManySlides(QWidget):
@@ -122,20 +122,13 @@ class ManySlides(QWidget):
 
     def _look(self, then: Callable[[], None]) -> None:
         """List anew what is to be predicted, off the GUI thread: a folder may be large, and far away."""
-        added, self._added = self._added, []
         self._asked = self._common()
-        self.job.start(
-            _look,
-            tuple(self._places),
-            added,
-            self._results,
-            self._asked,
-            done=partial(self._take, then),
-            failed=self._end,
-        )
+        look = partial(_look, self._places, self._added, self._results, self._asked)
+        self._added = []
+        self.job.start(look, done=partial(self._take, then), failed=self._end)
         self._show()
 
-    def _take(self, then: Callable[[], None], looked: Looked | None) -> None:
+    def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
         if looked is None:  # it was cancelled
             self._end()
@@ -153,9 +146,25 @@ class ManySlides(QWidget):
         self.outcomes = [
             each if each.status == "done" else Outcome(each.order) for each in self.outcomes
         ]
-        self.job.start(
-            _predict, list(self.outcomes), self._folder(), done=self._end, failed=self._end
-        )
+        outcomes, folder = self.outcomes, self._folder()
+
+        def predict(stop: Callable[[], bool], report: Callable[[str, int, int], None]) -> None:
+            require_writable(folder / "cohort.csv")
+
+            def watch(seconds_left: float | None) -> None:
+                ended = sum(each.share for each in outcomes)
+                number, now = next(
+                    ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
+                    (len(outcomes), outcomes[-1]),
+                )
+                left = "" if seconds_left is None else f", {duration(seconds_left)} left"
+                text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
+                report(text, round(PARTS * ended), PARTS * len(outcomes))
+
+            predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
+            write_summary(folder, outcomes)
+
+        self.job.start(predict, done=self._end, failed=self._end)
         self._show()
 
     def stop(self) -> None:
@@ -300,7 +309,7 @@ def _look(
     common: Order,
     stop: Callable[[], bool],
     _report: Callable[[str, int, int], None],
-) -> Looked | None:
+) -> _Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
@@ -319,25 +328,3 @@ def _look(
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
     return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
-
-
-def _predict(
-    outcomes: Sequence[Outcome],
-    folder: Path,
-    stop: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> None:
-    require_writable(folder / "cohort.csv")
-
-    def watch(seconds_left: float | None) -> None:
-        ended = sum(each.share for each in outcomes)
-        number, now = next(
-            ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
-            (len(outcomes), outcomes[-1]),
-        )
-        left = "" if seconds_left is None else f", {duration(seconds_left)} left"
-        text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
-        report(text, round(PARTS * ended), PARTS * len(outcomes))
-
-    predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
-    write_summary(folder, outcomes)

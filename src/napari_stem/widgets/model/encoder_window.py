@@ -52,7 +52,6 @@ COLUMNS = (
     Column("state", "State", is_text=True),
     Column("licence", "Licence", is_text=True),
 )
-SIZE = (680, 640)
 FOLDER_TIP = (
     "For computers without internet: a folder with one folder per encoder, named like it, with the files of "
     "its page (such as uni/pytorch_model.bin)"
@@ -189,7 +188,7 @@ class EncoderWindow(QWidget):
         stack(getting, token, folder, self.offline, is_window=True)
         chosen = self.details, self.download_button, self.row
         stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
-        self.resize(*SIZE)
+        self.resize(680, 640)
         self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
         self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))

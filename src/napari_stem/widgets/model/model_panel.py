@@ -36,17 +36,11 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
-PATIENTS = {"New": "new", "As in training": "same"}
-DEEPEST = 1e6  # counts per spot
+QUANTITIES = [("Counts", "counts"), ("Share of all counts (per 10,000)", "share")]
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
-MOST_SAMPLES = 1000
-LARGEST_SEED = 2**31 - 1
-PITCH_UM = (5.0, 2000.0)
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 ONE_STEP = "This model draws a sample in one step"
-OWN_TIP = "As the model was trained"
 FINER_TIP = (
     "A finer map: the model is asked at each place. It looks as far round each spot as before, so "
     "that neighbours share tissue: the map is smoother, its detail not finer in the same measure"
@@ -122,7 +116,7 @@ class ModelPanel(QWidget):
         self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
         self.encoders = EncoderBox(jobs, remembered, self._on_missing)
-        self.pitch = number(PITCH_UM, 200, PITCH_TIP, suffix=" µm", step=10)
+        self.pitch = number((5.0, 2000.0), 200, PITCH_TIP, suffix=" µm", step=10)
         self._pitch_um = (
             self.pitch.value()
         )  # until the user states another, a model's own replaces it
@@ -134,12 +128,12 @@ class ModelPanel(QWidget):
             self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
-            n_draws={"min": 2, "max": MOST_SAMPLES},
+            n_draws={"min": 2, "max": 1000},
             n_steps={"min": 1, "max": MAX_STEPS},
-            seed={"max": LARGEST_SEED},
-            quantity={"choices": list(QUANTITIES.items())},
-            depth={"max": DEEPEST, "step": 1000},
-            patient={"choices": list(PATIENTS.items())},
+            seed={"max": 2**31 - 1},
+            quantity={"choices": QUANTITIES},
+            depth={"max": 1e6, "step": 1000, "suffix": " counts per spot"},
+            patient={"choices": [("New", "new"), ("As in training", "same")]},
             device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
@@ -148,9 +142,8 @@ class ModelPanel(QWidget):
         self.patient = self._form["patient"]
         self.depth.setDecimals(0)
         self.depth.setSpecialValueText("as in training")
-        self.depth.setSuffix(" counts per spot")
-        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index(remembered.quantity))
-        self.patient.setCurrentIndex(list(PATIENTS.values()).index(remembered.patient))
+        self.quantity.setCurrentIndex(max(0, self.quantity.findData(remembered.quantity)))
+        self.patient.setCurrentIndex(max(0, self.patient.findData(remembered.patient)))
         self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.scale_warning = ScaleWarning(jobs, slides)
@@ -204,7 +197,7 @@ class ModelPanel(QWidget):
         self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
         for place, made in enumerate(self._pitch_buttons):
             made.setVisible(place < len(offered))
-            made.setToolTip(FINER_TIP if place else OWN_TIP)
+            made.setToolTip(FINER_TIP if place else "As the model was trained")
 
     def _choose_pitch(self, place: int, *_: object) -> None:
         self.pitch.setValue(list(self.pitches)[place])
@@ -266,7 +259,7 @@ class ModelPanel(QWidget):
 
     def ask_depth(self, depth: float) -> None:
         """Ask for counts of a sequencing depth, in counts per spot."""
-        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index("counts"))
+        self.quantity.setCurrentIndex(self.quantity.findData("counts"))
         self.depth.setValue(depth)
         self.advanced.open()
         show_info(

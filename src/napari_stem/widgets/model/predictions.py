@@ -33,7 +33,6 @@ COLUMNS = (
     Column("spots", "Spots"),
     Column("made", "Made"),
 )
-MAX_ROWS_SHOWN = 5
 OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
 
 
@@ -175,7 +174,7 @@ class PredictionsList(QWidget):
         self.others.setText(OTHERS.format(um_per_pixel(mpp)))
         self.others.setVisible(any(row[IS_GREY] for row in rows))
         self.setVisible(bool(rows))
-        self.view.fit(MAX_ROWS_SHOWN)
+        self.view.fit(most_rows=5)
 
 
 def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:

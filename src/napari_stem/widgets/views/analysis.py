@@ -81,7 +81,6 @@ MORANS_COLUMNS = (
         widest="0.0e-00",
     ),
 )
-TABLE_HEIGHT_PX = 150
 NAME, SHARE, STABILITY, HIGH = range(4)
 DOMAIN_COLUMNS = (
     Column(
@@ -105,7 +104,6 @@ DOMAIN_COLUMNS = (
         "high", "High in it", "Genes predicted highest here compared with elsewhere", is_text=True
     ),
 )
-MOST_DOMAINS_SEEN = 9
 
 
 class AnalysisPanel(QWidget):
@@ -144,7 +142,7 @@ class AnalysisPanel(QWidget):
         self.save_domains_button = button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
-        self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.morans_view.setMinimumHeight(150)
         self.of_what = Note()
         self.save_morans_button = button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
@@ -284,7 +282,7 @@ class AnalysisPanel(QWidget):
         self.summary.setText(ABOUT if domains is None else describe_domains(domains))
         if domains is not None:
             self.domains_table.fill(_domain_frame(domains))
-            self.domains_view.fit(MOST_DOMAINS_SEEN)
+            self.domains_view.fit(most_rows=9)
             has_relations = domains.relations is not None
             self.plot.setVisible(has_relations)
             self.plot_choice.setVisible(has_relations)

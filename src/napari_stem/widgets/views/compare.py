@@ -60,7 +60,6 @@ INTERVAL_TIP = (
     "The interval of a region's mean, from the mean over its spots within each sample: samples hold the errors "
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
-MOST_ROWS_SEEN = 7
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
@@ -95,7 +94,6 @@ GENE_COLUMNS = (
     ),
 )
 LIMIT = 0.05  # false discovery rate
-SIZE = (1120, 640)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class CompareWindow(QWidget):
         splitter.setSizes([620, 500])
         below = row(self.message, self.save_button, stretched=0)
         stack(self, self.heading, splitter, below, stretched=1, is_window=True)
-        self.resize(*SIZE)
+        self.resize(1120, 640)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
         self.view.chosen.connect(self._show_gene)
@@ -295,7 +293,7 @@ class ComparePanel(QWidget):
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
         self.table.fill(pd.DataFrame([_row(each, gene) for each in summaries]))
-        self.view.fit(MOST_ROWS_SEEN)
+        self.view.fit(most_rows=7)
 
     def _on_chosen(self) -> None:
         self._is_chosen = True

@@ -50,7 +50,6 @@ GENE_CHOICES = {"usual": "Most reliable genes", "shown": "Genes on the map", "al
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 SHOWN: dict[str, Shown] = {MEASURED: "measured", DIFFERENCE: "predicted minus measured"}
-MISSING = "{} spots are not predicted yet and are missing."
 
 
 class ExportPanel(QWidget):
@@ -169,7 +168,7 @@ class ExportPanel(QWidget):
         if n_missing is None:
             self._show("Cancelled; nothing was saved.")
             return
-        missing = f" {MISSING.format(n_missing)}" if n_missing else ""
+        missing = f" {n_missing} spots are not predicted yet and are missing." if n_missing else ""
         self._show(f"Saved {path}.{missing}", path)
         show_info(f"Saved {path}")
 
@@ -225,7 +224,6 @@ def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
 
 
-N_COLOURS = 256
 FOOT_PX, SIDE_PX = 44, 8
 
 
@@ -282,7 +280,7 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
 
 
 def _legend(layer: Any) -> Legend:
-    colours = layer.colormap.map(np.linspace(0, 1, N_COLOURS))
+    colours = layer.colormap.map(np.linspace(0, 1, 256))
     low, high = layer.contrast_limits
     return Legend(str(layer.name), np.asarray(colours, float), (low, high), layer.gamma)
 

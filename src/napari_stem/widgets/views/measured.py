@@ -85,7 +85,6 @@ COLUMNS = (
         "+.2f",
     ),
 )
-TABLE_HEIGHT_PX = 150
 START = (
     "Counts measured on this very slide: a table (.h5ad, raw counts, as st/ID.h5ad of a HEST data set) or "
     "a folder of Space Ranger (Visium)."
@@ -147,7 +146,7 @@ class MeasuredPanel(QWidget):
         self.views = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
-        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.view.setMinimumHeight(150)
         self.plot = Plot()
         self.results = QWidget()
         self._lay_out()

@@ -70,12 +70,10 @@ UNCERTAINTY = {
     WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
 }
 ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
-READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
 LEGEND = (20, 180), 8  # the titles say more than those of plain maps
-LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
 class UncertaintyPanel(QWidget):
@@ -94,7 +92,7 @@ class UncertaintyPanel(QWidget):
         tip = "Expression that the samples must exceed"
         self.threshold = slider((0, STEPS), STEPS // 2, tip)
         tip = "Share of samples that must exceed it"
-        self.probability = slider((LEAST_PERCENT, MOST_PERCENT), USUAL_PERCENT, tip)
+        self.probability = slider((5, 97), 80, tip)
         self.sample = slider((1, 1), 1, "Samples of this prediction")
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
@@ -205,7 +203,7 @@ class UncertaintyPanel(QWidget):
         if kind == FADED:
             self._fade(active)
         elif (samples := self._maps.samples()) is None:
-            self.message.say(READING)
+            self.message.say("Reading the samples …")
             return
         else:
             self.faded.hide()
