@@ -201,8 +201,6 @@ class StemDock(QWidget):
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
             self._is_closed = True
-            for key in keys.GROUPS[keys.ON_CANVAS]:
-                self._viewer.bind_key(key.on_canvas, None)
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
@@ -299,6 +297,7 @@ class StemDock(QWidget):
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
             self._viewer.bind_key(key.on_canvas, lambda _, act=acts[key]: act(), overwrite=True)
+            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.on_canvas, None))
 
     def _remember(self) -> None:
         choices = self.panels.choices()

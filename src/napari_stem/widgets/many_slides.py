@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
     Column("state", "State", widest="failed, see why", is_text=True),

@@ -71,19 +71,13 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     for column, blank in BLANK.items():
         if column not in table:
             table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
-    layer = Layer.create(
-        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
-    )
+    placed = ("affine", "metadata", "scale", "translate", "rotate", "shear", "units")
+    options = {name: getattr(layer, name) for name in ("shape_type", *placed)}
+    layer = Layer.create(layer.data, {**options, "features": table}, "shapes")
     number_shapes(layer)
     colours = ours(layer).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
-
-
-def _placed(layer: Shapes) -> dict[str, Any]:
-    return {"affine": layer.affine, "metadata": layer.metadata} | {
-        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
-    }
 
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
 
-
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
 COLUMNS = (
     Column("region", "Region", "Drawn or imported, or all regions of a class"),

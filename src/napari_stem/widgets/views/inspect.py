@@ -66,7 +66,6 @@ COLUMNS = (
     Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
 )
 
-
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
 OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
