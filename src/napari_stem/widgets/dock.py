@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.texts import NOTICE
-from napari_stem.widgets.common import keys
+from napari_stem.widgets.common import keys, parts
 from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.keys import HelpBox, Key
 from napari_stem.widgets.common.memory import (
@@ -30,16 +30,6 @@ from napari_stem.widgets.common.memory import (
     follow_preferences,
     recall,
     remember,
-)
-from napari_stem.widgets.common.parts import (
-    Folding,
-    Note,
-    ask_for_file,
-    ask_for_folder,
-    ask_where_to_save,
-    button,
-    row_widget,
-    stack,
 )
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
@@ -97,16 +87,16 @@ class StemDock(QWidget):
         self.coordinator.setParent(self)
         self.panels = self.coordinator.panels
         self.folder = remembered.session_folder
-        self.notice = Note(NOTICE)
+        self.notice = parts.Note(NOTICE)
         self.notice.setObjectName("notice")
         tip = "Save or restore what is open; open a stored prediction; see where you are"
-        self.menu_button = button("File ▾", tip, is_small=True)
-        self.help_button = button(
+        self.menu_button = parts.button("File ▾", tip, is_small=True)
+        self.help_button = parts.button(
             "?", "Guide, keys and gestures (F1)", self.show_help, is_small=True
         )
         self.help_box: HelpBox | None = None
         self.many_slides: ManySlides | None = None
-        self.parts: dict[str, Folding] = {}
+        self.parts: dict[str, parts.Folding] = {}
         self._step_of: dict[str, int] = {}  # by the title of a part
         self._slide = ""  # fingerprint of the one that is looked at; each has its own way
         self._left_at: dict[str, int] = {}
@@ -225,7 +215,7 @@ class StemDock(QWidget):
         for name, panels in self.panels.steps().items():
             step = self.steps.addTab(name)
             for title, panel in panels.items():
-                part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
+                part = parts.Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
                 self.parts[title], self._step_of[title] = part, step
                 # the list of genes takes the room that is left
                 road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
@@ -241,24 +231,24 @@ class StemDock(QWidget):
         scroll.setWidget(road)
         self.steps.currentChanged.connect(self._show_step)
         self._show_step()
-        above = row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
+        above = parts.row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
         above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        layout = stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
+        layout = parts.stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
         layout.setContentsMargins(6, 4, 2, 4)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
         """Ask for a session file to write."""
-        if path := ask_where_to_save(self, "Save session", "session.json", SESSIONS):
+        if path := parts.ask_where_to_save(self, "Save session", "session.json", SESSIONS):
             self.coordinator.sessions.save(path)
 
     def _ask_for_session(self) -> None:
-        if path := ask_for_file(self, "Restore session", SESSIONS):
+        if path := parts.ask_for_file(self, "Restore session", SESSIONS):
             self.coordinator.sessions.load(path)
 
     def _ask_for_prediction(self) -> None:
-        if path := ask_for_folder(self, "Open a prediction (a .zarr folder)"):
+        if path := parts.ask_for_folder(self, "Open a prediction (a .zarr folder)"):
             self.panels.model.predictions.open(Path(path))
 
     def _fill_menu(self) -> None:

@@ -17,16 +17,8 @@ from napari_stem.cohort.run import predict_in_turn
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.dropping import dropped_paths
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_folder,
-    button,
-    duration,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
@@ -78,28 +70,30 @@ class ManySlides(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
-        self.slides_button = button(
+        self.slides_button = parts.button(
             "Add slides…", "Slides, or a manifest (.csv)", self._ask_for_slides
         )
-        self.folder_button = button("Add folder…", "All slides of a folder", self._ask_for_folder)
-        self.remove_button = button(
+        self.folder_button = parts.button(
+            "Add folder…", "All slides of a folder", self._ask_for_folder
+        )
+        self.remove_button = parts.button(
             "Take off", "Take the chosen slide off the list (Delete)", self._take_off
         )
         self.remove_button.setShortcut("Del")
-        self.results_button = button(
+        self.results_button = parts.button(
             "Results in…", "Choose the folder that the results go to", self._ask_for_results
         )
-        self.results, self.how, self.text = Note(), Note(), Note()
-        self.progress = ProgressBar()
-        self.run_button = button(
+        self.results, self.how, self.text = parts.Note(), parts.Note(), parts.Note()
+        self.progress = parts.ProgressBar()
+        self.run_button = parts.button(
             "Run", "Predict the slides of the list, one after another", self.run
         )
-        self.cancel_button = button("Cancel", "What is finished is kept", self.stop)
-        choosing = row(self.slides_button, self.folder_button, self.remove_button)
-        results = row(self.results, self.results_button, stretched=0)
+        self.cancel_button = parts.button("Cancel", "What is finished is kept", self.stop)
+        choosing = parts.row(self.slides_button, self.folder_button, self.remove_button)
+        results = parts.row(self.results, self.results_button, stretched=0)
         told = self.how, self.text, self.progress
-        running = row(self.run_button, self.cancel_button)
-        stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
+        running = parts.row(self.run_button, self.cancel_button)
+        parts.stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
@@ -156,7 +150,7 @@ class ManySlides(QWidget):
                     ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
                     (len(outcomes), outcomes[-1]),
                 )
-                left = "" if seconds_left is None else f", {duration(seconds_left)} left"
+                left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
                 text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
                 report(text, round(PARTS * ended), PARTS * len(outcomes))
 
@@ -255,11 +249,11 @@ class ManySlides(QWidget):
             self.add([Path(path) for path in paths])
 
     def _ask_for_folder(self) -> None:
-        if folder := ask_for_folder(self, "Add the slides of a folder"):
+        if folder := parts.ask_for_folder(self, "Add the slides of a folder"):
             self.add([Path(folder)])
 
     def _ask_for_results(self) -> None:
-        if folder := ask_for_folder(self, "Folder of the results"):
+        if folder := parts.ask_for_folder(self, "Folder of the results"):
             self._results = Path(folder)
             self._look(self._rest)
 

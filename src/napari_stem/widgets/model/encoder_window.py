@@ -27,17 +27,8 @@ from napari_stem.encoders.hub import encoders_in
 from napari_stem.encoders.registry import list_encoders, parse_name
 from napari_stem.errors import EncoderError
 from napari_stem.hub import TOKEN_PAGE
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
-from napari_stem.widgets.common.parts import (
-    Note,
-    answer_buttons,
-    button,
-    in_window_words,
-    link,
-    linked_note,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
 if TYPE_CHECKING:
@@ -74,39 +65,40 @@ def unknown(encoder: str) -> Row:
     return {"name": encoder, "status": "not known here", "why_not": reason, "page": "", "gate": ""}
 
 
-def size(row: Row) -> str:
+def size(each: Row) -> str:
     """Size of the download."""
-    return f"{row['size_mb']:,} MB"
+    return f"{each['size_mb']:,} MB"
 
 
-def state(row: Row) -> str:
+def state(each: Row) -> str:
     """State in a word or two, as the command line has it."""
-    status = str(row["status"])
-    return f"{status} ({size(row)})" if status in GETTABLE else status
+    status = str(each["status"])
+    return f"{status} ({size(each)})" if status in GETTABLE else status
 
 
-def message(row: Row) -> str:
+def message(each: Row) -> str:
     """State and what to do, as rich text with addresses to click."""
-    name = escape(str(row["name"]))
-    if row["status"] == "ready":
+    name = escape(str(each["name"]))
+    if each["status"] == "ready":
         return f"Encoder: {name}, ready"
-    if row["status"] == "needs download":
-        return f"Encoder: {name} needs a download of {size(row)} from {link(str(row['page']), 'its page')}."
-    if row["status"] == "gated":
-        terms = link(str(row["page"]), "accept its terms here")
+    if each["status"] == "needs download":
+        page = parts.link(str(each["page"]), "its page")
+        return f"Encoder: {name} needs a download of {size(each)} from {page}."
+    if each["status"] == "gated":
+        terms = parts.link(str(each["page"]), "accept its terms here")
         return (
             f"Encoder: {name} is gated: {terms} with your account at Hugging Face, enter your token, "
-            f"then download {size(row)}."
+            f"then download {size(each)}."
         )
-    reason = escape(str(row["why_not"]))
-    if row["page"]:
-        reason = reason.replace(escape(str(row["page"])), link(str(row["page"])))
-    return f"Encoder: {name} is {row['status']}: {reason}."
+    reason = escape(str(each["why_not"]))
+    if each["page"]:
+        reason = reason.replace(escape(str(each["page"])), parts.link(str(each["page"])))
+    return f"Encoder: {name} is {each['status']}: {reason}."
 
 
 def missing(rows: Iterable[Row]) -> str:
     """Say what has to be done before a run, in a sentence; empty where all are ready."""
-    first = next((row for row in rows if row["status"] != "ready"), None)
+    first = next((each for each in rows if each["status"] != "ready"), None)
     if first is None:
         return ""
     name = f"encoder “{first['name']}”"
@@ -123,16 +115,16 @@ class TokenDialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Hugging Face token")
-        text = linked_note(
+        text = parts.linked_note(
             "Encoders whose terms must be accepted come only to people whom Hugging Face knows. Make a token "
-            f"that may read on {link(TOKEN_PAGE)} and paste it here. Hugging Face's own "
+            f"that may read on {parts.link(TOKEN_PAGE)} and paste it here. Hugging Face's own "
             "library checks and stores it on this computer; this program does not keep it."
         )
         self.field = QLineEdit()
         self.field.setEchoMode(QLineEdit.EchoMode.Password)
         self.field.setPlaceholderText("hf_…")
-        self.buttons = answer_buttons(self, self.field)
-        stack(self, text, self.field, self.buttons, is_window=True)
+        self.buttons = parts.answer_buttons(self, self.field)
+        parts.stack(self, text, self.field, self.buttons, is_window=True)
         self.setMinimumWidth(420)
         self.rejected.connect(self.field.clear)
 
@@ -168,14 +160,14 @@ class EncoderWindow(QWidget):
         self.chosen = ""  # whose details are shown
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
-        self.details = linked_note()
-        self.download_button = button("Download", act=lambda: self.download([self.chosen]))
+        self.details = parts.linked_note()
+        self.download_button = parts.button("Download", act=lambda: self.download([self.chosen]))
         self.row = DownloadRow()
-        self.token_text, self.folder_text = Note(), Note()
-        self.token_button = button("Enter token…", act=self.token_dialog.open)
-        self.forget_button = button("Forget token", act=self.forget_token)
-        self.folder_button = button("Use a folder…", FOLDER_TIP, self.ask_for_folder)
-        self.no_folder_button = button("Use none", act=lambda: self.use_folder(""))
+        self.token_text, self.folder_text = parts.Note(), parts.Note()
+        self.token_button = parts.button("Enter token…", act=self.token_dialog.open)
+        self.forget_button = parts.button("Forget token", act=self.forget_token)
+        self.folder_button = parts.button("Use a folder…", FOLDER_TIP, self.ask_for_folder)
+        self.no_folder_button = parts.button("Use none", act=lambda: self.use_folder(""))
         self.offline = QCheckBox("Work offline")
         self.offline.setChecked(self.is_offline_chosen)
         self.offline.setToolTip(OFFLINE_TIP)
@@ -183,11 +175,11 @@ class EncoderWindow(QWidget):
             self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.view.stretch(2)
         getting = QGroupBox("Where encoders come from")
-        token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
-        folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
-        stack(getting, token, folder, self.offline, is_window=True)
+        token = parts.row(self.token_text, self.token_button, self.forget_button, stretched=0)
+        folder = parts.row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
+        parts.stack(getting, token, folder, self.offline, is_window=True)
         chosen = self.details, self.download_button, self.row
-        stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
+        parts.stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
         self.resize(680, 640)
         self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
@@ -248,7 +240,7 @@ class EncoderWindow(QWidget):
             try:
                 ask()
             except EncoderError as error:
-                return in_window_words(str(error))
+                return parts.in_window_words(str(error))
             return said
 
         def tell(sentence: str) -> None:
@@ -302,7 +294,7 @@ class EncoderWindow(QWidget):
         if chosen["mpp"]:
             lines.append(f"Trained at {chosen['mpp']:g} µm per pixel, {chosen['px']} px.")
         if chosen["page"]:
-            lines.append(link(str(chosen["page"])))
+            lines.append(parts.link(str(chosen["page"])))
         self.details.setText("<br>".join(lines))
 
     def _on_ended(self) -> None:

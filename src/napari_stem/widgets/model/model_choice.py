@@ -14,18 +14,9 @@ from napari_stem.errors import EncoderError, StemError
 from napari_stem.model import find_model, list_models
 from napari_stem.model.card import LIMITS, warnings_of
 from napari_stem.model.config import ModelConfig, read_config
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.form import line
-from napari_stem.widgets.common.parts import (
-    Note,
-    button,
-    choice,
-    linked_note,
-    row,
-    row_widget,
-    stack,
-    warning,
-)
 from napari_stem.widgets.model import encoder_window as encoders
 from napari_stem.widgets.model.encoder_window import EncoderWindow, Row
 
@@ -61,8 +52,8 @@ class ModelChoice(QWidget):
         self._jobs, self._wanted, self._chosen = jobs, remembered.model_name, chosen
         self._models: dict[str, Entry] = {}  # by their source
         tip = "The model that predicts; it must have been made for this kind of tissue"
-        self.box = choice({}, tip, is_narrow=True)
-        self.add_button = button("Add…", "Add a model that was trained or downloaded")
+        self.box = parts.choice({}, tip, is_narrow=True)
+        self.add_button = parts.button("Add…", "Add a model that was trained or downloaded")
         menu = QMenu(self.add_button)
         menu.addAction("Folder…", self._ask_for_folder)
         menu.addAction("Zip file…", self._ask_for_zip)
@@ -70,13 +61,13 @@ class ModelChoice(QWidget):
         menu.addSeparator()
         self.remove_action = menu.addAction("Take the chosen one off the list", self._remove)
         self.add_button.setMenu(menu)
-        self.card, self.warning = Note(), warning()
+        self.card, self.warning = parts.Note(), parts.warning()
         self.hub_field = line("owner/name on Hugging Face")
-        self.hub_button = button("Get", act=self._fetch)
-        self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
+        self.hub_button = parts.button("Get", act=self._fetch)
+        self.hub_line = parts.row_widget(self.hub_field, self.hub_button, stretched=0)
         self.row = DownloadRow()
-        choosing = row(self.box, self.add_button, stretched=0)
-        stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
+        choosing = parts.row(self.box, self.add_button, stretched=0)
+        parts.stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
         self.hub_line.setVisible(False)
         self.downloads = DownloadControl(jobs, (self.row,), partial(self.hub_line.setEnabled, True))
         self.box.activated.connect(self._choose)
@@ -217,18 +208,20 @@ class EncoderBox(QWidget):
         self.window_of_all = window = EncoderWindow(
             jobs, remembered, self.row, self._show, parent=self
         )
-        self.line = linked_note()
+        self.line = parts.linked_note()
         tip = "All encoders: which are ready, and how to get the others"
-        self.all_button = button("All…", tip, self._show_all, is_small=True)
-        self.download_button = button(
+        self.all_button = parts.button("All…", tip, self._show_all, is_small=True)
+        self.download_button = parts.button(
             "Download", act=lambda: window.download([each["name"] for each in self._gettable()])
         )
-        self.token_button = button("Enter token…", act=window.token_dialog.open)
-        self.folder_button = button("Use a folder…", encoders.FOLDER_TIP, window.ask_for_folder)
-        top = row(self.line, stretched=0)
+        self.token_button = parts.button("Enter token…", act=window.token_dialog.open)
+        self.folder_button = parts.button(
+            "Use a folder…", encoders.FOLDER_TIP, window.ask_for_folder
+        )
+        top = parts.row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
-        others = row(self.token_button, self.folder_button)
-        stack(self, top, self.download_button, others, self.row)
+        others = parts.row(self.token_button, self.folder_button)
+        parts.stack(self, top, self.download_button, others, self.row)
         self._show_needed()
 
     def want(self, encoder: str) -> None:

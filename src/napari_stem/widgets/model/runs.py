@@ -15,17 +15,9 @@ from napari_stem.device import device_title
 from napari_stem.io import only_writer
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import few_samples, of_result
 from napari_stem.widgets.common.memory import CacheBox, Remembered
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    button,
-    duration,
-    row,
-    stack,
-    warning,
-)
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
@@ -126,19 +118,22 @@ class RunBar(QWidget):
         self._job = StoppableJob(jobs)
         self._run: Run | None = None  # on its way
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
-        self.run_button, self.cancel_button = button("Run"), button("Cancel", act=self.cancel)
-        self.why_not = Note()
-        self.caution = warning()  # of regions and samples
+        self.run_button, self.cancel_button = (
+            parts.button("Run"),
+            parts.button("Cancel", act=self.cancel),
+        )
+        self.why_not = parts.Note()
+        self.caution = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
-        self.progress, self.progress_text = ProgressBar(), Note()
-        stack(
+        self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
+        parts.stack(
             self,
             self.cache,
             self.progress_text,
             self.progress,
             self.caution,
             self.why_not,
-            row(self.run_button, self.cancel_button),
+            parts.row(self.run_button, self.cancel_button),
         ).setSpacing(4)
         for changed in (
             model.n_draws.valueChanged,
@@ -261,7 +256,7 @@ class RunBar(QWidget):
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
             where = device_title(settings.device)  # torch has come by now, if needed
             self.progress.show_share(step.n_done, step.n_spots)
-            self._show(f"{text}, {duration(left)} left ({where})")
+            self._show(f"{text}, {parts.duration(left)} left ({where})")
 
     def _ask(self, run: Run, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
@@ -343,7 +338,9 @@ class RunBar(QWidget):
         text = count(n_spots, "spot")
         if not looks:
             text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
-        self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
+        self.run_button.setText(
+            f"Run: {text} × {settings.n_draws} samples, {parts.duration(seconds)}"
+        )
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"

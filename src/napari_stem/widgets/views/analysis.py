@@ -21,17 +21,8 @@ from superqt import QLabeledDoubleSlider
 from napari_stem.spatial_analysis import store
 from napari_stem.spatial_analysis.steps import FOUND, run_in_subprocess
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_where_to_save,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
@@ -125,11 +116,11 @@ class AnalysisPanel(QWidget):
         self.resolution.setSingleStep(LEAST_RESOLUTION)
         self.resolution.setValue(DEFAULT_RESOLUTION)
         self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
-        self.find_button = button("Find domains", act=self.find_domains)
-        self.morans_button = button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
-        self.cancel_button = button("Cancel", act=self._running.stop)
-        self.progress = ProgressBar()
-        self.message, self.summary = Note(), Note(ABOUT)
+        self.find_button = parts.button("Find domains", act=self.find_domains)
+        self.morans_button = parts.button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
+        self.cancel_button = parts.button("Cancel", act=self._running.stop)
+        self.progress = parts.ProgressBar()
+        self.message, self.summary = parts.Note(), parts.Note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains_table = Table(DOMAIN_COLUMNS)
         self.domains_view = TableView(self.domains_table)
@@ -137,14 +128,14 @@ class AnalysisPanel(QWidget):
             NAME, QHeaderView.ResizeMode.ResizeToContents
         )
         self.domains_view.stretch(HIGH)
-        self.plot_choice = choice(PLOTS, act=self._plot)
+        self.plot_choice = parts.choice(PLOTS, act=self._plot)
         self.plot = Plot()
-        self.save_domains_button = button("Save domains…", act=self._save_domains)
+        self.save_domains_button = parts.button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
         self.morans_view.setMinimumHeight(150)
-        self.of_what = Note()
-        self.save_morans_button = button("Save table…", act=self._save_morans)
+        self.of_what = parts.Note()
+        self.save_morans_button = parts.button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
         self._lay_out()
         self._show_domains()
@@ -267,12 +258,12 @@ class AnalysisPanel(QWidget):
 
     def _save_domains(self) -> None:
         active = self._maps.current()
-        path = ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
+        path = parts.ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
         if active is not None and self.domains is not None and path:
             self._jobs.save(store.export_domains, self.domains, active.prediction, Path(path))
 
     def _save_morans(self) -> None:
-        path = ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
+        path = parts.ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
         if self._ranking is not None and path:
             self._jobs.save(write_csv, self._ranking, Path(path))
 
@@ -320,13 +311,13 @@ class AnalysisPanel(QWidget):
         self.message.say(text)
 
     def _lay_out(self) -> None:
-        form = labelled({"Fineness": self.resolution})
+        form = parts.labelled({"Fineness": self.resolution})
         shown = self.visible_box, self.domains_view, self.plot_choice, self.plot
-        stack(self.found, *shown, self.save_domains_button)
-        stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
-        buttons = row(self.find_button, self.morans_button, self.cancel_button)
+        parts.stack(self.found, *shown, self.save_domains_button)
+        parts.stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
+        buttons = parts.row(self.find_button, self.morans_button, self.cancel_button)
         told = self.progress, self.message, self.summary
-        stack(self, form, buttons, *told, self.found, self.ranked)
+        parts.stack(self, form, buttons, *told, self.found, self.ranked)
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:

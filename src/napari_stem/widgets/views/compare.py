@@ -23,17 +23,9 @@ from napari_stem.evaluation.differences import (
 )
 from napari_stem.exporting.selection import RegionSummary, Selection, region_summaries
 from napari_stem.texts import NOTICE, count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
-from napari_stem.widgets.common.parts import (
-    Note,
-    ask_for_new_file,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
 from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.views.plots import VolcanoPlot
@@ -117,21 +109,25 @@ class CompareWindow(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self._jobs, self._maps, self.folder = jobs, maps, ""
         self.compared: Compared | None = None
-        self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
+        self.heading, self.explanation, self.message = (
+            parts.Note(),
+            parts.Note(EXPLANATION),
+            parts.Note(),
+        )
         self.search = line("Find a gene", is_search=True)
         self.table = Table(GENE_COLUMNS)
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
-        self.save_button = button("Save as CSV…", act=self._save)
+        self.save_button = parts.button("Save as CSV…", act=self._save)
         left, right = QWidget(), QWidget()
-        stack(left, self.search, self.view)
-        stack(right, self.explanation, self.plot, stretched=1)
+        parts.stack(left, self.search, self.view)
+        parts.stack(right, self.explanation, self.plot, stretched=1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.addWidget(left)
         splitter.addWidget(right)
         splitter.setSizes([620, 500])
-        below = row(self.message, self.save_button, stretched=0)
-        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
+        below = parts.row(self.message, self.save_button, stretched=0)
+        parts.stack(self, self.heading, splitter, below, stretched=1, is_window=True)
         self.resize(1120, 640)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
@@ -187,7 +183,7 @@ class CompareWindow(QWidget):
         found = self.compared.found
         first, second = found[["group_a", "group_b"]].iloc[0]
         name = re.sub("[ /]", "-", f"differences_{first}_{second}")
-        asked = ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
+        asked = parts.ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
         if asked is None:
             return
         path, overwrite = asked
@@ -220,23 +216,25 @@ class ComparePanel(QWidget):
         self._groups: list[Region] = []
         self._summing, self._comparing = LatestJob(jobs), StoppableJob(jobs)
         self.result: CompareWindow | None = None
-        self.heading = Note(NO_REGION)
+        self.heading = parts.Note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
-        self.first = choice({}, is_narrow=True)
-        self.second = choice({}, "A spot that lies in both counts for the first", is_narrow=True)
+        self.first = parts.choice({}, is_narrow=True)
+        self.second = parts.choice(
+            {}, "A spot that lies in both counts for the first", is_narrow=True
+        )
         self._is_chosen = False  # by the user
         for box in (self.first, self.second):
             box.activated.connect(self._on_chosen)
-        self.button = button(
+        self.button = parts.button(
             "Compare in all genes…",
             "Which genes differ, by how much and how surely: table and volcano plot",
             self._compare,
         )
-        self.message = Note()
-        groups = labelled({"Compare": self.first, "with": self.second})
-        stack(self, self.heading, self.view, groups, self.button, self.message)
+        self.message = parts.Note()
+        groups = parts.labelled({"Compare": self.first, "with": self.second})
+        parts.stack(self, self.heading, self.view, groups, self.button, self.message)
         self._show_groups([])
         self.message.say("")
         self.setEnabled(False)
@@ -341,5 +339,5 @@ def _row(each: RegionSummary, gene: str) -> dict[str, Any]:
     mean, found = "no spots", each.genes.get(gene)
     if found is not None:
         mean = f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
-    row = {"region": each.name, "area_mm2": each.area_mm2, "n_spots": each.n_spots, "mean": mean}
-    return {**row, TIP: f"{each.name}\n\n{INTERVAL_TIP}"}
+    told = {"region": each.name, "area_mm2": each.area_mm2, "n_spots": each.n_spots, "mean": mean}
+    return {**told, TIP: f"{each.name}\n\n{INTERVAL_TIP}"}

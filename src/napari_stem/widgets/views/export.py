@@ -21,18 +21,8 @@ from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICES, Selection, Shown, telling_genes
 from napari_stem.predict import Stopped, stopping
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_new_file,
-    ask_where_to_save,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.map_layers import colours_of
@@ -66,26 +56,26 @@ class ExportPanel(QWidget):
         self._running = StoppableJob(jobs, self._show_progress)
         self.suggested_name = "prediction"
         titles = {kind: about.title for kind, about in KINDS.items()}
-        self.kinds = choice(titles, "What to save the prediction as")
-        self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
-        self.tip = Note()
-        self.save_button = button("Save…", act=self._ask)
-        self.copy_view_button = button("Copy this view", _tip(COPY_VIEW), self.copy_view)
-        self.save_view_button = button("Save this view…", _tip(SAVE_VIEW), self.save_view)
-        self.cancel_button = button("Cancel", act=self._cancel)
-        self.progress = ProgressBar()
-        self.message = Note()
-        self.show_button = button("Show in folder", act=self._show_in_folder)
+        self.kinds = parts.choice(titles, "What to save the prediction as")
+        self.genes = parts.choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
+        self.tip = parts.Note()
+        self.save_button = parts.button("Save…", act=self._ask)
+        self.copy_view_button = parts.button("Copy this view", _tip(COPY_VIEW), self.copy_view)
+        self.save_view_button = parts.button("Save this view…", _tip(SAVE_VIEW), self.save_view)
+        self.cancel_button = parts.button("Cancel", act=self._cancel)
+        self.progress = parts.ProgressBar()
+        self.message = parts.Note()
+        self.show_button = parts.button("Show in folder", act=self._show_in_folder)
         self._saved: Path | None = None
-        stack(
+        parts.stack(
             self,
-            labelled({"Save as": self.kinds, "Genes": self.genes}),
+            parts.labelled({"Save as": self.kinds, "Genes": self.genes}),
             self.tip,
-            row(self.save_button, self.cancel_button),
+            parts.row(self.save_button, self.cancel_button),
             self.progress,
             self.message,
             self.show_button,
-            row(self.copy_view_button, self.save_view_button),
+            parts.row(self.copy_view_button, self.save_view_button),
         )
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
@@ -104,7 +94,7 @@ class ExportPanel(QWidget):
         if (picture := self._picture()) is None:  # before the dialog covers it
             return
         name = f"{self.suggested_name}_view.png"
-        path = ask_where_to_save(self, "Save this view", name, "Picture (*.png)")
+        path = parts.ask_where_to_save(self, "Save this view", name, "Picture (*.png)")
         if not path:
             return
         if picture.save(path, "PNG"):
@@ -209,7 +199,7 @@ class ExportPanel(QWidget):
 
     def _ask(self) -> None:
         kind, title = str(self.kinds.currentData()), self.kinds.currentText()
-        asked = ask_for_new_file(
+        asked = parts.ask_for_new_file(
             self, "Save the prediction", self.suggested_name, title, KINDS[kind].suffixes
         )
         if asked is not None:

@@ -17,16 +17,8 @@ from napari_stem.evaluation.measured_match import MeasuredMatch, match_measured,
 from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
-from napari_stem.widgets.common.parts import (
-    Note,
-    ask_for_file,
-    ask_for_folder,
-    ask_where_to_save,
-    button,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
@@ -128,21 +120,21 @@ class MeasuredPanel(QWidget):
         self._reading: dict[str, LatestJob] = {}  # by the same
         self._matching = StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
-        self.table_button = button("Counts (.h5ad)…", act=self._ask_for_table)
-        self.visium_button = button("Visium folder…", act=self._ask_for_folder)
-        self.remove_button = button("Remove", act=self.remove)
-        self.save_button = button(
+        self.table_button = parts.button("Counts (.h5ad)…", act=self._ask_for_table)
+        self.visium_button = parts.button("Visium folder…", act=self._ask_for_folder)
+        self.remove_button = parts.button("Remove", act=self.remove)
+        self.save_button = parts.button(
             "Save table…", "Correlation, coverage and difference of every gene, as CSV", self._save
         )
-        self.predict_button = button(
+        self.predict_button = parts.button(
             "Predict at the measured spots", "With the model and settings of Model"
         )
-        self.depth_button = button(
+        self.depth_button = parts.button(
             "",
             "The next run gives counts as deep as these, so that values can be compared and not places alone.\n"
             "Of a table of all genes: one of some genes says nothing of depth.",
         )
-        self.summary, self.message = Note(START), Note()
+        self.summary, self.message = parts.Note(START), parts.Note()
         self.views = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
@@ -268,18 +260,18 @@ class MeasuredPanel(QWidget):
         self.changed.emit()
 
     def _ask_for_table(self) -> None:
-        if path := ask_for_file(self, "Measured counts", COUNTS):
+        if path := parts.ask_for_file(self, "Measured counts", COUNTS):
             self.load(path)
 
     def _ask_for_folder(self) -> None:
-        if path := ask_for_folder(self, "Visium folder (outs)"):
+        if path := parts.ask_for_folder(self, "Visium folder (outs)"):
             self.load(path)
 
     def _save(self) -> None:
         found = self.match()
         if found is None:
             return
-        if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
+        if path := parts.ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             self._jobs.save(write_csv, found.agreement, Path(path))
 
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
@@ -346,7 +338,7 @@ class MeasuredPanel(QWidget):
         self.remove_button.show()
 
     def _lay_out(self) -> None:
-        views = row()
+        views = parts.row()
         for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
             choice = QRadioButton(title)
             choice.setToolTip(f"{tip} ({key.sequence})")
@@ -356,9 +348,9 @@ class MeasuredPanel(QWidget):
             choice.clicked.connect(choose)
             shortcut(key, self, choose)
         asking = (self.predict_button, self.depth_button)
-        stack(self.results, *asking, views, self.view, self.plot, self.save_button)
-        loading = row(self.table_button, self.visium_button, self.remove_button)
-        stack(self, loading, self.message, self.summary, self.results)
+        parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
+        loading = parts.row(self.table_button, self.visium_button, self.remove_button)
+        parts.stack(self, loading, self.message, self.summary, self.results)
 
 
 def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:
