@@ -46,37 +46,50 @@ class Coordinator(QObject):
         show_many: Callable[[Path], None],
     ) -> None:
         super().__init__()
-        self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
+        self._go_on, self._show_hints = go_on, show_hints
         self.jobs = Jobs(self)
         self.jobs.failed.connect(partial(tell_error, viewer))
         self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
         self._wary = ""  # of the regions, as counted last
-        self.panels = Panels(viewer, self.jobs, remembered)
-        self._add_files()
-        self._connect()
-
-    def start(self) -> None:
-        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
-        self.panels.slide.adopt()
-        self.sessions.come_back()
-        self.panels.slide.announce()
-
-    def _add_files(self) -> None:
-        """Make what opens files of any kind, and sessions, which name several."""
-        panels, predictions = self.panels, self.panels.model.predictions
+        self.panels = panels = Panels(viewer, self.jobs, remembered)
+        run, predictions = panels.run, panels.model.predictions
         self.sessions = SessionControl(self.jobs, panels, parent=self)
         self.adopting = Adopting(panels)
         openers: dict[Kind, Callable[[Path], None]] = {
             "regions": partial(self._open_on_slide, panels.region.load),
             "model": panels.model.models.add_folder,
             "session": self.sessions.load,
-            "slides": self._show_many,
+            "slides": show_many,
             "measured": partial(self._open_on_slide, panels.measured.load),
             "prediction": predictions.open,
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: self.jobs.start(unpacked, path, done=predictions.open),
         }
         self.dropped = Dropped(self.jobs, panels.slide, openers)
+        panels.slide.activated.connect(self._on_activated)
+        panels.slide.resized.connect(lambda _: self._go_on("Region"))
+        panels.region.counted.connect(self._on_counted)
+        panels.region.neighbourhood_clicked.connect(self._run_clicked)
+        panels.measured.predict_button.clicked.connect(self._run_measured)
+        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
+        predictions.shown.connect(self._on_shown)
+        predictions.put_away.connect(self._on_put_away)
+        run.run_button.clicked.connect(self.run)
+        run.cancel_button.clicked.connect(self._forget_click)
+        panels.maps.drawn.connect(panels.region.relabel_soon)
+        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
+            changed.connect(self.refresh)
+        run.ended.connect(self._run_waiting)
+        # not as maps are drawn: some of it is read from disk
+        panels.maps.settings.changed.connect(
+            lambda names: self.refresh() if "gene" in names else None
+        )
+
+    def start(self) -> None:
+        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
+        self.panels.slide.adopt()
+        self.sessions.come_back()
+        self.panels.slide.announce()
 
     def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
@@ -115,28 +128,6 @@ class Coordinator(QObject):
     def run(self) -> None:
         """Predict the regions of the active slide."""
         self._run(self.panels.region.regions())
-
-    def _connect(self) -> None:
-        panels = self.panels
-        panels.slide.activated.connect(self._on_activated)
-        panels.slide.resized.connect(lambda _: self._go_on("Region"))
-        panels.region.counted.connect(self._on_counted)
-        panels.region.neighbourhood_clicked.connect(self._run_clicked)
-        panels.measured.predict_button.clicked.connect(self._run_measured)
-        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
-        panels.model.predictions.shown.connect(self._on_shown)
-        panels.model.predictions.put_away.connect(self._on_put_away)
-        panels.run.run_button.clicked.connect(self.run)
-        panels.run.cancel_button.clicked.connect(self._forget_click)
-        panels.maps.drawn.connect(panels.region.relabel_soon)
-        run = panels.run
-        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
-            changed.connect(self.refresh)
-        panels.run.ended.connect(self._run_waiting)
-        # not as maps are drawn: some of it is read from disk
-        panels.maps.settings.changed.connect(
-            lambda names: self.refresh() if "gene" in names else None
-        )
 
     def refresh(self) -> None:
         """Bring in line what depends on several parts: what can be run, and the hints."""

@@ -21,16 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.texts import NOTICE
-from napari_stem.widgets.common import keys, parts
+from napari_stem.widgets.common import keys, memory, parts
 from napari_stem.widgets.common.dropping import dropped_paths
 from napari_stem.widgets.common.keys import HelpBox, Key
-from napari_stem.widgets.common.memory import (
-    ENCODERS,
-    PREDICTING,
-    follow_preferences,
-    recall,
-    remember,
-)
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
 from napari_stem.widgets.slide.overview import OverviewWindow
@@ -74,7 +67,7 @@ class StemDock(QWidget):
         # without this a window closed during a run would linger until its last spot; connected before there are
         # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
         QApplication.instance().aboutToQuit.connect(self.shut_down)
-        remembered = recall()
+        remembered = memory.recall()
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.coordinator = Coordinator(
@@ -104,8 +97,8 @@ class StemDock(QWidget):
         self._is_window_closing = False
         self._lay_out()
         jobs, model = self.coordinator.jobs, self.panels.model
-        follow_preferences(jobs, PREDICTING, model.prefer)
-        follow_preferences(jobs, ENCODERS, model.encoders.window_of_all.prefer)
+        memory.follow_preferences(jobs, memory.PREDICTING, model.prefer)
+        memory.follow_preferences(jobs, memory.ENCODERS, model.encoders.window_of_all.prefer)
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
@@ -292,7 +285,7 @@ class StemDock(QWidget):
     def _remember(self) -> None:
         choices = self.panels.choices()
         choices.session_folder = self.folder
-        remember(choices)
+        memory.remember(choices)
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():

@@ -137,7 +137,13 @@ class AnalysisPanel(QWidget):
         self.of_what = parts.Note()
         self.save_morans_button = parts.button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
-        self._lay_out()
+        form = parts.labelled({"Fineness": self.resolution})
+        shown = self.visible_box, self.domains_view, self.plot_choice, self.plot
+        parts.stack(self.found, *shown, self.save_domains_button)
+        parts.stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
+        buttons = parts.row(self.find_button, self.morans_button, self.cancel_button)
+        told = self.progress, self.message, self.summary
+        parts.stack(self, form, buttons, *told, self.found, self.ranked)
         self._show_domains()
         self._show_morans()
         self._show("")
@@ -309,15 +315,6 @@ class AnalysisPanel(QWidget):
         for part in (self.cancel_button, self.progress):
             part.setVisible(is_running)
         self.message.say(text)
-
-    def _lay_out(self) -> None:
-        form = parts.labelled({"Fineness": self.resolution})
-        shown = self.visible_box, self.domains_view, self.plot_choice, self.plot
-        parts.stack(self.found, *shown, self.save_domains_button)
-        parts.stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
-        buttons = parts.row(self.find_button, self.morans_button, self.cancel_button)
-        told = self.progress, self.message, self.summary
-        parts.stack(self, form, buttons, *told, self.found, self.ranked)
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:

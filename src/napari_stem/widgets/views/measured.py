@@ -141,7 +141,19 @@ class MeasuredPanel(QWidget):
         self.view.setMinimumHeight(150)
         self.plot = Plot()
         self.results = QWidget()
-        self._lay_out()
+        views = parts.row()
+        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
+            choice = QRadioButton(title)
+            choice.setToolTip(f"{tip} ({key.sequence})")
+            self.views.addButton(choice, number)
+            views.addWidget(choice)
+            choose = partial(self.choose_view, view)
+            choice.clicked.connect(choose)
+            shortcut(key, self, choose)
+        asking = (self.predict_button, self.depth_button)
+        parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
+        loading = parts.row(self.table_button, self.visium_button, self.remove_button)
+        parts.stack(self, loading, self.message, self.summary, self.results)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
         self.refresh()
@@ -336,21 +348,6 @@ class MeasuredPanel(QWidget):
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
-
-    def _lay_out(self) -> None:
-        views = parts.row()
-        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
-            choice = QRadioButton(title)
-            choice.setToolTip(f"{tip} ({key.sequence})")
-            self.views.addButton(choice, number)
-            views.addWidget(choice)
-            choose = partial(self.choose_view, view)
-            choice.clicked.connect(choose)
-            shortcut(key, self, choose)
-        asking = (self.predict_button, self.depth_button)
-        parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
-        loading = parts.row(self.table_button, self.visium_button, self.remove_button)
-        parts.stack(self, loading, self.message, self.summary, self.results)
 
 
 def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:

@@ -112,24 +112,6 @@ class UncertaintyPanel(QWidget):
             }
         )
         stack(self, self._form, self.message, self.outline_box, self.legend)
-        self._connect()
-        self.refresh()
-
-    def choose_expression(self, kind: str) -> None:
-        """Choose how expression is shown, and have it on the map, as a click does."""
-        self.settings.ask(expression=kind, view=MEAN)
-
-    def choose_uncertainty(self, kind: str) -> None:
-        """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
-        has_map = self.settings.arrangement in {ONE, BESIDE}
-        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
-
-    def step(self, samples: int, *_: object) -> None:
-        """Go to another sample; after the last comes the first."""
-        n_samples = self.sample.maximum()
-        self.sample.setValue((self.sample.value() - 1 + samples) % n_samples + 1)
-
-    def _connect(self) -> None:
         settings = self.settings
         self.threshold.valueChanged.connect(lambda value: settings.update(share=value / STEPS))
         self.probability.valueChanged.connect(
@@ -151,6 +133,21 @@ class UncertaintyPanel(QWidget):
         settings.changed.connect(lambda names: self.refresh() if names <= DOUBT else None)
         self._maps.drawn.connect(self.refresh)
         self._maps.samples_read.connect(self.refresh)
+        self.refresh()
+
+    def choose_expression(self, kind: str) -> None:
+        """Choose how expression is shown, and have it on the map, as a click does."""
+        self.settings.ask(expression=kind, view=MEAN)
+
+    def choose_uncertainty(self, kind: str) -> None:
+        """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
+        has_map = self.settings.arrangement in {ONE, BESIDE}
+        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
+
+    def step(self, samples: int, *_: object) -> None:
+        """Go to another sample; after the last comes the first."""
+        n_samples = self.sample.maximum()
+        self.sample.setValue((self.sample.value() - 1 + samples) % n_samples + 1)
 
     def _show_choices(self, n_samples: int) -> None:
         settings, kind = self.settings, self.settings.expression
