@@ -6,6 +6,7 @@ Rows are those of `napari_stem.encoders.registry.list_encoders`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,12 +129,6 @@ class TokenDialog(QDialog):
         self.setMinimumWidth(420)
         self.rejected.connect(self.field.clear)
 
-    def take(self) -> str:
-        """Return what was entered, and empty the field."""
-        token = str(self.field.text().strip())
-        self.field.clear()
-        return token
-
 
 class EncoderWindow(QWidget):
     """Lists encoders, downloads them, and looks for them where the user says.
@@ -183,7 +178,8 @@ class EncoderWindow(QWidget):
         self.resize(680, 640)
         self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
-        self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))
+        token_field = self.token_dialog.field
+        self.token_dialog.accepted.connect(lambda: self.store_token(token_field.text()))
         self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
         if self.folder:
             hub.use_encoder_folder(Path(self.folder))
@@ -225,9 +221,10 @@ class EncoderWindow(QWidget):
             self._choose_offline(remembered.works_offline)
 
     def store_token(self, token: str) -> None:
-        """Hand a token to Hugging Face's library."""
-        if token:
-            self._ask(lambda: hub.store_token(token), "Hugging Face knows you now; download again.")
+        """Hand a token to Hugging Face's library, and empty the field."""
+        self.token_dialog.field.clear()
+        store = partial(hub.store_token, token.strip())
+        self._ask(store, "Hugging Face knows you now; download again.")
 
     def forget_token(self) -> None:
         """Have Hugging Face's library forget its token."""

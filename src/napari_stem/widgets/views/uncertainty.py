@@ -81,7 +81,8 @@ class UncertaintyPanel(QWidget):
 
     def __init__(self, maps: MapDisplay) -> None:
         super().__init__()
-        self._maps, self.settings, turns = maps, maps.settings, maps.turns
+        self._maps, turns = maps, maps.turns
+        self.settings = settings = maps.settings
         self._outlined: tuple[object, ...] | None = None
         self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, LEGEND)
         self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
@@ -89,10 +90,8 @@ class UncertaintyPanel(QWidget):
         self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
         self.expression_choice = _choice(EXPRESSION, self.choose_expression)
         self.uncertainty_choice = _choice(UNCERTAINTY, self.choose_uncertainty)
-        tip = "Expression that the samples must exceed"
-        self.threshold = slider((0, STEPS), STEPS // 2, tip)
-        tip = "Share of samples that must exceed it"
-        self.probability = slider((5, 97), 80, tip)
+        self.threshold = slider((0, STEPS), 50, "Expression that the samples must exceed")
+        self.probability = slider((5, 97), 80, "Share of samples that must exceed it")
         self.sample = slider((1, 1), 1, "Samples of this prediction")
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
@@ -112,7 +111,6 @@ class UncertaintyPanel(QWidget):
             }
         )
         stack(self, self._form, self.message, self.outline_box, self.legend)
-        settings = self.settings
         self.threshold.valueChanged.connect(lambda value: settings.update(share=value / STEPS))
         self.probability.valueChanged.connect(
             lambda value: settings.update(probability=value / 100)
