@@ -117,9 +117,8 @@ class ModelPanel(QWidget):
         self.models = ModelChoice(jobs, remembered, self._choose)
         self.encoders = EncoderBox(jobs, remembered, self._on_missing)
         self.pitch = number((5.0, 2000.0), 200, PITCH_TIP, suffix=" µm", step=10)
-        self._pitch_um = (
-            self.pitch.value()
-        )  # until the user states another, a model's own replaces it
+        # until the user states another, a model's own replaces it
+        self._pitch_um = self.pitch.value()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
         self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]

@@ -242,34 +242,27 @@ class MeasuredPanel(QWidget):
         """Match in the background; while a prediction grows, again and again."""
         if self._matching.is_running:
             return
+        fingerprint, key = active.slide.fingerprint, active.state()
+
+        def matched(found: MeasuredMatch | None) -> None:
+            self.message.say("")
+            if self._loaded.get(fingerprint) is loaded:
+                loaded.match, loaded.matched, loaded.grid = found, key, None
+                if found is not None:
+                    loaded.is_known, loaded.before = True, None
+            self.refresh()
+
+        def refused() -> None:  # the data are not this slide's, and the user has been told
+            if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
+                del self._loaded[fingerprint]
+                if loaded.before is not None:
+                    self._loaded[fingerprint] = loaded.before
+            self.refresh()
+            self.changed.emit()
+
         self.message.say(MATCHING)
-        self._matching.start(
-            match,
-            active.prediction,
-            loaded,
-            active.slide.require_mpp(),
-            done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
-            failed=partial(self._not_matched, active.slide.fingerprint, loaded),
-        )
-
-    def _matched(
-        self, fingerprint: str, loaded: Loaded, key: tuple[str, int], found: MeasuredMatch | None
-    ) -> None:
-        self.message.say("")
-        if self._loaded.get(fingerprint) is loaded:
-            loaded.match, loaded.matched, loaded.grid = found, key, None
-            if found is not None:
-                loaded.is_known, loaded.before = True, None
-        self.refresh()
-
-    def _not_matched(self, fingerprint: str, loaded: Loaded) -> None:
-        """Refused: the data do not belong to this slide, and the user has been told."""
-        if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
-            del self._loaded[fingerprint]
-            if loaded.before is not None:
-                self._loaded[fingerprint] = loaded.before
-        self.refresh()
-        self.changed.emit()
+        asked = active.prediction, loaded, active.slide.require_mpp()
+        self._matching.start(match, *asked, done=matched, failed=refused)
 
     def _ask_for_table(self) -> None:
         if path := parts.ask_for_file(self, "Measured counts", COUNTS):
