@@ -248,12 +248,14 @@ class ModelPanel(QWidget):
     def _warm_up(self) -> None:
         slide = self._slides.slide
         if self._model is not None and slide is not None:
-            asked = slide, self._model, self.settings(), self.pitch.value(), self.loaded()[1]
-            told = partial(self._keep, self._model, self.device.currentText())
-            self._jobs.start(_warm_up, *asked, done=told)
+            model, encoder = self.loaded()
+            device = self.device.currentText()
 
-    def _keep(self, model: Model, device: str, encoder: Encoder | None) -> None:
-        self._warm = model, device, encoder
+            def keep(found: Encoder | None) -> None:
+                self._warm = model, device, found
+
+            asked = slide, self._model, self.settings(), self.pitch.value(), encoder
+            self._jobs.start(_warm_up, *asked, done=keep)
 
     def loaded(self) -> tuple[Model | None, Encoder | None]:
         """Return the chosen model, and its encoder on the chosen device, where they are loaded."""

@@ -101,17 +101,16 @@ class PredictionsList(QWidget):
         self._jobs.start(open_prediction, path, done=self._take)
 
     def _take(self, prediction: Prediction) -> None:
-        wanted = prediction.provenance.get("slide_fingerprint")
-        slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
-        if not slides:
+        slide, wanted = self._slides.slide, prediction.provenance.get("slide_fingerprint")
+        if slide is None or slide.fingerprint != wanted:
+            slide = self._slides.find_open(str(wanted))
+        if slide is None:
             self.homeless.emit(prediction.path)
             return
-        slide = self._slides.slide if self._slides.slide in slides else slides[0]
-        if slide is None or not _fits(prediction, slide):
-            made, now = prediction.mpp, None if slide is None else slide.mpp
+        if not _fits(prediction, slide):
             self._jobs.failed.emit(
-                f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
-                f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
+                f"{prediction.path.name} was made at {um_per_pixel(prediction.mpp)}, the slide is now at "
+                f"{um_per_pixel(slide.mpp)}: to see it, change the pixel size back; else predict again."
             )
             return
         self.begin(slide, prediction)

@@ -231,24 +231,21 @@ class AnalysisPanel(QWidget):
         key = state_of(prediction)
         if key != self._key:
             return
-        self._is_loading = True
-        self._jobs.start(
-            store.read_domains,
-            prediction,
-            done=partial(self._take, key, is_new),
-            failed=partial(self._take, key, is_new, None),  # told already: they are damaged
-        )
 
-    def _take(self, key: tuple[str, int] | None, is_new: bool, domains: Domains | None) -> None:
-        if key != self._key:
-            return  # of another prediction; that of the active one is being read
-        self._is_loading = False
-        if domains is not None:
-            self.domains = domains
-            self._show_domains()
-            if is_new:
-                self.settings.update(view=DOMAINS)
-        self.refresh()
+        def take(domains: Domains | None) -> None:
+            if key != self._key:
+                return  # of another prediction; that of the active one is being read
+            self._is_loading = False
+            if domains is not None:
+                self.domains = domains
+                self._show_domains()
+                if is_new:
+                    self.settings.update(view=DOMAINS)
+            self.refresh()
+
+        self._is_loading = True
+        told = partial(take, None)  # already: they are damaged
+        self._jobs.start(store.read_domains, prediction, done=take, failed=told)
 
     def _rename(self, domain: int, _key: str, name: str) -> None:
         active = self._maps.current()
