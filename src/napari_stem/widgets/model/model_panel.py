@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-QUANTITIES = [("Counts", "counts"), ("Share of all counts (per 10,000)", "share")]
+QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
+PATIENTS = {"New": "new", "As in training": "same"}
+DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
+MOST_SAMPLES = 1000
+LARGEST_SEED = 2**31 - 1
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 ONE_STEP = "This model draws a sample in one step"
@@ -127,12 +131,12 @@ class ModelPanel(QWidget):
             self._pitch_rows.addWidget(made)
         self._form = Form(
             SamplingSettings,
-            n_draws={"min": 2, "max": 1000},
+            n_draws={"min": 2, "max": MOST_SAMPLES},
             n_steps={"min": 1, "max": MAX_STEPS},
-            seed={"max": 2**31 - 1},
-            quantity={"choices": QUANTITIES},
-            depth={"max": 1e6, "step": 1000, "suffix": " counts per spot"},
-            patient={"choices": [("New", "new"), ("As in training", "same")]},
+            seed={"max": LARGEST_SEED},
+            quantity={"choices": list(QUANTITIES.items())},
+            depth={"max": DEEPEST, "step": 1000},
+            patient={"choices": list(PATIENTS.items())},
             device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
@@ -141,8 +145,9 @@ class ModelPanel(QWidget):
         self.patient = self._form["patient"]
         self.depth.setDecimals(0)
         self.depth.setSpecialValueText("as in training")
-        self.quantity.setCurrentIndex(max(0, self.quantity.findData(remembered.quantity)))
-        self.patient.setCurrentIndex(max(0, self.patient.findData(remembered.patient)))
+        self.depth.setSuffix(" counts per spot")
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index(remembered.quantity))
+        self.patient.setCurrentIndex(list(PATIENTS.values()).index(remembered.patient))
         self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.scale_warning = ScaleWarning(jobs, slides)
