@@ -15,7 +15,7 @@ from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.registry import BUNDLED, parse_name
 from napari_stem.errors import StemError
-from napari_stem.evaluation.spot_profile import Background, SpotProfile, background, spot_profile
+from napari_stem.evaluation.spot_profile import background, spot_profile
 from napari_stem.geometry import PatchSpec
 from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_stem.evaluation.spot_profile import Background, SpotProfile
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -65,6 +66,7 @@ COLUMNS = (
     ),
     Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
 )
+
 
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
@@ -279,15 +281,16 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError where the model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
-    specs = []
-    for part in parse_name(config.encoder):
-        if part.name == BUNDLED:
-            specs.append(BundledEncoder.patch)
-        else:
-            facts = CATALOGUE[part.name]
-            specs.append(PatchSpec((facts.field_of_view_um,), facts.side_px))
+    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
     if len(specs) == 1 and config.fields_of_view_um is None:
         return specs[0]
     own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
     fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
     return PatchSpec(fields_um, max(spec.side_px for spec in specs))
+
+
+def _spec_of(encoder: str) -> PatchSpec:
+    if encoder == BUNDLED:
+        return BundledEncoder.patch
+    facts = CATALOGUE[encoder]
+    return PatchSpec((facts.field_of_view_um,), facts.side_px)
