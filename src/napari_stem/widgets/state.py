@@ -108,11 +108,7 @@ class DisplaySettings:
 
     def dump(self) -> dict[str, Any]:
         """Return it, JSON-ready, as `restore` takes it."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_ONE_SLIDE}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_ONE_SLIDE}
 
     def look(self) -> dict[str, Any]:
         """Return how maps look, to be remembered."""

@@ -180,7 +180,7 @@ class EncoderWindow(QWidget):
         self.offline.toggled.connect(self._choose_offline)
         token_field = self.token_dialog.field
         self.token_dialog.accepted.connect(lambda: self.store_token(token_field.text()))
-        self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
+        self.downloads = DownloadControl(jobs, (row_too, self.row), self.refresh)
         if self.folder:
             hub.use_encoder_folder(Path(self.folder))
         jobs.start(_settle, self.is_offline_chosen, done=self._show_offline)
@@ -199,7 +199,8 @@ class EncoderWindow(QWidget):
     def download(self, names: Sequence[str]) -> None:
         """Download encoders, one after the other."""
         self.downloads.start("encoder", names, done=lambda _: None)
-        self._show()
+        self._show_details()
+        self._changed()
 
     def use_folder(self, folder: str) -> None:
         """Look for encoders in a folder of the user's; empty: in none any more."""
@@ -268,10 +269,6 @@ class EncoderWindow(QWidget):
         self.token_text.setText(KNOWN if has_token else UNKNOWN)
         self._changed()
 
-    def _show(self) -> None:
-        self._show_details()
-        self._changed()
-
     def _show_offline(self, is_offline: bool) -> None:
         """Show how it stands, such as by the environment; no choice of the user's."""
         with QSignalBlocker(self.offline):
@@ -293,10 +290,6 @@ class EncoderWindow(QWidget):
         if chosen["page"]:
             lines.append(parts.link(str(chosen["page"])))
         self.details.setText("<br>".join(lines))
-
-    def _on_ended(self) -> None:
-        self._show()
-        self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
         self.is_offline_chosen = is_wanted

@@ -96,11 +96,6 @@ class Compared:
     n_b: int
     prediction: Prediction
 
-    @property
-    def slide_name(self) -> str:
-        """Of the prediction's slide."""
-        return str(self.prediction.provenance["slide"])
-
 
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups: table and volcano plot, both choose genes."""
@@ -137,7 +132,7 @@ class CompareWindow(QWidget):
     def show_differences(self, compared: Compared) -> None:
         """Show which genes differ, and what to be wary of."""
         self.compared = compared
-        found, slide_name = compared.found, compared.slide_name
+        found, slide_name = compared.found, compared.prediction.provenance["slide"]
         first, second = found[["group_a", "group_b"]].iloc[0]
         self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
         n_called = int((found.q_value <= LIMIT).sum())
@@ -173,8 +168,9 @@ class CompareWindow(QWidget):
             self._maps.settings.update(gene=gene)
             self.message.setText("")
             return
+        slide_name = compared.prediction.provenance["slide"]
         self.message.setText(
-            f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
+            f"To see {gene} on the map, go back to this prediction of {slide_name}."
         )
 
     def _save(self) -> None:
