@@ -245,6 +245,8 @@ def test_plots_show_how_domains_lie(road):
     panel.domains_view.setCurrentIndex(panel.domains_table.index(1, NAME))
     assert len(panel.plot.axes.lines) == len(domains.names) + 1
     assert panel.plot.axes.get_xlabel() == "within this distance of Domain 2, µm"
+    (tick, *_) = panel.plot.axes.xaxis.get_major_ticks()
+    assert tick.tick1line.get_markersize() > 0  # the matrix before had none
     np.testing.assert_allclose(
         panel.plot.axes.lines[0].get_ydata(), domains.relations.co_occurrence[0, 1]
     )

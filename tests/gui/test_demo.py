@@ -10,14 +10,13 @@ pytestmark = pytest.mark.gui
 def test_the_demo_presses_the_buttons_until_the_tissue_is_being_predicted(
     make_napari_viewer, qtbot
 ):
-    from napari_stem.widgets.demo import DemoDriver
-    from napari_stem.widgets.dock import StemDock
+    from napari_stem.widgets.dock import StemDock, press_buttons
 
     viewer = make_napari_viewer()
     dock = StemDock(viewer)
     viewer.window.add_dock_widget(dock, name="Predict gene expression")
-    driver = DemoDriver(viewer, dock)
-    qtbot.waitUntil(lambda: driver.is_over, timeout=60_000)
+    pressing = press_buttons(viewer, dock)
+    qtbot.waitUntil(lambda: not pressing.isActive(), timeout=60_000)
 
     def is_coloured() -> bool:
         maps = [la.data for la in viewer.layers if "predicted" in la.name and la.data.ndim == 2]

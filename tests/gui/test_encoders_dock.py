@@ -28,7 +28,7 @@ from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import in_window_words
-from napari_stem.widgets.model import encoder_window, pace
+from napari_stem.widgets.model import encoder_window, model_panel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -421,7 +421,7 @@ def test_embeddings_give_what_the_encoder_gives(model_road, embeddings):
 
 
 def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddings, monkeypatch):
-    monkeypatch.setattr(pace, "LEAST_SPOTS", 16)
+    monkeypatch.setattr(model_panel, "LEAST_SPOTS", 16)
     model_road.open(sample_path())
     model_road.draw([(x, y) for x, y in ((4300, 3300), (5700, 3300), (5700, 4700), (4300, 4700))])
     model_road.dock.panels.model.about.use_embeddings(embeddings.path, Stated(encoder="bundled"))
@@ -431,8 +431,8 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     )
     assert "a laptop's" in model_road.panels.run.run_button.toolTip()
     model_road.run()
-    assert model_road.panels.run.pace.is_measured("cpu", looks=False)
-    assert not model_road.panels.run.pace.is_measured("cpu")
+    assert model_road.panels.model.pace.is_measured("cpu", looks=False)
+    assert not model_road.panels.model.pace.is_measured("cpu")
     assert "your last runs" in model_road.panels.run.run_button.toolTip()
     layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
     layer.data = [shape + 2000 for shape in layer.data]  # beside the patches

@@ -22,7 +22,7 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
-from napari_stem.widgets.model.pace import Pace
+from napari_stem.widgets.model.model_panel import Pace
 
 pytestmark = pytest.mark.gui
 
@@ -370,7 +370,9 @@ def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypa
     model_road.draw(TUMOUR)
     model_road.ask_little(n_draws=2)
     runs, learnt = model_road.panels.run, []
-    monkeypatch.setattr(runs.pace, "measured", lambda settings, *_, **__: learnt.append(settings))
+    monkeypatch.setattr(
+        model_road.panels.model.pace, "measured", lambda settings, *_, **__: learnt.append(settings)
+    )
     with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
         runs.run_button.click()
         model_road.panels.model.n_draws.setValue(1000)

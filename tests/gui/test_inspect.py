@@ -298,7 +298,7 @@ def test_a_region_is_compared_with_everything_else(predicted):
     predicted.dock.parts["Compare"].open()
     panel = comparing = predicted.panels.compare
     comparing.refresh()
-    panel.second.setCurrentIndex(panel.second.findData(-1))
+    panel.second.setCurrentIndex(panel.second.findText("everything else"))
     panel.button.click()
     predicted.wait(lambda: comparing.result is not None)
     predicted.qtbot.addWidget(comparing.result)

@@ -146,6 +146,7 @@ def test_what_cannot_be_used_is_said_and_what_is_not_wanted_taken_off(
         assert why in notifications[-1]
         assert column(many, 0) == ["crop", "missing", "again"]
     assert not many.remove_button.isEnabled()  # nothing is chosen
+    assert many.remove_button.shortcut().toString() == "Del"
     many.view.setCurrentIndex(many.table.index(1, 0))
     many.remove_button.click()
     assert column(many, 0) == ["crop", "again"]

@@ -528,9 +528,9 @@ def test_demo_in_a_window_says_what_the_model_is_worth(monkeypatch: pytest.Monke
     from napari_stem.cli import demo
 
     opened: list[bool] = []
-    viewer = types.ModuleType("napari_stem.widgets.demo")
+    viewer = types.ModuleType("napari_stem.widgets.dock")
     monkeypatch.setattr(viewer, "show_demo", lambda: opened.append(True), raising=False)
-    monkeypatch.setitem(sys.modules, "napari_stem.widgets.demo", viewer)
+    monkeypatch.setitem(sys.modules, "napari_stem.widgets.dock", viewer)
     monkeypatch.setattr(demo, "why_no_window", lambda: None)
     said = ok("demo")
     assert opened == [True]

@@ -42,7 +42,7 @@ def demo(
     """
     why_not = "it was not asked for" if headless or MANNER.as_json else why_no_window()
     if why_not is None:
-        from napari_stem.widgets.demo import show_demo
+        from napari_stem.widgets.dock import show_demo
 
         figures, unit = packaged_figures()
         say_figures(figures, TITLE, unit)

@@ -12,11 +12,10 @@ from qtpy.QtCore import QObject
 from napari_stem.cohort.orders import Order
 from napari_stem.reader import kind_of
 from napari_stem.results.prediction import unpacked
-from napari_stem.widgets.common.dropping import Dropped
-from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
+from napari_stem.widgets.common.dropping import Dropped, Kind
+from napari_stem.widgets.common.hints import Hint, RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.model.runs import RunRequest
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import SessionControl
 from napari_stem.widgets.slide.adopting import Adopting
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.geometry import Region, Spots
+    from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.dropping import Kind
-    from napari_stem.widgets.common.hints import Hint
     from napari_stem.widgets.common.memory import Remembered
 
 
@@ -49,36 +46,49 @@ class Coordinator(QObject):
         show_many: Callable[[Path], None],
     ) -> None:
         super().__init__()
-        self._go_on, self._show_hints, self._show_many = go_on, show_hints, show_many
+        self._go_on, self._show_hints = go_on, show_hints
         self.jobs = Jobs(partial(tell_error, viewer), self)
         self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
         self._wary = ""  # of the regions, as counted last
-        self.panels = Panels(viewer, self.jobs, remembered)
-        self._add_files()
-        self._connect()
-
-    def start(self) -> None:
-        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
-        self.panels.slide.adopt()
-        self.sessions.come_back()
-        self.panels.slide.announce()
-
-    def _add_files(self) -> None:
-        """Make what opens files of any kind, and sessions, which name several."""
-        panels, predictions = self.panels, self.panels.model.predictions
+        self.panels = panels = Panels(viewer, self.jobs, remembered)
+        run, predictions = panels.run, panels.model.predictions
         self.sessions = SessionControl(self.jobs, panels, parent=self)
         self.adopting = Adopting(panels)
         openers: dict[Kind, Callable[[Path], None]] = {
             "regions": partial(self._open_on_slide, panels.region.load),
             "model": panels.model.models.add_folder,
             "session": self.sessions.load,
-            "slides": self._show_many,
+            "slides": show_many,
             "measured": partial(self._open_on_slide, panels.measured.load),
             "prediction": predictions.open,
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: self.jobs.start(unpacked, path, done=predictions.open),
         }
         self.dropped = Dropped(self.jobs, panels.slide, openers)
+        panels.slide.activated.connect(self._on_activated)
+        panels.slide.resized.connect(lambda _: self._go_on("Region"))
+        panels.region.counted.connect(self._on_counted)
+        panels.region.neighbourhood_clicked.connect(self._run_clicked)
+        panels.measured.predict_button.clicked.connect(self._run_measured)
+        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
+        predictions.shown.connect(self._on_shown)
+        predictions.put_away.connect(self._on_put_away)
+        run.run_button.clicked.connect(self.run)
+        run.cancel_button.clicked.connect(self._forget_click)
+        panels.maps.drawn.connect(panels.region.relabel_soon)
+        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
+            changed.connect(self.refresh)
+        run.ended.connect(self._run_waiting)
+        # not as maps are drawn: some of it is read from disk
+        panels.maps.settings.changed.connect(
+            lambda names: self.refresh() if "gene" in names else None
+        )
+
+    def start(self) -> None:
+        """Take over what is in the viewer, go on where an earlier dock ended, and tell of it."""
+        self.panels.slide.adopt()
+        self.sessions.come_back()
+        self.panels.slide.announce()
 
     def _open_on_slide(self, load: Callable[[Path], None], path: Path) -> None:
         """Open what belongs on a slide; without one as layers of its own, where it can be."""
@@ -97,7 +107,7 @@ class Coordinator(QObject):
         panels = self.panels
         self.sessions.leave()
         panels.compare.close_result()
-        panels.model.let_go()
+        panels.model.encoders.window_of_all.close()
         self.jobs.close()
         panels.maps.close()
 
@@ -118,30 +128,6 @@ class Coordinator(QObject):
         """Predict the regions of the active slide."""
         self._run(self.panels.region.regions())
 
-    def _connect(self) -> None:
-        panels = self.panels
-        panels.slide.activated.connect(self._on_activated)
-        panels.slide.resized.connect(lambda _: self._go_on("Region"))
-        panels.region.counted.connect(self._on_counted)
-        panels.region.neighbourhood_clicked.connect(self._run_clicked)
-        panels.measured.predict_button.clicked.connect(self._run_measured)
-        panels.measured.depth_button.clicked.connect(self._take_measured_depth)
-        panels.model.predictions.shown.connect(self._on_shown)
-        panels.model.predictions.put_away.connect(self._on_put_away)
-        panels.run.run_button.clicked.connect(self.run)
-        panels.run.cancel_button.clicked.connect(self._forget_click)
-        panels.maps.drawn.connect(panels.region.relabel_soon)
-        for changed in (
-            *(panels.model.changed, panels.model.about.changed, panels.measured.changed),
-            *(panels.run.began, panels.run.ended),
-        ):
-            changed.connect(self.refresh)
-        panels.run.ended.connect(self._run_waiting)
-        # not as maps are drawn: some of it is read from disk
-        panels.maps.settings.changed.connect(
-            lambda names: self.refresh() if "gene" in names else None
-        )
-
     def refresh(self) -> None:
         """Bring in line what depends on several parts: what can be run, and the hints."""
         panels, state = self.panels, self._state()
@@ -158,7 +144,6 @@ class Coordinator(QObject):
         self._show_hints(hints(state))
 
     def _on_activated(self, slide: Slide | None) -> None:
-        self.panels.run.look_at(slide)
         if slide is not None:
             self.panels.region.layers.raise_outlines(slide)
         self._go_on("Slide" if slide is None or slide.mpp is None else "Region")
@@ -209,7 +194,7 @@ class Coordinator(QObject):
             show_error(missing or "Choose a region first.")
             return
         self.panels.region.layers.put_tool_away(slide)
-        self._start_run(slide, regions)
+        self.panels.run.start(slide, regions)
 
     def _run_measured(self) -> None:
         """Predict where was measured, so that both are of the same tissue."""
@@ -219,34 +204,13 @@ class Coordinator(QObject):
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
             self._wary = ""  # of regions, which are not what is predicted
-            self._start_run(slide, (), found.spots)
+            self.panels.run.start(slide, spots=found.spots)
 
     def _take_measured_depth(self) -> None:
         """Ask for counts as deep as was measured, so that their values can be compared."""
         loaded = self.panels.measured.of_active()
         if loaded is not None:
             self.panels.model.ask_depth(loaded.depth)
-
-    def _start_run(
-        self, slide: Slide, regions: tuple[Region, ...], spots: Spots | None = None
-    ) -> None:
-        panel = self.panels.model
-        model, encoder = panel.loaded()
-        self.panels.run.start(
-            RunRequest(
-                slide=slide,
-                regions=regions,
-                model_name=panel.model_name(),
-                pitch_um=panel.pitch.value(),
-                settings=panel.settings(),
-                spots=spots,
-                species=panel.about.stated_species,
-                embedder=panel.about.embedder,
-                model=model,
-                encoder=encoder,
-                begin_at_um=self.panels.slide.centre_um(),
-            )
-        )
 
     def _state(self) -> RoadState:
         slide, shown = self.slide, self.panels.maps.current()

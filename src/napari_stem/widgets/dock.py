@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QShortcut
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShortcut, QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFrame,
@@ -21,26 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.texts import NOTICE
-from napari_stem.widgets.common import keys
+from napari_stem.widgets.common import keys, memory, parts
 from napari_stem.widgets.common.dropping import dropped_paths
-from napari_stem.widgets.common.keys import HelpBox
-from napari_stem.widgets.common.memory import (
-    ENCODERS,
-    PREDICTING,
-    follow_preferences,
-    recall,
-    remember,
-)
-from napari_stem.widgets.common.parts import (
-    Folding,
-    Note,
-    ask_for_file,
-    ask_for_folder,
-    ask_where_to_save,
-    button,
-    row_widget,
-    stack,
-)
+from napari_stem.widgets.common.keys import HelpBox, Key
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
 from napari_stem.widgets.slide.overview import OverviewWindow
@@ -49,14 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari.viewer
-    from qtpy.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
     from napari_stem.widgets.common.hints import Hint
-    from napari_stem.widgets.common.keys import Key
 
 WIDTH = 350
 SCROLL_BAR_GAP = 6
 ALL_ROOM = 100  # beside a stretch of 1
+LOOK_EVERY_MS = 150  # whether the demo can press its next button
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 
@@ -85,25 +67,29 @@ class StemDock(QWidget):
         # without this a window closed during a run would linger until its last spot; connected before there are
         # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
         QApplication.instance().aboutToQuit.connect(self.shut_down)
-        remembered = recall()
+        remembered = memory.recall()
         # napari hands plugins a proxy, which wraps every layer anew: no two of these are the same object
         self._viewer = viewer = getattr(viewer, "__wrapped__", viewer)
         self.coordinator = Coordinator(
-            viewer, remembered, self._go_on, self._show_hints, self._show_many
+            viewer,
+            remembered,
+            self._go_on,
+            self._show_hints,
+            lambda path: self.show_many_slides().add([path]),
         )
         self.coordinator.setParent(self)
         self.panels = self.coordinator.panels
         self.folder = remembered.session_folder
-        self.notice = Note(NOTICE)
+        self.notice = parts.Note(NOTICE)
         self.notice.setObjectName("notice")
         tip = "Save or restore what is open; open a stored prediction; see where you are"
-        self.menu_button = button("File ▾", tip, is_small=True)
-        self.help_button = button(
+        self.menu_button = parts.button("File ▾", tip, is_small=True)
+        self.help_button = parts.button(
             "?", "Guide, keys and gestures (F1)", self.show_help, is_small=True
         )
         self.help_box: HelpBox | None = None
         self.many_slides: ManySlides | None = None
-        self.parts: dict[str, Folding] = {}
+        self.parts: dict[str, parts.Folding] = {}
         self._step_of: dict[str, int] = {}  # by the title of a part
         self._slide = ""  # fingerprint of the one that is looked at; each has its own way
         self._left_at: dict[str, int] = {}
@@ -111,8 +97,8 @@ class StemDock(QWidget):
         self._is_window_closing = False
         self._lay_out()
         jobs, model = self.coordinator.jobs, self.panels.model
-        follow_preferences(jobs, PREDICTING, model.prefer)
-        follow_preferences(jobs, ENCODERS, model.encoders.window_of_all.prefer)
+        memory.follow_preferences(jobs, memory.PREDICTING, model.prefer)
+        memory.follow_preferences(jobs, memory.ENCODERS, model.encoders.window_of_all.prefer)
         self._fill_menu()
         self._add_keys()
         self.setAcceptDrops(True)
@@ -194,15 +180,10 @@ class StemDock(QWidget):
         self.many_slides.raise_()
         return self.many_slides
 
-    def _show_many(self, path: Path) -> None:
-        self.show_many_slides().add([path])
-
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
         if not self._is_closed:
             self._is_closed = True
-            for key in keys.GROUPS[keys.ON_CANVAS]:
-                self._viewer.bind_key(key.on_canvas, None)
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
@@ -227,7 +208,7 @@ class StemDock(QWidget):
         for name, panels in self.panels.steps().items():
             step = self.steps.addTab(name)
             for title, panel in panels.items():
-                part = Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
+                part = parts.Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
                 self.parts[title], self._step_of[title] = part, step
                 # the list of genes takes the room that is left
                 road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
@@ -243,24 +224,24 @@ class StemDock(QWidget):
         scroll.setWidget(road)
         self.steps.currentChanged.connect(self._show_step)
         self._show_step()
-        above = row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
+        above = parts.row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
         above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
         self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        layout = stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
+        layout = parts.stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
         layout.setContentsMargins(6, 4, 2, 4)
         self.setMinimumWidth(WIDTH)
 
     def ask_where_to_save(self) -> None:
         """Ask for a session file to write."""
-        if path := ask_where_to_save(self, "Save session", "session.json", SESSIONS):
+        if path := parts.ask_where_to_save(self, "Save session", "session.json", SESSIONS):
             self.coordinator.sessions.save(path)
 
     def _ask_for_session(self) -> None:
-        if path := ask_for_file(self, "Restore session", SESSIONS):
+        if path := parts.ask_for_file(self, "Restore session", SESSIONS):
             self.coordinator.sessions.load(path)
 
     def _ask_for_prediction(self) -> None:
-        if path := ask_for_folder(self, "Open a prediction (a .zarr folder)"):
+        if path := parts.ask_for_folder(self, "Open a prediction (a .zarr folder)"):
             self.panels.model.predictions.open(Path(path))
 
     def _fill_menu(self) -> None:
@@ -298,12 +279,13 @@ class StemDock(QWidget):
                 each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
+            self._viewer.bind_key(key.on_canvas, lambda _, act=acts[key]: act(), overwrite=True)
+            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.on_canvas, None))
 
     def _remember(self) -> None:
         choices = self.panels.choices()
         choices.session_folder = self.folder
-        remember(choices)
+        memory.remember(choices)
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
@@ -331,10 +313,38 @@ class StemDock(QWidget):
             self.steps.setCurrentIndex(self._step_of[title])
 
 
-def _on_canvas(act: Callable[[], object]) -> Callable[[object], None]:
-    """Make of what a key does a function as napari wants it: of the viewer, with a name."""
+def press_buttons(viewer: napari.viewer.Viewer, dock: StemDock) -> QTimer:
+    """Open the sample, take its whole tissue and press Run, each as soon as it can be done.
 
-    def pressed(_viewer: object) -> None:
-        act()
+    Gives the timer that looks whether it can be; it stops when all buttons have been pressed.
+    """
+    panels = dock.panels
+    steps: list[tuple[Callable[[], bool], Callable[[], None]]] = [
+        (lambda: panels.model.model_name() != "", panels.slide.sample_button.click),
+        (lambda: len(viewer.layers) > 0, panels.region.tissue.button.click),
+        (panels.run.run_button.isEnabled, panels.run.run_button.click),
+    ]
+    timer = QTimer(dock)
 
-    return pressed
+    def go_on() -> None:
+        is_ready, act = steps[0]
+        if is_ready():
+            del steps[0]
+            act()
+        if not steps:
+            timer.stop()
+
+    timer.timeout.connect(go_on)
+    timer.start(LOOK_EVERY_MS)
+    return timer
+
+
+def show_demo() -> None:
+    """Open a viewer with the dock, let the demo run in it, and stay until the window is closed."""
+    import napari
+
+    viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
+    dock = StemDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    press_buttons(viewer, dock)
+    napari.run()

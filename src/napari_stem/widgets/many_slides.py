@@ -11,35 +11,21 @@ import pandas as pd
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_stem.cohort.orders import orders_of, slides_at
+from napari_stem.cohort.orders import Order, orders_of, slides_at
 from napari_stem.cohort.outcomes import Outcome, write_summary
 from napari_stem.cohort.run import predict_in_turn
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.dropping import dropped_paths
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_folder,
-    button,
-    duration,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qtpy.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent
-
-    from napari_stem.cohort.orders import Order
-    from napari_stem.widgets.common.worker import Jobs
-
-    # slides and manifests, what to predict, which slides are new, and what cannot be used
-    Looked = tuple[list[Path], list[Order], set[Path], list[str]]
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
@@ -51,6 +37,8 @@ STATES = {"waiting": "waiting", "running": "under way", "done": "done", "failed"
 FILES = "Slides and manifests (*);;Manifests (*.csv)"
 ABOUT = "Add slides, a folder, or a manifest (.csv) with their pixel sizes and regions; or drop them here."
 PARTS = 1000  # of a slide, for the bar
+# slides and manifests, what to predict, which slides are new, and what cannot be used
+_Looked = tuple[list[Path], list[Order], set[Path], list[str]]
 
 
 class ManySlides(QWidget):
@@ -82,27 +70,30 @@ class ManySlides(QWidget):
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
-        self.slides_button = button(
+        self.slides_button = parts.button(
             "Add slides…", "Slides, or a manifest (.csv)", self._ask_for_slides
         )
-        self.folder_button = button("Add folder…", "All slides of a folder", self._ask_for_folder)
-        self.remove_button = button(
+        self.folder_button = parts.button(
+            "Add folder…", "All slides of a folder", self._ask_for_folder
+        )
+        self.remove_button = parts.button(
             "Take off", "Take the chosen slide off the list (Delete)", self._take_off
         )
-        self.results_button = button(
+        self.remove_button.setShortcut("Del")
+        self.results_button = parts.button(
             "Results in…", "Choose the folder that the results go to", self._ask_for_results
         )
-        self.results, self.how, self.text = Note(), Note(), Note()
-        self.progress = ProgressBar()
-        self.run_button = button(
+        self.results, self.how, self.text = parts.Note(), parts.Note(), parts.Note()
+        self.progress = parts.ProgressBar()
+        self.run_button = parts.button(
             "Run", "Predict the slides of the list, one after another", self.run
         )
-        self.cancel_button = button("Cancel", "What is finished is kept", self.stop)
-        choosing = row(self.slides_button, self.folder_button, self.remove_button)
-        results = row(self.results, self.results_button, stretched=0)
+        self.cancel_button = parts.button("Cancel", "What is finished is kept", self.stop)
+        choosing = parts.row(self.slides_button, self.folder_button, self.remove_button)
+        results = parts.row(self.results, self.results_button, stretched=0)
         told = self.how, self.text, self.progress
-        running = row(self.run_button, self.cancel_button)
-        stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
+        running = parts.row(self.run_button, self.cancel_button)
+        parts.stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
@@ -124,20 +115,13 @@ class ManySlides(QWidget):
 
     def _look(self, then: Callable[[], None]) -> None:
         """List anew what is to be predicted, off the GUI thread: a folder may be large, and far away."""
-        added, self._added = self._added, []
         self._asked = self._common()
-        self.job.start(
-            _look,
-            tuple(self._places),
-            added,
-            self._results,
-            self._asked,
-            done=partial(self._take, then),
-            failed=self._end,
-        )
+        look = partial(_look, self._places, self._added, self._results, self._asked)
+        self._added = []
+        self.job.start(look, done=partial(self._take, then), failed=self._end)
         self._show()
 
-    def _take(self, then: Callable[[], None], looked: Looked | None) -> None:
+    def _take(self, then: Callable[[], None], looked: _Looked | None) -> None:
         """Take what was found; of what is asked for as before, the outcome stays."""
         if looked is None:  # it was cancelled
             self._end()
@@ -155,9 +139,25 @@ class ManySlides(QWidget):
         self.outcomes = [
             each if each.status == "done" else Outcome(each.order) for each in self.outcomes
         ]
-        self.job.start(
-            _predict, list(self.outcomes), self._folder(), done=self._end, failed=self._end
-        )
+        outcomes, folder = self.outcomes, self._folder()
+
+        def predict(stop: Callable[[], bool], report: Callable[[str, int, int], None]) -> None:
+            require_writable(folder / "cohort.csv")
+
+            def watch(seconds_left: float | None) -> None:
+                ended = sum(each.share for each in outcomes)
+                number, now = next(
+                    ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
+                    (len(outcomes), outcomes[-1]),
+                )
+                left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
+                text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
+                report(text, round(PARTS * ended), PARTS * len(outcomes))
+
+            predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
+            write_summary(folder, outcomes)
+
+        self.job.start(predict, done=self._end, failed=self._end)
         self._show()
 
     def stop(self) -> None:
@@ -188,37 +188,13 @@ class ManySlides(QWidget):
         self.add(dropped_paths(event))
         event.acceptProposedAction()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Delete takes the chosen slide off."""
-        if event.key() == Qt.Key.Key_Delete and self.remove_button.isEnabled():
-            self._take_off()
-        else:
-            super().keyPressEvent(event)
-
     def _folder(self) -> Path:
         return _folder(self._places, self._results)
 
     def _show(self) -> None:
         rows = self.outcomes
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "slide": [each.name for each in rows],
-                    "state": [
-                        STATES[each.status] + ", see why" * bool(each.error) for each in rows
-                    ],
-                    "spots": [_spots(each) for each in rows],
-                    "unlike": [
-                        f"{each.n_unlike:,}" if each.status == "done" else "" for each in rows
-                    ],
-                    TIP: [
-                        "\n".join(filter(None, (str(each.order.slide), each.error, *each.notes)))
-                        for each in rows
-                    ],
-                },
-                index=pd.Index([each.order.out for each in rows], dtype=object),
-            )
-        )
+        places = pd.Index([each.order.out for each in rows], dtype=object)
+        self.table.fill(pd.DataFrame([_row(each) for each in rows], index=places))
         order = self._common()
         self.how.say(
             f"Predicted is the whole tissue of each slide with the model {order.model}, "
@@ -273,11 +249,11 @@ class ManySlides(QWidget):
             self.add([Path(path) for path in paths])
 
     def _ask_for_folder(self) -> None:
-        if folder := ask_for_folder(self, "Add the slides of a folder"):
+        if folder := parts.ask_for_folder(self, "Add the slides of a folder"):
             self.add([Path(folder)])
 
     def _ask_for_results(self) -> None:
-        if folder := ask_for_folder(self, "Folder of the results"):
+        if folder := parts.ask_for_folder(self, "Folder of the results"):
             self._results = Path(folder)
             self._look(self._rest)
 
@@ -295,11 +271,16 @@ class ManySlides(QWidget):
             self._show_map(each.order)
 
 
-def _spots(outcome: Outcome) -> str:
-    if not outcome.n_spots:
-        return ""
-    done = "" if outcome.status == "done" else f"{outcome.n_done:,} of "
-    return f"{done}{outcome.n_spots:,}"
+def _row(each: Outcome) -> dict[str, str]:
+    is_done, told = each.status == "done", (str(each.order.slide), each.error, *each.notes)
+    spots = f"{each.n_spots:,}" if is_done else f"{each.n_done:,} of {each.n_spots:,}"
+    return {
+        "slide": each.name,
+        "state": STATES[each.status] + ", see why" * bool(each.error),
+        "spots": spots if each.n_spots else "",
+        "unlike": f"{each.n_unlike:,}" if is_done else "",
+        TIP: "\n".join(filter(None, told)),
+    }
 
 
 def _folder(places: Sequence[Path], chosen: Path | None) -> Path:
@@ -321,7 +302,7 @@ def _look(
     common: Order,
     stop: Callable[[], bool],
     _report: Callable[[str, int, int], None],
-) -> Looked | None:
+) -> _Looked | None:
     """Look for slides in what was added, and list all; None where it was stopped."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
@@ -340,25 +321,3 @@ def _look(
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
     return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
-
-
-def _predict(
-    outcomes: Sequence[Outcome],
-    folder: Path,
-    stop: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> None:
-    require_writable(folder / "cohort.csv")
-
-    def watch(seconds_left: float | None) -> None:
-        ended = sum(each.share for each in outcomes)
-        number, now = next(
-            ((n, each) for n, each in enumerate(outcomes, 1) if each.status == "running"),
-            (len(outcomes), outcomes[-1]),
-        )
-        left = "" if seconds_left is None else f", {duration(seconds_left)} left"
-        text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
-        report(text, round(PARTS * ended), PARTS * len(outcomes))
-
-    predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
-    write_summary(folder, outcomes)

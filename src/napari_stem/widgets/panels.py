@@ -37,7 +37,7 @@ class Panels:
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
         self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
-        self.run = RunBar(jobs, self.model, maps, remembered)
+        self.run = RunBar(jobs, self.slide, self.model, maps, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
         self.uncertainty = UncertaintyPanel(maps)
         self.inspect = InspectPanel(jobs, maps)
@@ -67,25 +67,22 @@ class Panels:
 
     def choices(self) -> Remembered:
         """Return what to remember of them."""
-        settings = self.model.settings()
+        settings, tissue = self.model.settings(), self.region.tissue.settings()
+        sampling = ("n_draws", "n_steps", "seed", "quantity", "patient")
         return Remembered(
             folder=self.slide.folder,
             export_folder=self.export.folder,
             model_name=self.model.model_name() or Remembered.model_name,
             model_folders=self.model.models.folders(),
-            n_draws=settings.n_draws,
-            n_steps=settings.n_steps,
-            seed=settings.seed,
-            quantity=settings.quantity,
-            patient=settings.patient,
+            **{name: getattr(settings, name) for name in sampling},
             device=self.model.device.currentText(),
             **self.genes.settings.look(),
             region_folder=self.region.folder,
             n_click_spots=int(self.region.click_size.value()),
-            tissue_sensitivity=self.region.tissue.settings().sensitivity,
-            tissue_min_area_mm2=self.region.tissue.settings().min_area_mm2,
+            tissue_sensitivity=tissue.sensitivity,
+            tissue_min_area_mm2=tissue.min_area_mm2,
             encoder_folder=self.model.encoders.window_of_all.folder,
             works_offline=self.model.encoders.window_of_all.is_offline_chosen,
-            pace=self.run.pace.as_text(),
+            pace=self.model.pace.as_text(),
             cache_folder=self.run.cache.folder,
         )

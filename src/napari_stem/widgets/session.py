@@ -19,7 +19,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
-from napari_stem.geometry import Mpp
+from napari_stem.geometry import Mpp, Region
 from napari_stem.io import write_file
 from napari_stem.spatial.region_files import as_geojson, regions_of
 from napari_stem.widgets.model.predictions import open_prediction
@@ -27,7 +27,6 @@ from napari_stem.widgets.model.predictions import open_prediction
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.panels import Panels

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from psygnal import Signal
 
-from napari_stem.layers.values import ColourRange
+from napari_stem.layers.values import ColourRange, RangeKind
 from napari_stem.spatial.gene_sets import gene_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_stem.layers.placement import SpotShape
-    from napari_stem.layers.values import RangeKind
 
 # what lies on the map: of the prediction itself, or in its place
 MEAN, SD, NOTHING = "mean", "sd", "none"
@@ -109,11 +108,7 @@ class DisplaySettings:
 
     def dump(self) -> dict[str, Any]:
         """Return it, JSON-ready, as `restore` takes it."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_ONE_SLIDE}
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_ONE_SLIDE}
 
     def look(self) -> dict[str, Any]:
         """Return how maps look, to be remembered."""

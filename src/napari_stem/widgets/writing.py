@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 from napari import current_viewer
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Shapes
 
 from napari_stem.errors import OutputError, RegionError
 from napari_stem.exporting.kinds import export
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import METADATA_KEY, slide_placement
 from napari_stem.spatial import region_files
-from napari_stem.spatial.region_files import class_colour
+from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
 from napari_stem.widgets.slide.slide_layers import is_in_pixels, ours, slide_of, slides_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Shapes
     from napari.viewer import Viewer
 
     from napari_stem.settings import ExportKind
-    from napari_stem.spatial.region_files import ClassedRegion
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
@@ -73,19 +71,13 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     for column, blank in BLANK.items():
         if column not in table:
             table[column] = pd.Series([blank] * layer.nshapes, dtype=type(blank))
-    layer = Layer.create(
-        layer.data, {"shape_type": layer.shape_type, "features": table, **_placed(layer)}, "shapes"
-    )
+    placed = ("affine", "metadata", "scale", "translate", "rotate", "shear", "units")
+    options = {name: getattr(layer, name) for name in ("shape_type", *placed)}
+    layer = Layer.create(layer.data, {**options, "features": table}, "shapes")
     number_shapes(layer)
     colours = ours(layer).get("colours", {})
     drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
-
-
-def _placed(layer: Shapes) -> dict[str, Any]:
-    return {"affine": layer.affine, "metadata": layer.metadata} | {
-        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "units")
-    }
 
 
 def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:

@@ -5,7 +5,8 @@ Rows are those of `napari_stem.encoders.registry.list_encoders`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,27 +28,15 @@ from napari_stem.encoders.hub import encoders_in
 from napari_stem.encoders.registry import list_encoders, parse_name
 from napari_stem.errors import EncoderError
 from napari_stem.hub import TOKEN_PAGE
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
-from napari_stem.widgets.common.parts import (
-    Note,
-    answer_buttons,
-    button,
-    in_window_words,
-    link,
-    linked_note,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
 
 Row = Mapping[str, Any]
-_Looked = tuple[list[dict[str, Any]], str, tuple[str, ...], bool]
 
 GETTABLE = ("needs download", "gated")
 COLUMNS = (
@@ -55,7 +44,6 @@ COLUMNS = (
     Column("state", "State", is_text=True),
     Column("licence", "Licence", is_text=True),
 )
-SIZE = (680, 640)
 FOLDER_TIP = (
     "For computers without internet: a folder with one folder per encoder, named like it, with the files of "
     "its page (such as uni/pytorch_model.bin)"
@@ -78,39 +66,40 @@ def unknown(encoder: str) -> Row:
     return {"name": encoder, "status": "not known here", "why_not": reason, "page": "", "gate": ""}
 
 
-def size(row: Row) -> str:
+def size(each: Row) -> str:
     """Size of the download."""
-    return f"{row['size_mb']:,} MB"
+    return f"{each['size_mb']:,} MB"
 
 
-def state(row: Row) -> str:
+def state(each: Row) -> str:
     """State in a word or two, as the command line has it."""
-    status = str(row["status"])
-    return f"{status} ({size(row)})" if status in GETTABLE else status
+    status = str(each["status"])
+    return f"{status} ({size(each)})" if status in GETTABLE else status
 
 
-def message(row: Row) -> str:
+def message(each: Row) -> str:
     """State and what to do, as rich text with addresses to click."""
-    name = escape(str(row["name"]))
-    if row["status"] == "ready":
+    name = escape(str(each["name"]))
+    if each["status"] == "ready":
         return f"Encoder: {name}, ready"
-    if row["status"] == "needs download":
-        return f"Encoder: {name} needs a download of {size(row)} from {link(str(row['page']), 'its page')}."
-    if row["status"] == "gated":
-        terms = link(str(row["page"]), "accept its terms here")
+    if each["status"] == "needs download":
+        page = parts.link(str(each["page"]), "its page")
+        return f"Encoder: {name} needs a download of {size(each)} from {page}."
+    if each["status"] == "gated":
+        terms = parts.link(str(each["page"]), "accept its terms here")
         return (
             f"Encoder: {name} is gated: {terms} with your account at Hugging Face, enter your token, "
-            f"then download {size(row)}."
+            f"then download {size(each)}."
         )
-    reason = escape(str(row["why_not"]))
-    if row["page"]:
-        reason = reason.replace(escape(str(row["page"])), link(str(row["page"])))
-    return f"Encoder: {name} is {row['status']}: {reason}."
+    reason = escape(str(each["why_not"]))
+    if each["page"]:
+        reason = reason.replace(escape(str(each["page"])), parts.link(str(each["page"])))
+    return f"Encoder: {name} is {each['status']}: {reason}."
 
 
 def missing(rows: Iterable[Row]) -> str:
     """Say what has to be done before a run, in a sentence; empty where all are ready."""
-    first = next((row for row in rows if row["status"] != "ready"), None)
+    first = next((each for each in rows if each["status"] != "ready"), None)
     if first is None:
         return ""
     name = f"encoder “{first['name']}”"
@@ -127,24 +116,18 @@ class TokenDialog(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Hugging Face token")
-        text = linked_note(
+        text = parts.linked_note(
             "Encoders whose terms must be accepted come only to people whom Hugging Face knows. Make a token "
-            f"that may read on {link(TOKEN_PAGE)} and paste it here. Hugging Face's own "
+            f"that may read on {parts.link(TOKEN_PAGE)} and paste it here. Hugging Face's own "
             "library checks and stores it on this computer; this program does not keep it."
         )
         self.field = QLineEdit()
         self.field.setEchoMode(QLineEdit.EchoMode.Password)
         self.field.setPlaceholderText("hf_…")
-        self.buttons = answer_buttons(self, self.field)
-        stack(self, text, self.field, self.buttons, is_window=True)
+        self.buttons = parts.answer_buttons(self, self.field)
+        parts.stack(self, text, self.field, self.buttons, is_window=True)
         self.setMinimumWidth(420)
         self.rejected.connect(self.field.clear)
-
-    def take(self) -> str:
-        """Return what was entered, and empty the field."""
-        token = str(self.field.text().strip())
-        self.field.clear()
-        return token
 
 
 class EncoderWindow(QWidget):
@@ -172,14 +155,14 @@ class EncoderWindow(QWidget):
         self.chosen = ""  # whose details are shown
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
-        self.details = linked_note()
-        self.download_button = button("Download", act=lambda: self.download([self.chosen]))
+        self.details = parts.linked_note()
+        self.download_button = parts.button("Download", act=lambda: self.download([self.chosen]))
         self.row = DownloadRow()
-        self.token_text, self.folder_text = Note(), Note()
-        self.token_button = button("Enter token…", act=self.token_dialog.open)
-        self.forget_button = button("Forget token", act=self.forget_token)
-        self.folder_button = button("Use a folder…", FOLDER_TIP, self.ask_for_folder)
-        self.no_folder_button = button("Use none", act=lambda: self.use_folder(""))
+        self.token_text, self.folder_text = parts.Note(), parts.Note()
+        self.token_button = parts.button("Enter token…", act=self.token_dialog.open)
+        self.forget_button = parts.button("Forget token", act=self.forget_token)
+        self.folder_button = parts.button("Use a folder…", FOLDER_TIP, self.ask_for_folder)
+        self.no_folder_button = parts.button("Use none", act=lambda: self.use_folder(""))
         self.offline = QCheckBox("Work offline")
         self.offline.setChecked(self.is_offline_chosen)
         self.offline.setToolTip(OFFLINE_TIP)
@@ -187,16 +170,17 @@ class EncoderWindow(QWidget):
             self.view.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.view.stretch(2)
         getting = QGroupBox("Where encoders come from")
-        token = row(self.token_text, self.token_button, self.forget_button, stretched=0)
-        folder = row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
-        stack(getting, token, folder, self.offline, is_window=True)
+        token = parts.row(self.token_text, self.token_button, self.forget_button, stretched=0)
+        folder = parts.row(self.folder_text, self.folder_button, self.no_folder_button, stretched=0)
+        parts.stack(getting, token, folder, self.offline, is_window=True)
         chosen = self.details, self.download_button, self.row
-        stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
-        self.resize(*SIZE)
+        parts.stack(self, self.view, *chosen, getting, stretched=0, is_window=True)
+        self.resize(680, 640)
         self.view.chosen.connect(self.choose)
         self.offline.toggled.connect(self._choose_offline)
-        self.token_dialog.accepted.connect(lambda: self.store_token(self.token_dialog.take()))
-        self.downloads = DownloadControl(jobs, (row_too, self.row), self._on_ended)
+        token_field = self.token_dialog.field
+        self.token_dialog.accepted.connect(lambda: self.store_token(token_field.text()))
+        self.downloads = DownloadControl(jobs, (row_too, self.row), self.refresh)
         if self.folder:
             hub.use_encoder_folder(Path(self.folder))
         jobs.start(_settle, self.is_offline_chosen, done=self._show_offline)
@@ -215,7 +199,8 @@ class EncoderWindow(QWidget):
     def download(self, names: Sequence[str]) -> None:
         """Download encoders, one after the other."""
         self.downloads.start("encoder", names, done=lambda _: None)
-        self._show()
+        self._show_details()
+        self._changed()
 
     def use_folder(self, folder: str) -> None:
         """Look for encoders in a folder of the user's; empty: in none any more."""
@@ -237,23 +222,34 @@ class EncoderWindow(QWidget):
             self._choose_offline(remembered.works_offline)
 
     def store_token(self, token: str) -> None:
-        """Hand a token to Hugging Face's library."""
-        if token:
-            self._jobs.start(
-                _answer,
-                lambda: hub.store_token(token),
-                "Hugging Face knows you now; download again.",
-                done=self._on_answered,
-            )
+        """Hand a token to Hugging Face's library, and empty the field."""
+        self.token_dialog.field.clear()
+        store = partial(hub.store_token, token.strip())
+        self._ask(store, "Hugging Face knows you now; download again.")
 
     def forget_token(self) -> None:
         """Have Hugging Face's library forget its token."""
-        said = "The token is forgotten on this computer."
-        self._jobs.start(_answer, hub.forget_token, said, done=self._on_answered)
+        self._ask(hub.forget_token, "The token is forgotten on this computer.")
 
-    def _take(self, looked: _Looked) -> None:
+    def _ask(self, ask: Callable[[], object], said: str) -> None:
+        """Ask Hugging Face's library for something, and tell what it refuses, or else what is ``said``."""
+
+        def answer() -> str:
+            try:
+                ask()
+            except EncoderError as error:
+                return parts.in_window_words(str(error))
+            return said
+
+        def tell(sentence: str) -> None:
+            self.downloads.show_message(sentence)
+            self.refresh()
+
+        self._jobs.start(answer, done=tell)
+
+    def _take(self, looked: tuple[list[dict[str, Any]], str, str, bool]) -> None:
         """Show what is on this computer, which folder is looked into first, and whether a token is stored."""
-        rows, self.folder, found, has_token = looked
+        rows, self.folder, held, has_token = looked
         self.rows = {str(each["name"]): each for each in rows}
         frame = pd.DataFrame(
             {
@@ -267,15 +263,10 @@ class EncoderWindow(QWidget):
         self.table.fill(frame)
         self.choose(self.chosen or next(iter(self.rows), ""))
         self.no_folder_button.setEnabled(bool(self.folder))
-        held = ", ".join(found)
         told = f"{self.folder} holds {held or NO_ENCODER}."
         self.folder_text.setText(told if self.folder else "No folder of your own is looked into.")
         self.forget_button.setEnabled(has_token)
         self.token_text.setText(KNOWN if has_token else UNKNOWN)
-        self._changed()
-
-    def _show(self) -> None:
-        self._show_details()
         self._changed()
 
     def _show_offline(self, is_offline: bool) -> None:
@@ -297,21 +288,13 @@ class EncoderWindow(QWidget):
         if chosen["mpp"]:
             lines.append(f"Trained at {chosen['mpp']:g} µm per pixel, {chosen['px']} px.")
         if chosen["page"]:
-            lines.append(link(str(chosen["page"])))
+            lines.append(parts.link(str(chosen["page"])))
         self.details.setText("<br>".join(lines))
-
-    def _on_ended(self) -> None:
-        self._show()
-        self.refresh()
 
     def _choose_offline(self, is_wanted: bool) -> None:
         self.is_offline_chosen = is_wanted
         self._show_offline(is_wanted)
         hub.work_offline(is_wanted=is_wanted)
-
-    def _on_answered(self, sentence: str) -> None:
-        self.downloads.show_message(in_window_words(sentence))
-        self.refresh()
 
 
 def _settle(is_offline_wanted: bool) -> bool:
@@ -321,10 +304,11 @@ def _settle(is_offline_wanted: bool) -> bool:
     return hub.is_offline()
 
 
-def _look() -> _Looked:
+def _look() -> tuple[list[dict[str, Any]], str, str, bool]:
+    """Rows of all encoders, the user's own folder and what it holds, and whether a token is stored."""
     folder = hub.encoder_folder()
-    found = encoders_in(folder) if folder is not None else ()
-    return list_encoders(), str(folder or ""), found, hub.has_token()
+    held = "" if folder is None else ", ".join(encoders_in(folder))
+    return list_encoders(), str(folder or ""), held, hub.has_token()
 
 
 def _use_folder(chosen: str) -> None:
@@ -333,12 +317,3 @@ def _use_folder(chosen: str) -> None:
     if chosen and not encoders_in(folder) and folder.name in encoders_in(folder.parent):
         folder = folder.parent
     hub.use_encoder_folder(folder if chosen else None)
-
-
-def _answer(ask: Callable[[], object], said: str) -> str:
-    """Ask Hugging Face's library for something; what to say of it."""
-    try:
-        ask()
-    except EncoderError as error:
-        return str(error)
-    return said

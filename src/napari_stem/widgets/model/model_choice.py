@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
@@ -12,34 +13,32 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.model import find_model, list_models
 from napari_stem.model.card import LIMITS, warnings_of
-from napari_stem.model.config import read_config
+from napari_stem.model.config import ModelConfig, read_config
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.form import line
-from napari_stem.widgets.common.parts import (
-    Note,
-    button,
-    choice,
-    linked_note,
-    row,
-    row_widget,
-    stack,
-    warning,
-)
 from napari_stem.widgets.model import encoder_window as encoders
-from napari_stem.widgets.model.encoder_window import EncoderWindow
+from napari_stem.widgets.model.encoder_window import EncoderWindow, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari_stem.model.bundle import Model
-    from napari_stem.model.config import ModelConfig
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.model.encoder_window import Row
 
-# of `list_models`, with the ``config``, and the ``folder`` (or zip) of a model that the user added
-Entry = dict[str, Any]
 MOST_REMEMBERED = 12
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the list."""
+
+    source: str  # name of a packaged one, folder or zip of one that the user added
+    title: str
+    config: ModelConfig | None = None  # of one that can be used
+    why_not: str = ""  # it cannot
+    is_added: bool = True  # by the user
 
 
 class ModelChoice(QWidget):
@@ -51,10 +50,10 @@ class ModelChoice(QWidget):
     def __init__(self, jobs: Jobs, remembered: Remembered, chosen: Callable[[], None]) -> None:
         super().__init__()
         self._jobs, self._wanted, self._chosen = jobs, remembered.model_name, chosen
-        self.models: dict[str, dict[str, Any]] = {}  # by name or folder
+        self._models: dict[str, Entry] = {}  # by their source
         tip = "The model that predicts; it must have been made for this kind of tissue"
-        self.box = choice({}, tip, is_narrow=True)
-        self.add_button = button("Add…", "Add a model that was trained or downloaded")
+        self.box = parts.choice({}, tip, is_narrow=True)
+        self.add_button = parts.button("Add…", "Add a model that was trained or downloaded")
         menu = QMenu(self.add_button)
         menu.addAction("Folder…", self._ask_for_folder)
         menu.addAction("Zip file…", self._ask_for_zip)
@@ -62,13 +61,13 @@ class ModelChoice(QWidget):
         menu.addSeparator()
         self.remove_action = menu.addAction("Take the chosen one off the list", self._remove)
         self.add_button.setMenu(menu)
-        self.card, self.warning = Note(), warning()
+        self.card, self.warning = parts.Note(), parts.warning()
         self.hub_field = line("owner/name on Hugging Face")
-        self.hub_button = button("Get", act=self._fetch)
-        self.hub_line = row_widget(self.hub_field, self.hub_button, stretched=0)
+        self.hub_button = parts.button("Get", act=self._fetch)
+        self.hub_line = parts.row_widget(self.hub_field, self.hub_button, stretched=0)
         self.row = DownloadRow()
-        choosing = row(self.box, self.add_button, stretched=0)
-        stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
+        choosing = parts.row(self.box, self.add_button, stretched=0)
+        parts.stack(self, choosing, self.hub_line, self.row, self.card, self.warning)
         self.hub_line.setVisible(False)
         self.downloads = DownloadControl(jobs, (self.row,), partial(self.hub_line.setEnabled, True))
         self.box.activated.connect(self._choose)
@@ -82,16 +81,12 @@ class ModelChoice(QWidget):
 
     def config(self) -> ModelConfig | None:
         """Config of the chosen model; None where there is none."""
-        config: ModelConfig | None = self.models.get(self.name(), {}).get("config")
-        return config
-
-    def encoder(self) -> str:
-        """Name of the encoder that the chosen model needs; empty where there is none."""
-        return str(self.models.get(self.name(), {}).get("encoder") or "")
+        chosen = self._models.get(self.name())
+        return None if chosen is None else chosen.config
 
     def folders(self) -> str:
         """Return the folders and zips of models that the user added, one a line, the newest last."""
-        added = [name for name, model in self.models.items() if "folder" in model]
+        added = [name for name, model in self._models.items() if model.is_added]
         return "\n".join(added[-MOST_REMEMBERED:])
 
     def add_folder(self, folder: str | Path) -> None:
@@ -100,21 +95,20 @@ class ModelChoice(QWidget):
 
     def show_loaded(self, model: Model) -> None:
         """Say of the chosen model what is known once its weights are read."""
-        self._show_card(_described(self.models[self.name()]), model.limits, model.warnings)
+        self._show_card(_described(model.config), model.limits, model.warnings)
 
-    def _show_models(self, models: Sequence[Entry], wanted: str = "") -> None:
+    def _show_models(self, models: Iterable[Entry], wanted: str = "") -> None:
         """List all models and choose one: the ``wanted``, else that chosen before, or in the last session."""
         self._wanted = wanted or self.name() or self._wanted
-        self.models = {str(m.get("folder") or m["name"]): m for m in models}
+        self._models = {model.source: model for model in models}
         self.box.clear()
-        for place, (name, model) in enumerate(self.models.items()):
-            self.box.addItem(str(model["name"]), name)
-            tip = name if model["ready"] else str(model["why_not"])
-            self.box.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
-            self.box.model().item(place).setEnabled(bool(model["ready"]))
-        ready = [name for name, model in self.models.items() if model["ready"]]
-        if self._wanted in self.models and self._wanted not in ready:  # no other in silence
-            self._jobs.fail(str(self.models[self._wanted]["why_not"]))
+        for place, (name, model) in enumerate(self._models.items()):
+            self.box.addItem(model.title, name)
+            self.box.setItemData(place, model.why_not or name, Qt.ItemDataRole.ToolTipRole)
+            self.box.model().item(place).setEnabled(not model.why_not)
+        ready = [name for name, model in self._models.items() if not model.why_not]
+        if self._wanted in self._models and self._wanted not in ready:  # no other in silence
+            self._jobs.fail(self._models[self._wanted].why_not)
         name = self._wanted if self._wanted in ready else next(iter(ready), "")
         self.box.setCurrentIndex(self.box.findData(name))
         self._choose()
@@ -149,24 +143,22 @@ class ModelChoice(QWidget):
             self.downloads.start("model", [repository], self.add_folder)
 
     def _add(self, model: Entry) -> None:
-        folder = str(model["folder"])
         self.hub_line.setVisible(False)
-        self._show_models([*self._others(folder), model], folder)
+        self._models.pop(model.source, None)  # it comes last
+        self._show_models([*self._models.values(), model], model.source)
 
     def _remove(self) -> None:
-        self._show_models(self._others(self.name()))
-
-    def _others(self, name: str) -> list[Entry]:
-        return [each for other, each in self.models.items() if other != name]
+        del self._models[self.name()]
+        self._show_models(self._models.values())
 
     def _choose(self) -> None:
-        name, config = self.name(), self.config()
-        self.remove_action.setEnabled("folder" in self.models.get(name, {}))
+        config = self.config()
+        self.remove_action.setEnabled(config is not None and self._models[self.name()].is_added)
         if config is None:
             self._show_card("No model can be used here; see “napari-stem models” for the reasons.")
         else:
             self._show_card(
-                _described(self.models[name]),
+                _described(config),
                 config.card.get("limits", LIMITS),
                 # whether it knows its domain is known once its weights are read
                 warnings_of(calibrated=config.calibrated, knows_domain=True),
@@ -174,45 +166,32 @@ class ModelChoice(QWidget):
         self._chosen()
 
 
-def _described(model: Mapping[str, Any]) -> str:
-    parts = [
-        ", ".join(str(model[k]) for k in ("species", "tissue") if model.get(k)),
-        f"{model['n_genes']:,} genes" if model.get("n_genes") else "",
-    ]
-    text = "; ".join(part for part in parts if part)
-    config = model.get("config")
-    sections = () if config is None else config.card.get("sections", ())
-    return f"{text}. Trained on sections {', '.join(sections)}." if sections else text
+def _described(config: ModelConfig) -> str:
+    card = config.card
+    whose = ", ".join(str(card[k]) for k in ("species", "tissue") if card.get(k))
+    text = "; ".join(filter(None, (whose, f"{len(config.genes):,} genes")))
+    sections = ", ".join(card.get("sections", ()))
+    return f"{text}. Trained on sections {sections}." if sections else text
 
 
-def _list_models(sources: list[str]) -> list[Entry]:
+def _list_models(added: list[str]) -> list[Entry]:
     models: list[Entry] = []
     for model in list_models():
-        config = read_config(find_model(model["name"])) if model["ready"] else None
-        models.append({**model, "config": config})
-    for source in sources:
+        name, why_not = model["name"], str(model["why_not"] or "")
+        config = None if why_not else read_config(find_model(name))
+        models.append(Entry(name, name, config, why_not, is_added=False))
+    for source in added:
         try:
             models.append(_entry_of(source))
         except StemError as error:  # perhaps on a drive that comes back
-            gone = {"name": Path(source).name, "folder": source, "ready": False}
-            models.append({**gone, "why_not": str(error)})
+            models.append(Entry(source, Path(source).name, why_not=str(error)))
     return models
 
 
 def _entry_of(source: str) -> Entry:
     # a path as it stands: never looked for on the hub, wherever the folder has gone
     config = read_config(find_model(Path(source)) if Path(source).is_file() else Path(source))
-    return {
-        "name": config.name,
-        "folder": source,
-        "ready": True,
-        "why_not": None,
-        "tissue": config.card.get("tissue"),
-        "species": config.card.get("species"),
-        "n_genes": len(config.genes),
-        "encoder": config.encoder,
-        "config": config,
-    }
+    return Entry(source, config.name, config)
 
 
 class EncoderBox(QWidget):
@@ -229,18 +208,20 @@ class EncoderBox(QWidget):
         self.window_of_all = window = EncoderWindow(
             jobs, remembered, self.row, self._show, parent=self
         )
-        self.line = linked_note()
+        self.line = parts.linked_note()
         tip = "All encoders: which are ready, and how to get the others"
-        self.all_button = button("All…", tip, self._show_all, is_small=True)
-        self.download_button = button(
+        self.all_button = parts.button("All…", tip, self._show_all, is_small=True)
+        self.download_button = parts.button(
             "Download", act=lambda: window.download([each["name"] for each in self._gettable()])
         )
-        self.token_button = button("Enter token…", act=window.token_dialog.open)
-        self.folder_button = button("Use a folder…", encoders.FOLDER_TIP, window.ask_for_folder)
-        top = row(self.line, stretched=0)
+        self.token_button = parts.button("Enter token…", act=window.token_dialog.open)
+        self.folder_button = parts.button(
+            "Use a folder…", encoders.FOLDER_TIP, window.ask_for_folder
+        )
+        top = parts.row(self.line, stretched=0)
         top.addWidget(self.all_button, 0, Qt.AlignmentFlag.AlignTop)
-        others = row(self.token_button, self.folder_button)
-        stack(self, top, self.download_button, others, self.row)
+        others = parts.row(self.token_button, self.folder_button)
+        parts.stack(self, top, self.download_button, others, self.row)
         self._show_needed()
 
     def want(self, encoder: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps, number
-from napari_stem.widgets.common.memory import DEVICES
+from napari_stem.widgets.common.memory import DEVICES, Remembered
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
@@ -30,10 +32,8 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.model.pace import Pace
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
@@ -42,16 +42,64 @@ DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
-PITCH_UM = (5.0, 2000.0)
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 ONE_STEP = "This model draws a sample in one step"
-OWN_TIP = "As the model was trained"
 FINER_TIP = (
     "A finer map: the model is asked at each place. It looks as far round each spot as before, so "
     "that neighbours share tissue: the map is smoother, its detail not finer in the same measure"
 )
 WARM_UP_AFTER_MS = 4000  # loading libraries would hold up a slide's first pictures and its tissue
+# A laptop with two processor cores: to look at one spot, and for one denoising step of one sample.
+LOOK_S, STEP_S, START_S = 0.025, 2e-5, 1.0
+KEPT = 8  # measurements
+LEAST_SPOTS = 32  # of a run that counts as a measurement
+
+
+class Pace:
+    """Estimates from what this machine needed, relative to a laptop, ``remembered`` as `as_text` gives it.
+
+    Anything else is a machine that has not run yet. ``looks``: an encoder looks at the spots; else embeddings
+    come from a file.
+    """
+
+    def __init__(self, remembered: str = "") -> None:
+        self._factors: dict[str, list[float]] = {}
+        with suppress(ValueError, TypeError, AttributeError):  # a file edited by hand
+            told = json.loads(remembered or "{}")
+            self._factors = {str(k): [float(f) for f in v][-KEPT:] for k, v in told.items()}
+
+    def measured(
+        self, settings: SamplingSettings, n_spots: int, seconds: float, *, looks: bool = True
+    ) -> None:
+        """Learn from a run; runs of few spots say more about starting than about pace."""
+        if n_spots < LEAST_SPOTS or seconds <= 0:
+            return
+        factor = seconds / _laptop_s(settings, n_spots, looks=looks)
+        key = _key(settings.device, looks=looks)
+        self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
+
+    def estimate_s(self, settings: SamplingSettings, n_spots: int, *, looks: bool = True) -> float:
+        """Seconds that a run will take, about."""
+        device = settings.device
+        factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device) or [1.0]
+        return _laptop_s(settings, n_spots, looks=looks) * median(factors)
+
+    def is_measured(self, device: str, *, looks: bool = True) -> bool:
+        """Whether this machine has made such a run before."""
+        return bool(self._factors.get(_key(device, looks=looks)))
+
+    def as_text(self) -> str:
+        """JSON, to be remembered."""
+        return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
+
+
+def _key(device: str, *, looks: bool) -> str:
+    return device if looks else f"{device}, embeddings from a file"
+
+
+def _laptop_s(settings: SamplingSettings, n_spots: int, *, looks: bool) -> float:
+    return START_S + n_spots * (LOOK_S * looks + STEP_S * settings.n_draws * settings.n_steps)
 
 
 class ModelPanel(QWidget):
@@ -64,18 +112,17 @@ class ModelPanel(QWidget):
     ) -> None:
         super().__init__()
         self._jobs, self._slides = jobs, slides
-        self._loaded_name = ""
-        self._is_pitch_stated = False  # by the user; a model's own no longer replaces it
         self._model: Model | None = None  # the chosen one, once it is loaded
         self._warm: tuple[Model | None, str, Encoder | None] = None, "", None  # for it, on a device
-        self._warming = one_shot(self, WARM_UP_AFTER_MS, self._warm_up)
-        self.missing = ""  # of the model and its encoder, for the active slide
-        self.takes_file = False  # of embeddings: spots are then its patches, not the lattice's
+        self._warming = one_shot(jobs, WARM_UP_AFTER_MS, self._warm_up)
+        self.pace = Pace(remembered.pace)
         self.predictions = PredictionsList(jobs, maps, slides)
         self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
-        self.encoders = EncoderBox(jobs, remembered, self._tell_missing)
-        self.pitch = number(PITCH_UM, 200, PITCH_TIP, suffix=" µm", step=10)
+        self.encoders = EncoderBox(jobs, remembered, self._on_missing)
+        self.pitch = number((5.0, 2000.0), 200, PITCH_TIP, suffix=" µm", step=10)
+        # until the user states another, a model's own replaces it
+        self._pitch_um = self.pitch.value()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
         self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
@@ -106,8 +153,7 @@ class ModelPanel(QWidget):
         self.scale_warning = ScaleWarning(jobs, slides)
         self._lay_out()
         self._offer_pitches(self.pitch.value())
-        self.about.changed.connect(self._tell_missing)
-        self.pitch.valueChanged.connect(self._on_pitch)
+        self.about.changed.connect(self._on_missing)
         slides.activated.connect(lambda _: self._load_ahead())
 
     def prefer(self, remembered: Remembered) -> None:
@@ -120,18 +166,29 @@ class ModelPanel(QWidget):
         """Return the parameters as chosen."""
         return self._form.settings()
 
+    @property
+    def missing(self) -> str:
+        """What the model and its encoder lack for the active slide; empty where nothing is."""
+        needs_encoder = not self.about.has_embeddings
+        return self.about.missing() or (self.encoders.missing() if needs_encoder else "")
+
+    @property
+    def takes_file(self) -> bool:
+        """Whether embeddings come from a file: spots are then its patches, not the lattice's."""
+        return self.about.embedder is not None
+
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
         return self.models.name()
 
-    def show_costs(self, n_now: int, pace: Pace) -> None:
+    def show_costs(self, n_now: int) -> None:
         """Say of each spacing how many spots it takes, near enough, and how long, by the pace of this machine.
 
         ``n_now`` are those at the spacing that is chosen.
         """
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
-            seconds = pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
+            seconds = self.pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
             cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
@@ -139,17 +196,12 @@ class ModelPanel(QWidget):
             made.setAutoExclusive(True)
             made.setEnabled(not self.takes_file)
 
-    def let_go(self) -> None:
-        """Load nothing any more, and close the window of encoders."""
-        self.encoders.window_of_all.close()
-        self._warming.stop()
-
     def _offer_pitches(self, own_um: float) -> None:
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
         self.pitches = dict(zip(offered, self._pitch_buttons, strict=False))
         for place, made in enumerate(self._pitch_buttons):
             made.setVisible(place < len(offered))
-            made.setToolTip(FINER_TIP if place else OWN_TIP)
+            made.setToolTip(FINER_TIP if place else "As the model was trained")
 
     def _choose_pitch(self, place: int, *_: object) -> None:
         self.pitch.setValue(list(self.pitches)[place])
@@ -162,46 +214,37 @@ class ModelPanel(QWidget):
             self.n_steps.setEnabled(has_network)
             told = attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
             self.n_steps.setToolTip(told)
-            self._loaded_name = ""
-            self._is_pitch_stated = False
-            self.encoders.want(self.models.encoder())
+            self._pitch_um = self.pitch.value()
+            self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)
             self._load_ahead()
         self.changed.emit()
 
-    def _tell_missing(self) -> None:
-        missing = self.about.missing()
-        if not missing and not self.about.has_embeddings:
-            missing = self.encoders.missing()
-        takes_file = self.about.embedder is not None
-        is_new = (missing, takes_file) != (self.missing, self.takes_file)
-        self.missing, self.takes_file = missing, takes_file
-        if is_new:
-            self.changed.emit()
-        if is_new and not missing:  # the encoder may have come: load it too
-            self._loaded_name = ""
-            self._load_ahead()
+    def _on_missing(self) -> None:
+        self._warming.start()  # the encoder may have come: load it too
+        self.changed.emit()
 
     def _load_ahead(self) -> None:
         """Load the chosen model, once there is a slide to run it on."""
         name = self.model_name()
         if not name or self._slides.slide is None:
             return
-        if name == self._loaded_name:
+        if self._model is not None:
             self._warming.start()
-            return
-        self._loaded_name = name
-        self._jobs.start(load_model, name, done=partial(self._take, name))
+        else:
+            self._jobs.start(load_model, name, done=partial(self._take, name))
 
     def _warm_up(self) -> None:
         slide = self._slides.slide
         if self._model is not None and slide is not None:
-            asked = slide, self._model, self.settings(), self.pitch.value(), self.loaded()[1]
-            told = partial(self._keep, self._model, self.device.currentText())
-            self._jobs.start(_warm_up, *asked, done=told)
+            model, encoder = self.loaded()
+            device = self.device.currentText()
 
-    def _keep(self, model: Model, device: str, encoder: Encoder | None) -> None:
-        self._warm = model, device, encoder
+            def keep(found: Encoder | None) -> None:
+                self._warm = model, device, found
+
+            asked = slide, self._model, self.settings(), self.pitch.value(), encoder
+            self._jobs.start(_warm_up, *asked, done=keep)
 
     def loaded(self) -> tuple[Model | None, Encoder | None]:
         """Return the chosen model, and its encoder on the chosen device, where they are loaded."""
@@ -209,24 +252,20 @@ class ModelPanel(QWidget):
         is_it = model is self._model and device == self.device.currentText()
         return self._model, encoder if is_it else None
 
-    def _on_pitch(self) -> None:
-        self._is_pitch_stated = True
-
     def _take(self, name: str, model: Model) -> None:
-        if name != self.model_name():
+        if name != self.model_name() or self._model is not None:
             return
         self._model = model
         self._warming.start()
         self._offer_pitches(model.pitch_um)
-        if not self._is_pitch_stated:
+        if self.pitch.value() == self._pitch_um:
             self.pitch.setValue(model.pitch_um)
-            self._is_pitch_stated = False
         self.models.show_loaded(model)
         self.changed.emit()
 
     def ask_depth(self, depth: float) -> None:
         """Ask for counts of a sequencing depth, in counts per spot."""
-        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index("counts"))
+        self.quantity.setCurrentIndex(self.quantity.findData("counts"))
         self.depth.setValue(depth)
         self.advanced.open()
         show_info(
@@ -250,22 +289,11 @@ class ModelPanel(QWidget):
         stack(further, numbers)
         about = Folding("About this slide", self.about, is_open=False)
         self.advanced = Folding("More settings", further, is_open=False)
-        stack(
-            self,
-            form,
-            self.advanced,
-            about,
-            self.scale_warning,
-            self.predictions,
-        )
+        stack(self, form, self.advanced, about, self.scale_warning, self.predictions)
 
 
 def _warm_up(
-    slide: Slide,
-    model: Model,
-    settings: SamplingSettings,
-    pitch_um: float,
-    encoder: Encoder | None,
+    slide: Slide, model: Model, settings: SamplingSettings, pitch_um: float, encoder: Encoder | None
 ) -> Encoder | None:
     """Do what a run would wait for, which takes seconds, so that Run then starts at once; load the encoder."""
     from napari_stem.device import torch_device

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
-from napari_stem.caches import CACHES, TOUCH_S, keep_bounded, touch
+from napari_stem.caches import CACHES, TOUCH_S, Entry, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_stem.caches import Entry
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -34,7 +33,6 @@ COLUMNS = (
     Column("spots", "Spots"),
     Column("made", "Made"),
 )
-MAX_ROWS_SHOWN = 5
 OTHERS = "Grey: made with another pixel size than the slide has now ({}); not shown on it."
 
 
@@ -103,17 +101,16 @@ class PredictionsList(QWidget):
         self._jobs.start(open_prediction, path, done=self._take)
 
     def _take(self, prediction: Prediction) -> None:
-        wanted = prediction.provenance.get("slide_fingerprint")
-        slides = [slide for slide in self._slides.slides() if slide.fingerprint == wanted]
-        if not slides:
+        slide, wanted = self._slides.slide, prediction.provenance.get("slide_fingerprint")
+        if slide is None or slide.fingerprint != wanted:
+            slide = self._slides.find_open(str(wanted))
+        if slide is None:
             self.homeless.emit(prediction.path)
             return
-        slide = self._slides.slide if self._slides.slide in slides else slides[0]
-        if slide is None or not _fits(prediction, slide):
-            made, now = prediction.mpp, None if slide is None else slide.mpp
+        if not _fits(prediction, slide):
             self._jobs.fail(
-                f"{prediction.path.name} was made at {um_per_pixel(made)}, the slide is now at "
-                f"{um_per_pixel(now)}: to see it, change the pixel size back; else predict again."
+                f"{prediction.path.name} was made at {um_per_pixel(prediction.mpp)}, the slide is now at "
+                f"{um_per_pixel(slide.mpp)}: to see it, change the pixel size back; else predict again."
             )
             return
         self.begin(slide, prediction)
@@ -165,60 +162,47 @@ class PredictionsList(QWidget):
     def refresh(self) -> None:
         """List what there is, mark what is on screen, and grey what was made with another pixel size."""
         slide = self._slides.slide
-        known = {} if slide is None else self._stored | self._open
         mpp = None if slide is None else slide.mpp
-        made = {each: _made(path) for path, each in known.items() if slide and _is_of(each, slide)}
-        rows = sorted(made, key=lambda each: made[each], reverse=True)
-        is_other = [not is_same_size(each.mpp, mpp) for each in rows]
-        models, tips = [], []
-        for each, differs in zip(rows, is_other, strict=True):
-            size, model = um_per_pixel(each.mpp), str(each.provenance.get("model"))
-            models.append(f"{model} (at {size})" if differs else model)
-            lost = f"; made at {size}, which the slide has no more" if differs else ""
-            tips.append(_details(each) + lost)
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "model": models,
-                    "spots": [_how_many(each) for each in rows],
-                    "made": [_moment(made[each]) for each in rows],
-                    TIP: tips,
-                    IS_GREY: is_other,
-                },
-                index=pd.Index([each.path for each in rows], dtype=object),
-            )
-        )
+        known = (self._stored | self._open).values()
+        own = [each for each in known if slide is not None and _is_of(each, slide)]
+        own.sort(key=_made, reverse=True)
+        rows = [_row(each, mpp) for each in own]
+        paths = pd.Index([each.path for each in own], dtype=object)
+        self.table.fill(pd.DataFrame(rows, index=paths))
         self.view.choose(None if slide is None else self._on_screen(slide))
         self.others.setText(OTHERS.format(um_per_pixel(mpp)))
-        self.others.setVisible(any(is_other))
+        self.others.setVisible(any(row[IS_GREY] for row in rows))
         self.setVisible(bool(rows))
-        self.view.fit(MAX_ROWS_SHOWN)
+        self.view.fit(most_rows=5)
 
 
-def _how_many(prediction: Prediction) -> str:
+def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:
+    """Say of a prediction what the list of a slide with this pixel size does."""
+    about, size = prediction.provenance, um_per_pixel(prediction.mpp)
+    is_other = not is_same_size(prediction.mpp, mpp)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-    return f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}"
-
-
-def _details(prediction: Prediction) -> str:
-    about = prediction.provenance
-    return (
+    moment, now = (
+        datetime.fromtimestamp(_made(prediction)).astimezone(),
+        datetime.now().astimezone(),
+    )
+    tip = (
         f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"
     ).strip(". ")
+    return {
+        "model": f"{about.get('model')} (at {size})" if is_other else str(about.get("model")),
+        "spots": f"{n_done:,} of {n_spots:,}" if n_done < n_spots else f"{n_spots:,}",
+        "made": f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%d %b %Y}",
+        TIP: f"{tip}; made at {size}, which the slide has no more" if is_other else tip,
+        IS_GREY: is_other,
+    }
 
 
-def _made(path: Path) -> float:
+def _made(prediction: Prediction) -> float:
     """Seconds since the epoch at which a prediction was begun; 0 where its folder is gone."""
     with suppress(OSError):
-        return (path / "zarr.json").stat().st_mtime
+        return (prediction.path / "zarr.json").stat().st_mtime
     return 0.0
-
-
-def _moment(made_s: float) -> str:
-    moment = datetime.fromtimestamp(made_s).astimezone()
-    is_today = moment.date() == datetime.now().astimezone().date()
-    return f"{moment:%H:%M}" if is_today else f"{moment:%d %b %Y}"
 
 
 def is_same_size(one: Mpp | None, other: Mpp | None) -> bool:

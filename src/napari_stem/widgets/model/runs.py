@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,35 +15,23 @@ from napari_stem.device import device_title
 from napari_stem.io import only_writer
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import few_samples, of_result
-from napari_stem.widgets.common.memory import CacheBox
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    button,
-    duration,
-    row,
-    stack,
-    warning,
-)
-from napari_stem.widgets.common.worker import StoppableJob
-from napari_stem.widgets.model.pace import Pace
+from napari_stem.widgets.common.memory import CacheBox, Remembered
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Region, Spots
-    from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.memory import Remembered
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 STAGES = {
     "starting": "Getting ready",
@@ -53,27 +41,27 @@ STAGES = {
 MOST_REST_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """All that a run depends on, fixed when Run is clicked."""
+@dataclass(eq=False)
+class Run:
+    """What a run depends on, fixed when Run is clicked, and how far it is."""
 
     slide: Slide  # that was active then; results belong to it whatever is active later
-    regions: tuple[Region, ...]
-    model_name: str  # or folder, as ``load_model`` takes it
-    pitch_um: float
     settings: SamplingSettings
-    spots: Spots | None = None  # where to predict instead of on the lattice in ``regions``
-    species: str = ""  # as the user says; empty where not stated
-    # in place of the model's encoder; spots are then its patches in ``regions``
-    embedder: PatchEmbeddings | None = None
-    model: Model | None = None  # this and its encoder where they are loaded already
-    encoder: Encoder | None = None
-    despite_doubt: bool = False  # predict even if the slide looks unlike the training data
-    begin_at_um: tuple[float, float] | None = None  # (x, y) in view: it is predicted first
+    looks: bool  # an encoder looks at the spots; else embeddings come from a file
+    plan: Callable[[], PredictionJob]  # checks all that was chosen; StemError where it does not fit
+    # what a run in doubt is trusted for: the slide as it is sized, and the model
+    trust: tuple[object, ...]
+    are_seen: threading.Event = field(default_factory=threading.Event)  # spots of it
+    prediction: Prediction | None = None  # once it grows
+    n_before: int = 0  # spots that were done already
+    began_s: float = 0.0
+    expected_s: float = 0.0
+    nothing: str = "Stopped before anything was predicted."  # what is said where nothing was
 
 
 def run_prediction(
-    request: RunRequest,
+    plan: Callable[[], PredictionJob],
+    despite_doubt: bool,
     report: Callable[[Prediction | str | PredictionProgress], None],
     are_seen: threading.Event,
     is_stopped: Callable[[], bool],
@@ -81,29 +69,14 @@ def run_prediction(
 ) -> bool:
     """Run a prediction; every finished block is on disk before it is reported.
 
-    ``report`` is told first where the results grow, or why it should not begin unasked; then how far it is. The
-    run rests until the first spots ``are_seen``, as drawing them needs the same cores, and ends at the next
-    block, or sooner within a long one, where it ``is_stopped``. Gives whether it ended by itself; StemError is
-    what stopped it.
+    ``report`` is told first where the results grow, or why it should not begin unasked, unless that is wanted
+    ``despite_doubt``; then how far it is. The run rests until the first spots ``are_seen``, as drawing them
+    needs the same cores, and ends at the next block, or sooner within a long one, where it ``is_stopped``.
+    Gives whether it ended by itself; StemError is what stopped it.
     """
-    # torch comes with these; it must not be loaded by merely showing the dock
-    from napari_stem.model import load_model
-    from napari_stem.prediction_job import PredictionJob
-
-    job = PredictionJob.planned(
-        request.slide,
-        request.model or load_model(request.model_name),
-        request.settings,
-        spots=request.spots,
-        regions=request.regions or None,
-        pitch_um=request.pitch_um,
-        embedder=request.embedder,
-        species=request.species or None,
-        keep_draws=None,
-    )
-    job = replace(job, encoder=request.encoder, begin_at_um=request.begin_at_um)
+    job = plan()
     with only_writer(out := job.cache_path()):
-        if request.despite_doubt:
+        if despite_doubt:
             begun: Prediction | str = job.begin(out, resume=True)
         else:
             begun = job.begin_unless_in_doubt(out, is_stopped)
@@ -128,38 +101,39 @@ class RunBar(QWidget):
     ended = Signal()
 
     def __init__(
-        self, jobs: Jobs, model: ModelPanel, maps: MapDisplay, remembered: Remembered
+        self,
+        jobs: Jobs,
+        slides: SlidePanel,
+        model: ModelPanel,
+        maps: MapDisplay,
+        remembered: Remembered,
     ) -> None:
         super().__init__()
-        self._jobs, self._model, self._maps = jobs, model, maps
+        self._jobs, self._slides, self._model, self._maps = jobs, slides, model, maps
         self._predictions = model.predictions
-        self.pace = Pace(remembered.pace)
         self._n_spots = 0
         self._missing = self._wary = ""
-        self._began_s = self._expected_s = 0.0
-        self._n_before = 0
         # runs in doubt that were wanted all the same
         self._trusted: set[tuple[object, ...]] = set()
         self._job = StoppableJob(jobs)
-        self._are_seen = threading.Event()  # spots of the run
-        self._request: RunRequest | None = None  # of the run on its way
-        self._active: Slide | None = None  # that is looked at
+        self._run: Run | None = None  # on its way
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
-        self._prediction: Prediction | None = None
-        self._nothing = ""  # what is said where nothing was predicted
-        self.run_button, self.cancel_button = button("Run"), button("Cancel", act=self.cancel)
-        self.why_not = Note()
-        self.caution = warning()  # of regions and samples
+        self.run_button, self.cancel_button = (
+            parts.button("Run"),
+            parts.button("Cancel", act=self.cancel),
+        )
+        self.why_not = parts.Note()
+        self.caution = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
-        self.progress, self.progress_text = ProgressBar(), Note()
-        stack(
+        self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
+        parts.stack(
             self,
             self.cache,
             self.progress_text,
             self.progress,
             self.caution,
             self.why_not,
-            row(self.run_button, self.cancel_button),
+            parts.row(self.run_button, self.cancel_button),
         ).setSpacing(4)
         for changed in (
             model.n_draws.valueChanged,
@@ -167,6 +141,7 @@ class RunBar(QWidget):
             model.device.currentIndexChanged,
         ):
             changed.connect(self._refresh)
+        slides.activated.connect(self._say_end)
         self._show()
         self.cache.look(jobs)
 
@@ -177,34 +152,64 @@ class RunBar(QWidget):
 
     def is_running_on(self, slide: Slide | None) -> bool:
         """Whether a run predicts this slide."""
-        return self._request is not None and slide is self._request.slide
+        return self._run is not None and slide is self._run.slide
 
-    def look_at(self, slide: Slide | None) -> None:
-        """Say of another slide how its own last run ended, unless a run is on its way."""
-        self._active = slide
+    def _say_end(self, *_: object) -> None:
+        """Say of the active slide how its own last run ended, unless a run is on its way."""
+        slide = self._slides.slide
         if not self.is_running:
             self._show(self._told.get(slide.fingerprint, "") if slide else "")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
         self._told.pop(slide.fingerprint, None)
-        self.look_at(self._active)
+        self._say_end()
 
-    def start(self, request: RunRequest) -> None:
-        """Begin a run; ignored while another is on its way."""
+    def start(
+        self, slide: Slide, regions: tuple[Region, ...] = (), spots: Spots | None = None
+    ) -> None:
+        """Predict what the model panel asks for, in regions of the active slide or else at spots.
+
+        What is in view is predicted first. Ignored while another run is on its way.
+        """
+        panel, begin_at_um = self._model, self._slides.centre_um()
+        name, settings, pitch_um = panel.model_name(), panel.settings(), panel.pitch.value()
+        embedder, species = panel.about.embedder, panel.about.stated_species
+        model, encoder = panel.loaded()
+
+        def plan() -> PredictionJob:
+            # torch comes with these; it must not be loaded by merely showing the dock
+            from napari_stem.model import load_model
+            from napari_stem.prediction_job import PredictionJob
+
+            job = PredictionJob.planned(
+                slide,
+                model or load_model(name),
+                settings,
+                spots=spots,
+                regions=regions or None,
+                pitch_um=pitch_um,
+                embedder=embedder,
+                species=species or None,
+                keep_draws=None,
+            )
+            return replace(job, encoder=encoder, begin_at_um=begin_at_um)
+
+        trust = slide.fingerprint, slide.mpp, name
+        self._start(Run(slide, settings, embedder is None, plan, trust))
+
+    def _start(self, run: Run) -> None:
         if self.is_running:
             return
-        request = replace(request, despite_doubt=_trust(request) in self._trusted)
-        self._request, self._prediction = request, None
-        self._are_seen = threading.Event()
-        self._nothing = "Stopped before anything was predicted."
+        self._run = run
         self._job.start(
             run_prediction,
-            request,
-            self._jobs.in_window(partial(self._progressed, request)),
-            self._are_seen,
-            done=partial(self._finished, request),
-            failed=partial(self._finished, request, False),
+            run.plan,
+            run.trust in self._trusted,
+            self._jobs.in_window(partial(self._progressed, run)),
+            run.are_seen,
+            done=partial(self._finished, run),
+            failed=partial(self._finished, run, False),
         )
         self.progress.show_share(0, 0)
         self._show(STAGES["starting"])
@@ -222,38 +227,38 @@ class RunBar(QWidget):
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
-    def _progressed(self, request: RunRequest, step: Prediction | str | PredictionProgress) -> None:
+    def _progressed(self, run: Run, step: Prediction | str | PredictionProgress) -> None:
         from napari_stem.results import Prediction
 
-        slide, settings = request.slide, request.settings
+        slide, settings = run.slide, run.settings
         if isinstance(step, str):
-            self._nothing = "Predict all the same? It is asked in a window of its own."
-            self._ask(request, step)
+            run.nothing = "Predict all the same? It is asked in a window of its own."
+            self._ask(run, step)
             return
         if isinstance(step, Prediction):
-            self._prediction = step
-            self._began_s, self._n_before = time.monotonic(), int(step.done.sum())
-            n_spots, looks = len(step.spots) - self._n_before, request.embedder is None
-            self._expected_s = self.pace.estimate_s(settings, n_spots, looks=looks)
+            run.prediction = step
+            run.began_s, run.n_before = time.monotonic(), int(step.done.sum())
+            n_spots, pace = len(step.spots) - run.n_before, self._model.pace
+            run.expected_s = pace.estimate_s(settings, n_spots, looks=run.looks)
             self._predictions.begin(slide, step)
             return
-        if step.n_done > self._n_before:
+        if step.n_done > run.n_before:
             self._maps.grow(slide)
-            if not self._are_seen.is_set():
-                self._maps.turns.afterwards(self._are_seen.set)
+            if not run.are_seen.is_set():
+                self._maps.turns.afterwards(run.are_seen.set)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
-                left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
-            text = "" if slide is self._active else f"{slide.path.stem}: "
+                left = max(0.0, run.expected_s - (time.monotonic() - run.began_s))
+            text = "" if slide is self._slides.slide else f"{slide.path.stem}: "
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
             where = device_title(settings.device)  # torch has come by now, if needed
             self.progress.show_share(step.n_done, step.n_spots)
-            self._show(f"{text}, {duration(left)} left ({where})")
+            self._show(f"{text}, {parts.duration(left)} left ({where})")
 
-    def _ask(self, request: RunRequest, sentence: str) -> None:
+    def _ask(self, run: Run, sentence: str) -> None:
         """Ask whether to predict all the same; until it is answered, nothing is held up."""
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         asked = QMessageBox(
@@ -264,19 +269,19 @@ class RunBar(QWidget):
 
         def on_answer(answer: int) -> None:
             if answer == yes:
-                self._trusted.add(_trust(request))
-                self.start(request)
+                self._trusted.add(run.trust)
+                self._start(replace(run, nothing=Run.nothing))
             else:
-                self._tell(request.slide, f"Nothing was predicted. {sentence}")
+                self._tell(run.slide, f"Nothing was predicted. {sentence}")
 
         asked.finished.connect(on_answer)
         asked.open()
 
-    def _finished(self, request: RunRequest, ended_by_itself: bool) -> None:
-        slide, prediction = request.slide, self._prediction
-        self._request = self._prediction = None
+    def _finished(self, run: Run, ended_by_itself: bool) -> None:
+        slide, prediction = run.slide, run.prediction
+        self._run = None
         if prediction is None:
-            self._tell(slide, self._nothing)
+            self._tell(slide, run.nothing)
             self.cache.look(self._jobs)
             self.ended.emit()
             return
@@ -284,23 +289,21 @@ class RunBar(QWidget):
         self._predictions.refresh()
         self._predictions.make_room()
         n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-        seconds = time.monotonic() - self._began_s
-        n_new = n_done - self._n_before
-        self.pace.measured(request.settings, n_new, seconds, looks=request.embedder is None)
-        done = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
-        if n_done == n_spots:
-            text = f"Done: {count(n_spots, 'spot')} predicted."
-        elif ended_by_itself:
-            text = f"{done}."
-        else:
-            text = f"Stopped: {done} and kept. Run again to go on."
+        seconds, n_new = time.monotonic() - run.began_s, n_done - run.n_before
+        self._model.pace.measured(run.settings, n_new, seconds, looks=run.looks)
+        text = f"Done: {count(n_spots, 'spot')} predicted."
+        if n_done < n_spots:
+            text = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
+            text = (
+                f"{text}." if ended_by_itself else f"Stopped: {text} and kept. Run again to go on."
+            )
         self._tell(slide, text)
         self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
         self.ended.emit()
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
-        self.look_at(self._active)
+        self._say_end()
 
     def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
@@ -318,7 +321,8 @@ class RunBar(QWidget):
 
     def _refresh(self) -> None:
         settings, n_spots, looks = self._model.settings(), self._n_spots, not self._model.takes_file
-        self._model.show_costs(n_spots, self.pace)
+        pace = self._model.pace
+        self._model.show_costs(n_spots)
         missing = self._missing or ("" if self._model.model_name() else "No model is ready yet.")
         is_ready = n_spots > 0 and not missing
         wary = (self._wary, few_samples(settings.n_draws)) if is_ready else ()
@@ -330,20 +334,20 @@ class RunBar(QWidget):
         if not is_ready:
             self.run_button.setText("Run")
             return
-        seconds = self.pace.estimate_s(settings, n_spots, looks=looks)
-        text = count(n_spots, "spot") if looks else _patches(n_spots)
-        self.run_button.setText(f"Run: {text} × {settings.n_draws} samples, {duration(seconds)}")
+        seconds = pace.estimate_s(settings, n_spots, looks=looks)
+        text = count(n_spots, "spot")
+        if not looks:
+            text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
+        self.run_button.setText(
+            f"Run: {text} × {settings.n_draws} samples, {parts.duration(seconds)}"
+        )
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"
-            if self.pace.is_measured(settings.device, looks=looks)
+            if pace.is_measured(settings.device, looks=looks)
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
-
-
-def _patches(number: int) -> str:
-    return f"{number:,} patch of the file" if number == 1 else f"{number:,} patches of the file"
 
 
 def _caution(slide: Slide, prediction: Prediction) -> str:
@@ -352,8 +356,3 @@ def _caution(slide: Slide, prediction: Prediction) -> str:
     n_unlike = int((prediction.ood & done).sum()) if knows else 0
     n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())
     return of_result(n_unlike, n_on_glass, int(prediction.provenance["draws"]))
-
-
-def _trust(request: RunRequest) -> tuple[object, ...]:
-    """Tell what a run is trusted for: the slide as it is sized, and the model."""
-    return request.slide.fingerprint, request.slide.mpp, request.model_name

@@ -20,26 +20,10 @@ from superqt import QLabeledDoubleSlider
 
 from napari_stem.spatial_analysis import store
 from napari_stem.texts import count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_where_to_save,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
-from napari_stem.widgets.common.table import (
-    UNKNOWN,
-    Column,
-    Table,
-    TableView,
-    marked,
-    write_csv,
-)
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked, write_csv
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.active_prediction import state_of
 from napari_stem.widgets.genes.map_layers import DomainLayer, colours_of
 from napari_stem.widgets.state import DOMAINS, MEAN
@@ -50,7 +34,6 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.domains import Domains, Stability
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
     IsStopped = Callable[[], bool]
@@ -88,7 +71,6 @@ MORANS_COLUMNS = (
         widest="0.0e-00",
     ),
 )
-TABLE_HEIGHT_PX = 150
 NAME, SHARE, STABILITY, HIGH = range(4)
 DOMAIN_COLUMNS = (
     Column(
@@ -112,7 +94,6 @@ DOMAIN_COLUMNS = (
         "high", "High in it", "Genes predicted highest here compared with elsewhere", is_text=True
     ),
 )
-MOST_DOMAINS_SEEN = 9
 
 
 class AnalysisPanel(QWidget):
@@ -127,18 +108,18 @@ class AnalysisPanel(QWidget):
         self.domains: Domains | None = None  # of the active prediction
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.turns)
-        self._is_loading = self._was_shown = False
+        self._is_loading = False
         self.resolution = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.resolution.setDecimals(1)
         self.resolution.setRange(LEAST_RESOLUTION, MOST_RESOLUTION)
         self.resolution.setSingleStep(LEAST_RESOLUTION)
         self.resolution.setValue(DEFAULT_RESOLUTION)
         self.resolution.setToolTip("Leiden's resolution: to the right more and smaller domains")
-        self.find_button = button("Find domains", act=self.find_domains)
-        self.morans_button = button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
-        self.cancel_button = button("Cancel", act=self._running.stop)
-        self.progress = ProgressBar()
-        self.message, self.summary = Note(), Note(ABOUT)
+        self.find_button = parts.button("Find domains", act=self.find_domains)
+        self.morans_button = parts.button("Moran's I of all genes", MORANS_TIP, self.rank_genes)
+        self.cancel_button = parts.button("Cancel", act=self._running.stop)
+        self.progress = parts.ProgressBar()
+        self.message, self.summary = parts.Note(), parts.Note(ABOUT)
         self.visible_box = QCheckBox("Show domains on the slide")
         self.domains_table = Table(DOMAIN_COLUMNS)
         self.domains_view = TableView(self.domains_table)
@@ -146,16 +127,22 @@ class AnalysisPanel(QWidget):
             NAME, QHeaderView.ResizeMode.ResizeToContents
         )
         self.domains_view.stretch(HIGH)
-        self.plot_choice = choice(PLOTS, act=self._plot)
+        self.plot_choice = parts.choice(PLOTS, act=self._plot)
         self.plot = Plot()
-        self.save_domains_button = button("Save domains…", act=self._save_domains)
+        self.save_domains_button = parts.button("Save domains…", act=self._save_domains)
         self.morans = Table(MORANS_COLUMNS)
         self.morans_view = TableView(self.morans, sort_by=1)
-        self.morans_view.setMinimumHeight(TABLE_HEIGHT_PX)
-        self.of_what = Note()
-        self.save_morans_button = button("Save table…", act=self._save_morans)
+        self.morans_view.setMinimumHeight(150)
+        self.of_what = parts.Note()
+        self.save_morans_button = parts.button("Save table…", act=self._save_morans)
         self.found, self.ranked = QWidget(), QWidget()
-        self._lay_out()
+        form = parts.labelled({"Fineness": self.resolution})
+        shown = self.visible_box, self.domains_view, self.plot_choice, self.plot
+        parts.stack(self.found, *shown, self.save_domains_button)
+        parts.stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
+        buttons = parts.row(self.find_button, self.morans_button, self.cancel_button)
+        told = self.progress, self.message, self.summary
+        parts.stack(self, form, buttons, *told, self.found, self.ranked)
         self._show_domains()
         self._show_morans()
         self._show("")
@@ -181,7 +168,7 @@ class AnalysisPanel(QWidget):
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
             self.domains = self._ranking = None
-            self._was_shown = self._is_loading = False
+            self._is_loading = False
             self._show_domains()
             self._show_morans()
             self.on_slide.hide()
@@ -200,31 +187,32 @@ class AnalysisPanel(QWidget):
 
     def find_domains(self) -> None:
         """Find domains at the fineness that the slider stands at."""
-        if (active := self._maps.current()) is not None:
-            take = partial(self._load, active.prediction, is_new=True)
-            resolution = round(self.resolution.value(), 1)
-            self._start(active.prediction, find_domains, resolution, take=take)
+        resolution = round(self.resolution.value(), 1)
+        self._start(find_domains, resolution, take=lambda found, _: self._load(found))
 
     def rank_genes(self) -> None:
         """Compute Moran's I of all genes."""
-        if (active := self._maps.current()) is not None:
-            take = partial(self._take_morans, active.state())
-            self._start(active.prediction, rank_genes, take=take)
+        key = self._key
+
+        def take(_: Prediction, table: pd.DataFrame) -> None:
+            if key == self._key:
+                self._ranking = table
+                self._show_morans()
+
+        self._start(rank_genes, take=take)
 
     def _start(
-        self,
-        prediction: Prediction,
-        run: Callable[..., Any],
-        *args: Any,
-        take: Callable[[Any], None],
+        self, run: Callable[..., Any], *args: Any, take: Callable[[Prediction, Any], None]
     ) -> None:
-        if self._running.is_running:
+        active = self._maps.current()
+        if active is None or self._running.is_running:
             return
+        prediction = active.prediction
 
         def done(result: Any) -> None:
             self._show(CANCELLED if result is None else "")
             if result is not None:
-                take(result)
+                take(prediction, result)
 
         self._running.reported = partial(self._on_progress, prediction)
         failed = partial(self._show, "Not done.")
@@ -237,35 +225,26 @@ class AnalysisPanel(QWidget):
         if text == store.FOUND:
             self._load(prediction, is_new=True)
 
-    def _take_morans(self, key: tuple[str, int], table: pd.DataFrame) -> None:
-        if key == self._key:
-            self._ranking = table
-            self._show_morans()
-
-    def _load(self, prediction: Prediction, _: Any = None, *, is_new: bool = False) -> None:
-        """Read what is stored beside a prediction, where it is the active one."""
+    def _load(self, prediction: Prediction, *, is_new: bool = False) -> None:
+        """Read what is stored beside a prediction, where it is the active one; what is new is shown."""
         key = state_of(prediction)
         if key != self._key:
             return
-        self._is_loading = True
-        self._jobs.start(
-            store.read_domains,
-            prediction,
-            done=partial(self._take, key, is_new),
-            failed=partial(self._take, key, is_new, None),  # told already: they are damaged
-        )
 
-    def _take(self, key: tuple[str, int] | None, is_new: bool, domains: Domains | None) -> None:
-        if key != self._key:
-            return  # of another prediction; that of the active one is being read
-        self._is_loading = False
-        if domains is not None:
-            self.domains = domains
-            self._show_domains()
-            if is_new and not self._was_shown:
-                self._was_shown = True  # from now on the user decides
-                self.settings.update(view=DOMAINS)
-        self.refresh()
+        def take(domains: Domains | None) -> None:
+            if key != self._key:
+                return  # of another prediction; that of the active one is being read
+            self._is_loading = False
+            if domains is not None:
+                self.domains = domains
+                self._show_domains()
+                if is_new:
+                    self.settings.update(view=DOMAINS)
+            self.refresh()
+
+        self._is_loading = True
+        told = partial(take, None)  # already: they are damaged
+        self._jobs.start(store.read_domains, prediction, done=take, failed=told)
 
     def _rename(self, domain: int, _key: str, name: str) -> None:
         active = self._maps.current()
@@ -281,12 +260,12 @@ class AnalysisPanel(QWidget):
 
     def _save_domains(self) -> None:
         active = self._maps.current()
-        path = ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
+        path = parts.ask_where_to_save(self, "Save", "domains.h5ad", DOMAIN_FILES)
         if active is not None and self.domains is not None and path:
             self._jobs.save(store.export_domains, self.domains, active.prediction, Path(path))
 
     def _save_morans(self) -> None:
-        path = ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
+        path = parts.ask_where_to_save(self, "Save", "morans_i.csv", "Tables (*.csv)")
         if self._ranking is not None and path:
             self._jobs.save(write_csv, self._ranking, Path(path))
 
@@ -296,7 +275,7 @@ class AnalysisPanel(QWidget):
         self.summary.setText(ABOUT if domains is None else describe_domains(domains))
         if domains is not None:
             self.domains_table.fill(_domain_frame(domains))
-            self.domains_view.fit(MOST_DOMAINS_SEEN)
+            self.domains_view.fit(most_rows=9)
             has_relations = domains.relations is not None
             self.plot.setVisible(has_relations)
             self.plot_choice.setVisible(has_relations)
@@ -332,21 +311,6 @@ class AnalysisPanel(QWidget):
         for part in (self.cancel_button, self.progress):
             part.setVisible(is_running)
         self.message.say(text)
-
-    def _lay_out(self) -> None:
-        form = labelled({"Fineness": self.resolution})
-        stack(
-            self.found,
-            self.visible_box,
-            self.domains_view,
-            self.plot_choice,
-            self.plot,
-            self.save_domains_button,
-        )
-        stack(self.ranked, self.of_what, self.morans_view, self.save_morans_button)
-        buttons = row(self.find_button, self.morans_button, self.cancel_button)
-        told = self.progress, self.message, self.summary
-        stack(self, form, buttons, *told, self.found, self.ranked)
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from napari.utils.notifications import show_info
@@ -21,21 +21,13 @@ from napari_stem.evaluation.differences import (
     with_classes,
     write_differences,
 )
-from napari_stem.exporting.selection import Selection, region_summaries
+from napari_stem.exporting.selection import RegionSummary, Selection, region_summaries
 from napari_stem.texts import NOTICE, count
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
-from napari_stem.widgets.common.parts import (
-    Note,
-    ask_for_new_file,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import TIP, Column, Table, TableView, marked
-from napari_stem.widgets.common.worker import LatestJob, StoppableJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
@@ -43,13 +35,10 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QShowEvent
 
-    from napari_stem.exporting.selection import RegionSummary
     from napari_stem.geometry import Region
     from napari_stem.results import Prediction
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
-
 
 NO_REGION = "Draw or import regions to see the means in them and to compare them."
 COLUMNS = (
@@ -62,14 +51,12 @@ INTERVAL_TIP = (
     "The interval of a region's mean, from the mean over its spots within each sample: samples hold the errors "
     "that spots share. Without samples, the mean of the spots' intervals, which is wider."
 )
-MOST_ROWS_SEEN = 7
-
 
 EXPLANATION = (
     "Samples are joint: errors that spots share, within a neighbourhood and over the slide, are in them as far "
     "as the training sections show them."
 )
-GENE, DIFFERENCE, INTERVAL, STANDARDISED, PROBABILITY, Q_VALUE = range(6)
+GENE, DIFFERENCE, Q_VALUE = 0, 1, 5
 GENE_COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
     Column("difference", "Difference", "Predicted mean of A minus that of B", "+.2f"),
@@ -98,7 +85,6 @@ GENE_COLUMNS = (
     ),
 )
 LIMIT = 0.05  # false discovery rate
-SIZE = (1120, 640)
 
 
 @dataclass(frozen=True)
@@ -110,11 +96,6 @@ class Compared:
     n_b: int
     prediction: Prediction
 
-    @property
-    def slide_name(self) -> str:
-        """Of the prediction's slide."""
-        return str(self.prediction.provenance["slide"])
-
 
 class CompareWindow(QWidget):
     """Shows which genes differ between two groups: table and volcano plot, both choose genes."""
@@ -123,22 +104,26 @@ class CompareWindow(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self._jobs, self._maps, self.folder = jobs, maps, ""
         self.compared: Compared | None = None
-        self.heading, self.explanation, self.message = Note(), Note(EXPLANATION), Note()
+        self.heading, self.explanation, self.message = (
+            parts.Note(),
+            parts.Note(EXPLANATION),
+            parts.Note(),
+        )
         self.search = line("Find a gene", is_search=True)
         self.table = Table(GENE_COLUMNS)
         self.view = TableView(self.table, sort_by=Q_VALUE)
         self.plot = VolcanoPlot()
-        self.save_button = button("Save as CSV…", act=self._save)
+        self.save_button = parts.button("Save as CSV…", act=self._save)
         left, right = QWidget(), QWidget()
-        stack(left, self.search, self.view)
-        stack(right, self.explanation, self.plot, stretched=1)
+        parts.stack(left, self.search, self.view)
+        parts.stack(right, self.explanation, self.plot, stretched=1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
         splitter.addWidget(left)
         splitter.addWidget(right)
         splitter.setSizes([620, 500])
-        below = row(self.message, self.save_button, stretched=0)
-        stack(self, self.heading, splitter, below, stretched=1, is_window=True)
-        self.resize(*SIZE)
+        below = parts.row(self.message, self.save_button, stretched=0)
+        parts.stack(self, self.heading, splitter, below, stretched=1, is_window=True)
+        self.resize(1120, 640)
         self.search.textChanged.connect(self.table.filter)
         self.view.chosen.connect(self.plot.mark)
         self.view.chosen.connect(self._show_gene)
@@ -147,7 +132,7 @@ class CompareWindow(QWidget):
     def show_differences(self, compared: Compared) -> None:
         """Show which genes differ, and what to be wary of."""
         self.compared = compared
-        found, slide_name = compared.found, compared.slide_name
+        found, slide_name = compared.found, compared.prediction.provenance["slide"]
         first, second = found[["group_a", "group_b"]].iloc[0]
         self.setWindowTitle(f"{first} compared with {second}, predicted on {slide_name}")
         n_called = int((found.q_value <= LIMIT).sum())
@@ -183,8 +168,9 @@ class CompareWindow(QWidget):
             self._maps.settings.update(gene=gene)
             self.message.setText("")
             return
+        slide_name = compared.prediction.provenance["slide"]
         self.message.setText(
-            f"To see {gene} on the map, go back to this prediction of {compared.slide_name}."
+            f"To see {gene} on the map, go back to this prediction of {slide_name}."
         )
 
     def _save(self) -> None:
@@ -193,23 +179,18 @@ class CompareWindow(QWidget):
         found = self.compared.found
         first, second = found[["group_a", "group_b"]].iloc[0]
         name = re.sub("[ /]", "-", f"differences_{first}_{second}")
-        asked = ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
+        asked = parts.ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
         if asked is None:
             return
         path, overwrite = asked
+        write = partial(write_differences, found, Path(path), overwrite=overwrite)
 
         def saved(_: None) -> None:
             self.message.setText(f"Saved {path}.")
             show_info(f"Saved {path}")
 
         self.message.setText("Saving …")
-        self._jobs.start(
-            partial(write_differences, overwrite=overwrite),
-            found,
-            Path(path),
-            done=saved,
-            failed=lambda: self.message.setText("Not saved."),
-        )
+        self._jobs.start(write, done=saved, failed=lambda: self.message.setText("Not saved."))
 
 
 def _frame(found: pd.DataFrame) -> pd.DataFrame:
@@ -231,23 +212,25 @@ class ComparePanel(QWidget):
         self._groups: list[Region] = []
         self._summing, self._comparing = LatestJob(jobs), StoppableJob(jobs)
         self.result: CompareWindow | None = None
-        self.heading = Note(NO_REGION)
+        self.heading = parts.Note(NO_REGION)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         self.view.setSelectionMode(TableView.SelectionMode.NoSelection)
-        self.first = choice({}, is_narrow=True)
-        self.second = choice({}, "A spot that lies in both counts for the first", is_narrow=True)
+        self.first = parts.choice({}, is_narrow=True)
+        self.second = parts.choice(
+            {}, "A spot that lies in both counts for the first", is_narrow=True
+        )
         self._is_chosen = False  # by the user
         for box in (self.first, self.second):
             box.activated.connect(self._on_chosen)
-        self.button = button(
+        self.button = parts.button(
             "Compare in all genes…",
             "Which genes differ, by how much and how surely: table and volcano plot",
             self._compare,
         )
-        self.message = Note()
-        groups = labelled({"Compare": self.first, "with": self.second})
-        stack(self, self.heading, self.view, groups, self.button, self.message)
+        self.message = parts.Note()
+        groups = parts.labelled({"Compare": self.first, "with": self.second})
+        parts.stack(self, self.heading, self.view, groups, self.button, self.message)
         self._show_groups([])
         self.message.say("")
         self.setEnabled(False)
@@ -286,63 +269,52 @@ class ComparePanel(QWidget):
         self._groups = groups
         if names == before and self.second.count():
             return
-        pair = first_pair(groups) if groups else (-1, -1)
+        a, b = first_pair(groups) if groups else (-1, -1)
         self._is_chosen &= bool(names)
-        for box, others, place in zip((self.first, self.second), ((), (REST,)), pair, strict=True):
+        for box, options, place in ((self.first, names, a), (self.second, [*names, REST], b)):
             chosen = box.currentText()
             box.clear()
-            for number, name in enumerate(names):
-                box.addItem(name, number)
-            for other in others:
-                box.addItem(other, -1)
+            box.addItems(options)
             kept = box.findText(chosen) if self._is_chosen else -1
-            box.setCurrentIndex(kept if kept >= 0 else box.findData(place))
-        if self.first.currentData() == self.second.currentData():
-            self.second.setCurrentIndex(self.second.findData(-1))
+            box.setCurrentIndex(kept if kept >= 0 else place % max(1, len(options)))
+        if self.first.currentIndex() == self.second.currentIndex():
+            self.second.setCurrentIndex(len(names))
         self.button.setEnabled(bool(names))
         self.view.setVisible(bool(names))
 
     def _show_summaries(self, gene: str, unit: str, summaries: Sequence[RegionSummary]) -> None:
         """Show the gene's mean in every group."""
         self.heading.setText(f"{gene} predicted, {unit}" if summaries else NO_REGION)
-        self.table.fill(
-            pd.DataFrame(
-                {
-                    "region": [part.name for part in summaries],
-                    "area_mm2": [part.area_mm2 for part in summaries],
-                    "n_spots": [part.n_spots for part in summaries],
-                    "mean": [_mean(each, gene) for each in summaries],
-                    TIP: [f"{each.name}\n\n{INTERVAL_TIP}" for each in summaries],
-                }
-            )
-        )
-        self.view.fit(MOST_ROWS_SEEN)
+        self.table.fill(pd.DataFrame([_row(each, gene) for each in summaries]))
+        self.view.fit(most_rows=7)
 
     def _on_chosen(self) -> None:
         self._is_chosen = True
 
     def _compare(self) -> None:
-        active = self._maps.current()
-        first, second = self.first.currentData(), self.second.currentData()
-        if active is None or first is None or second is None or self._comparing.is_running:
+        active, second = self._maps.current(), self.second.currentIndex()
+        if active is None or not self._groups or self._comparing.is_running:
             return
-        if first == second:
+        prediction, first = active.prediction, self._groups[self.first.currentIndex()]
+        other = self._groups[second] if second < len(self._groups) else None  # everything else
+        if first is other:
             self.message.say("Choose two different regions.")
             return
-        if not active.prediction.n_kept_draws:
+        if not prediction.n_kept_draws:
             self.message.say(f"{TOO_LARGE} to compare regions.")
             return
+
+        def compare(is_stopped: Callable[[], bool], _report: object) -> Compared | None:
+            groups = drawn_groups(prediction, first, other, is_stopped)
+            if groups is None:
+                return None
+            a, b = groups
+            found = compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
+            return Compared(found, a.n_spots, b.n_spots, prediction)
+
         self.button.setEnabled(False)
         self.message.say("Comparing …")
-        other = self._groups[second] if 0 <= second < len(self._groups) else None
-        self._comparing.start(
-            _compare,
-            active.prediction,
-            self._groups[first],
-            other,
-            done=self._show_comparison,
-            failed=self._end,
-        )
+        self._comparing.start(compare, done=self._show_comparison, failed=self._end)
 
     def _end(self) -> None:
         self.button.setEnabled(bool(self._groups))
@@ -359,27 +331,9 @@ class ComparePanel(QWidget):
         self.result.raise_()
 
 
-def _mean(each: RegionSummary, gene: str) -> str:
-    estimate = each.genes.get(gene)
-    if estimate is None:
-        return "no spots"
-    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _compare(
-    prediction: Prediction,
-    first: Region,
-    second: Region | None,
-    is_stopped: Callable[[], bool],
-    _report: object,
-) -> Compared | None:
-    groups = drawn_groups(prediction, first, second, is_stopped)
-    if groups is None:
-        return None
-    a, b = groups
-    return Compared(
-        compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit),
-        a.n_spots,
-        b.n_spots,
-        prediction,
-    )
+def _row(each: RegionSummary, gene: str) -> dict[str, Any]:
+    mean, found = "no spots", each.genes.get(gene)
+    if found is not None:
+        mean = f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+    told = {"region": each.name, "area_mm2": each.area_mm2, "n_spots": each.n_spots, "mean": mean}
+    return {**told, TIP: f"{each.name}\n\n{INTERVAL_TIP}"}

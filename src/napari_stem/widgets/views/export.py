@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QRect, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPainter
@@ -17,45 +17,27 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_stem.exporting import kinds
 from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS, ExportOptions
-from napari_stem.exporting.selection import NOTICES, Selection, telling_genes
-from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_new_file,
-    ask_where_to_save,
-    button,
-    choice,
-    labelled,
-    row,
-    stack,
-)
+from napari_stem.exporting.selection import NOTICES, Selection, Shown, telling_genes
+from napari_stem.predict import Stopped, stopping
+from napari_stem.widgets.common import parts
+from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 from napari_stem.widgets.genes.map_layers import colours_of
 from napari_stem.widgets.state import DIFFERENCE, MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
-    from napari_stem.widgets.common.keys import Key
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.map_display import MapDisplay
 
-GENE_CHOICES = {
-    "usual": "Most reliable genes",
-    "shown": "Genes on the map",
-    "all": "All genes",
-}
+GENE_CHOICES = {"usual": "Most reliable genes", "shown": "Genes on the map", "all": "All genes"}
 GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 SHOWN: dict[str, Shown] = {MEASURED: "measured", DIFFERENCE: "predicted minus measured"}
-MISSING = "{} spots are not predicted yet and are missing."
 
 
 class ExportPanel(QWidget):
@@ -72,26 +54,26 @@ class ExportPanel(QWidget):
         self._running = StoppableJob(jobs, self._show_progress)
         self.suggested_name = "prediction"
         titles = {kind: about.title for kind, about in KINDS.items()}
-        self.kinds = choice(titles, "What to save the prediction as")
-        self.genes = choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
-        self.tip = Note()
-        self.save_button = button("Save…", act=self._ask)
-        self.copy_view_button = button("Copy this view", _tip(COPY_VIEW), self.copy_view)
-        self.save_view_button = button("Save this view…", _tip(SAVE_VIEW), self.save_view)
-        self.cancel_button = button("Cancel", act=self._cancel)
-        self.progress = ProgressBar()
-        self.message = Note()
-        self.show_button = button("Show in folder", act=self._show_in_folder)
+        self.kinds = parts.choice(titles, "What to save the prediction as")
+        self.genes = parts.choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
+        self.tip = parts.Note()
+        self.save_button = parts.button("Save…", act=self._ask)
+        self.copy_view_button = parts.button("Copy this view", _tip(COPY_VIEW), self.copy_view)
+        self.save_view_button = parts.button("Save this view…", _tip(SAVE_VIEW), self.save_view)
+        self.cancel_button = parts.button("Cancel", act=self._cancel)
+        self.progress = parts.ProgressBar()
+        self.message = parts.Note()
+        self.show_button = parts.button("Show in folder", act=self._show_in_folder)
         self._saved: Path | None = None
-        stack(
+        parts.stack(
             self,
-            labelled({"Save as": self.kinds, "Genes": self.genes}),
+            parts.labelled({"Save as": self.kinds, "Genes": self.genes}),
             self.tip,
-            row(self.save_button, self.cancel_button),
+            parts.row(self.save_button, self.cancel_button),
             self.progress,
             self.message,
             self.show_button,
-            row(self.copy_view_button, self.save_view_button),
+            parts.row(self.copy_view_button, self.save_view_button),
         )
         self.kinds.currentIndexChanged.connect(self._on_kind)
         maps.drawn.connect(self._follow)
@@ -110,7 +92,7 @@ class ExportPanel(QWidget):
         if (picture := self._picture()) is None:  # before the dialog covers it
             return
         name = f"{self.suggested_name}_view.png"
-        path = ask_where_to_save(self, "Save this view", name, "Picture (*.png)")
+        path = parts.ask_where_to_save(self, "Save this view", name, "Picture (*.png)")
         if not path:
             return
         if picture.save(path, "PNG"):
@@ -129,27 +111,34 @@ class ExportPanel(QWidget):
         # as it is now, whatever is shown later
         prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
         named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
-
-        def choose() -> Selection:
-            some = named
-            if some is None:
-                some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-            return Selection.of(prediction, some, regions)
-
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
-        self._running.start(
-            _export,
-            kind,
-            choose,
-            Path(path),
-            options,
-            done=partial(self._finished, Path(path)),
-            failed=partial(self._show, "Not saved."),
-        )
+
+        def export(
+            is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
+        ) -> int | None:
+            """Export; returns how many spots are missing, or None where it was broken off."""
+            stop = stopping(is_stopped)
+
+            def progress(text: str, done: int, total: int) -> None:
+                stop()
+                report(text, done, total)
+
+            try:
+                some = named
+                if some is None:
+                    some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+                selection = Selection.of(prediction, some, regions)
+                kinds.write(kind, selection, Path(path), replace(options, progress=progress))
+            except Stopped:
+                return None
+            return selection.n_missing
+
+        done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")
+        self._running.start(export, done=done, failed=failed)
         self._show_progress(f"Saving {Path(path).name}", 0, 0)
 
     def _follow(self) -> None:
@@ -167,7 +156,7 @@ class ExportPanel(QWidget):
         if n_missing is None:
             self._show("Cancelled; nothing was saved.")
             return
-        missing = f" {MISSING.format(n_missing)}" if n_missing else ""
+        missing = f" {n_missing} spots are not predicted yet and are missing." if n_missing else ""
         self._show(f"Saved {path}.{missing}", path)
         show_info(f"Saved {path}")
 
@@ -208,7 +197,7 @@ class ExportPanel(QWidget):
 
     def _ask(self) -> None:
         kind, title = str(self.kinds.currentData()), self.kinds.currentText()
-        asked = ask_for_new_file(
+        asked = parts.ask_for_new_file(
             self, "Save the prediction", self.suggested_name, title, KINDS[kind].suffixes
         )
         if asked is not None:
@@ -223,34 +212,6 @@ def _tip(key: Key) -> str:
     return f"{key.meaning} ({key.sequence})"
 
 
-class _Stopped(Exception):
-    """The user broke the export off."""
-
-
-def _export(
-    kind: str,
-    choose: Callable[[], Selection],
-    path: Path,
-    options: ExportOptions,
-    is_stopped: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> int | None:
-    """Export; returns how many spots are missing, or None where it was broken off."""
-
-    def progress(text: str, done: int, total: int) -> None:
-        if is_stopped():
-            raise _Stopped
-        report(text, done, total)
-
-    try:
-        selection = choose()
-        kinds.write(kind, selection, path, replace(options, progress=progress))
-    except _Stopped:
-        return None
-    return selection.n_missing
-
-
-N_COLOURS = 256
 FOOT_PX, SIDE_PX = 44, 8
 
 
@@ -307,7 +268,7 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
 
 
 def _legend(layer: Any) -> Legend:
-    colours = layer.colormap.map(np.linspace(0, 1, N_COLOURS))
+    colours = layer.colormap.map(np.linspace(0, 1, 256))
     low, high = layer.contrast_limits
     return Legend(str(layer.name), np.asarray(colours, float), (low, high), layer.gamma)
 

@@ -13,22 +13,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
-from napari_stem.evaluation.measured_match import match_measured, read_measured
+from napari_stem.evaluation.measured_match import MeasuredMatch, match_measured, read_measured
 from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
-from napari_stem.widgets.common.parts import (
-    Note,
-    ask_for_file,
-    ask_for_folder,
-    ask_where_to_save,
-    button,
-    row,
-    stack,
-)
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
-from napari_stem.widgets.common.worker import LatestJob, StoppableJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
 from napari_stem.widgets.genes.map_turns import MEASURED_MAP
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
@@ -40,11 +32,9 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.measured_match import MeasuredMatch
     from napari_stem.geometry import Mpp
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
 
@@ -87,7 +77,6 @@ COLUMNS = (
         "+.2f",
     ),
 )
-TABLE_HEIGHT_PX = 150
 START = (
     "Counts measured on this very slide: a table (.h5ad, raw counts, as st/ID.h5ad of a HEST data set) or "
     "a folder of Space Ranger (Visium)."
@@ -131,28 +120,40 @@ class MeasuredPanel(QWidget):
         self._reading: dict[str, LatestJob] = {}  # by the same
         self._matching = StoppableJob(jobs)
         self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
-        self.table_button = button("Counts (.h5ad)…", act=self._ask_for_table)
-        self.visium_button = button("Visium folder…", act=self._ask_for_folder)
-        self.remove_button = button("Remove", act=self.remove)
-        self.save_button = button(
+        self.table_button = parts.button("Counts (.h5ad)…", act=self._ask_for_table)
+        self.visium_button = parts.button("Visium folder…", act=self._ask_for_folder)
+        self.remove_button = parts.button("Remove", act=self.remove)
+        self.save_button = parts.button(
             "Save table…", "Correlation, coverage and difference of every gene, as CSV", self._save
         )
-        self.predict_button = button(
+        self.predict_button = parts.button(
             "Predict at the measured spots", "With the model and settings of Model"
         )
-        self.depth_button = button(
+        self.depth_button = parts.button(
             "",
             "The next run gives counts as deep as these, so that values can be compared and not places alone.\n"
             "Of a table of all genes: one of some genes says nothing of depth.",
         )
-        self.summary, self.message = Note(START), Note()
+        self.summary, self.message = parts.Note(START), parts.Note()
         self.views = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
-        self.view.setMinimumHeight(TABLE_HEIGHT_PX)
+        self.view.setMinimumHeight(150)
         self.plot = Plot()
         self.results = QWidget()
-        self._lay_out()
+        views = parts.row()
+        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
+            choice = QRadioButton(title)
+            choice.setToolTip(f"{tip} ({key.sequence})")
+            self.views.addButton(choice, number)
+            views.addWidget(choice)
+            choose = partial(self.choose_view, view)
+            choice.clicked.connect(choose)
+            shortcut(key, self, choose)
+        asking = (self.predict_button, self.depth_button)
+        parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
+        loading = parts.row(self.table_button, self.visium_button, self.remove_button)
+        parts.stack(self, loading, self.message, self.summary, self.results)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.drawn.connect(self.refresh)
         self.refresh()
@@ -214,30 +215,15 @@ class MeasuredPanel(QWidget):
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
         self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
-        if active is None or loaded is None:
-            self._show_nothing()
-            self.map.hide()
-            slide = self._slide()
-            if active is None and slide is not None and (path := self.path_of(slide)) is not None:
-                self.message.say(f"{path.name}: {LATER}")
-            is_reading = any(reading.is_running for reading in self._reading.values())
-            if active is not None and not is_reading:
-                self._show_predicted()
-            return
-        if loaded.matched != active.state():
+        if active is not None and loaded is not None and loaded.matched != active.state():
             self._start_match(active, loaded)
-        found = loaded.match
-        if found is None or loaded.matched is None:
-            self._show_nothing()
-            self.message.say(NOT_YET if loaded.matched else MATCHING)
-            self.map.hide()
-            if loaded.is_known:
-                self.remove_button.show()
-                self._show_predicted()
+        found = self.match()
+        if active is None or loaded is None or found is None:
+            self._show_nothing(active, loaded)
             return
         self._show_agreement(loaded, found)
         self.view.choose(active.gene)
-        if loaded.matched[0] == active.state()[0]:
+        if loaded.matched and loaded.matched[0] == active.state()[0]:
             self._plot(active, found)
             self._draw(active, loaded, found)
 
@@ -256,54 +242,42 @@ class MeasuredPanel(QWidget):
         """Match in the background; while a prediction grows, again and again."""
         if self._matching.is_running:
             return
+        fingerprint, key = active.slide.fingerprint, active.state()
+
+        def matched(found: MeasuredMatch | None) -> None:
+            self.message.say("")
+            if self._loaded.get(fingerprint) is loaded:
+                loaded.match, loaded.matched, loaded.grid = found, key, None
+                if found is not None:
+                    loaded.is_known, loaded.before = True, None
+            self.refresh()
+
+        def refused() -> None:  # the data are not this slide's, and the user has been told
+            if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
+                del self._loaded[fingerprint]
+                if loaded.before is not None:
+                    self._loaded[fingerprint] = loaded.before
+            self.refresh()
+            self.changed.emit()
+
         self.message.say(MATCHING)
-        self._matching.start(
-            match,
-            active.prediction,
-            loaded,
-            active.slide.require_mpp(),
-            done=partial(self._matched, active.slide.fingerprint, loaded, active.state()),
-            failed=partial(self._not_matched, active.slide.fingerprint, loaded),
-        )
-
-    def _matched(
-        self, fingerprint: str, loaded: Loaded, key: tuple[str, int], found: MeasuredMatch | None
-    ) -> None:
-        self.message.say("")
-        if self._loaded.get(fingerprint) is loaded:
-            loaded.match, loaded.matched, loaded.grid = found, key, None
-            if found is not None:
-                loaded.is_known, loaded.before = True, None
-        self.refresh()
-
-    def _not_matched(self, fingerprint: str, loaded: Loaded) -> None:
-        """Refused: the data do not belong to this slide, and the user has been told."""
-        if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
-            del self._loaded[fingerprint]
-            if loaded.before is not None:
-                self._loaded[fingerprint] = loaded.before
-        self.refresh()
-        self.changed.emit()
+        asked = active.prediction, loaded, active.slide.require_mpp()
+        self._matching.start(match, *asked, done=matched, failed=refused)
 
     def _ask_for_table(self) -> None:
-        if path := ask_for_file(self, "Measured counts", COUNTS):
+        if path := parts.ask_for_file(self, "Measured counts", COUNTS):
             self.load(path)
 
     def _ask_for_folder(self) -> None:
-        if path := ask_for_folder(self, "Visium folder (outs)"):
+        if path := parts.ask_for_folder(self, "Visium folder (outs)"):
             self.load(path)
 
     def _save(self) -> None:
         found = self.match()
         if found is None:
             return
-        if path := ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
+        if path := parts.ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             self._jobs.save(write_csv, found.agreement, Path(path))
-
-    def _show_predicted(self) -> None:
-        """Go back to the prediction, where nothing measured can be shown."""
-        if self.shown() != MEAN:
-            self.settings.update(view=MEAN)
 
     def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
         message = ""
@@ -336,11 +310,22 @@ class MeasuredPanel(QWidget):
         if gene in found.genes:
             self.plot.plot(draw_gene, found, gene, active.values.values(gene)[found.rows])
 
-    def _show_nothing(self) -> None:
+    def _show_nothing(self, active: ActivePrediction | None, loaded: Loaded | None) -> None:
+        """Show that nothing measured lies beside the active prediction, and why."""
+        slide, is_known = self._slide(), loaded is not None and loaded.is_known
+        path = self.path_of(slide) if active is None and slide is not None else None
+        message = "" if path is None else f"{path.name}: {LATER}"
+        if loaded is not None:
+            message = NOT_YET if loaded.matched else MATCHING
+        self.message.say(message)
         self.summary.setText(START)
         self.results.hide()
-        self.remove_button.hide()
-        self.message.say("")
+        self.map.hide()
+        self.remove_button.setVisible(is_known)
+        is_reading = any(reading.is_running for reading in self._reading.values())
+        is_gone = active is not None and loaded is None and not is_reading
+        if self.shown() != MEAN and (is_known or is_gone):
+            self.settings.update(view=MEAN)
 
     def _show_busy(self, text: str) -> None:
         self.message.say(text)
@@ -356,21 +341,6 @@ class MeasuredPanel(QWidget):
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
-
-    def _lay_out(self) -> None:
-        views = row()
-        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
-            choice = QRadioButton(title)
-            choice.setToolTip(f"{tip} ({key.sequence})")
-            self.views.addButton(choice, number)
-            views.addWidget(choice)
-            choose = partial(self.choose_view, view)
-            choice.clicked.connect(choose)
-            shortcut(key, self, choose)
-        asking = (self.predict_button, self.depth_button)
-        stack(self.results, *asking, views, self.view, self.plot, self.save_button)
-        loading = row(self.table_button, self.visium_button, self.remove_button)
-        stack(self, loading, self.message, self.summary, self.results)
 
 
 def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:

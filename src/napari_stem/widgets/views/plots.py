@@ -74,17 +74,12 @@ class Plot(FigureCanvasQTAgg):
         """Draw what is to be seen."""
         if self.shown is None or not self.isVisible():
             return
-        for old in self._figure.axes[1:]:  # an earlier colour bar
-            old.remove()
-        axes, ink = self.axes, self.ink()
-        axes.clear()
-        axes.set_axis_on()
-        axes.set_aspect("auto")
-        axes.set_facecolor("none")
+        ink = self.ink()
+        self._figure.clear()
+        self.axes = axes = self._figure.add_subplot(facecolor="none")
         axes.tick_params(colors=ink, labelsize=FONT_POINTS)
-        for name, spine in axes.spines.items():
-            spine.set_visible(name in {"left", "bottom"})
-            spine.set_color(ink)
+        axes.spines[:].set_color(ink)
+        axes.spines[["top", "right"]].set_visible(False)
         self._draw_shown(self, *self.shown)
         self.draw_idle()
 
@@ -100,10 +95,8 @@ class Plot(FigureCanvasQTAgg):
 
     def legend(self, **options: Any) -> None:
         """Name what was drawn with a label."""
-        small = FONT_POINTS - 1
-        self.axes.legend(
-            fontsize=small, frameon=False, labelcolor=self.ink(), handlelength=1, **options
-        )
+        look = {"fontsize": FONT_POINTS - 1, "labelcolor": self.ink()}
+        self.axes.legend(frameon=False, handlelength=1, **look, **options)
 
 
 def draw_samples(
@@ -117,8 +110,7 @@ def draw_samples(
     n_bins = int(min(MOST_BINS, max(4, np.sqrt(len(draws)) * 1.6)))
     axes.hist(draws, bins=n_bins, color=BAR_COLOUR, edgecolor="none")
     axes.axvspan(low, high, color=MEAN_COLOUR, alpha=0.15, lw=0, zorder=0)
-    for place, bound in enumerate((low, high)):
-        name = "90% interval" if place == 0 else "_"
+    for bound, name in ((low, "90% interval"), (high, "_")):
         axes.axvline(bound, color=MEAN_COLOUR, lw=1, ls="--", label=name)
     axes.axvline(mean, color=MEAN_COLOUR, lw=2, label="mean")
     axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
@@ -163,11 +155,9 @@ def draw_neighbours(
     if len(z) <= MOST_NUMBERED:
         for (row, col), value in np.ndenumerate(z):
             if np.isfinite(value):
-                ink = "white" if abs(value) > 0.6 * most else "black"
-                text = f"{value:.0f}".replace("-0", "0") if abs(value) < 1 else f"{value:.0f}"
+                ink, text = "white" if abs(value) > 0.6 * most else "black", str(round(value))
                 axes.text(col, row, text, ha="center", va="center", color=ink, fontsize=7)
-    small = FONT_POINTS - 1
-    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar, small = axes.figure.colorbar(image, ax=axes, shrink=0.8), FONT_POINTS - 1
     bar.ax.tick_params(colors=plot.ink(), labelsize=small)
     bar.set_label("rarer  <  side by side  >  oftener (z)", color=plot.ink(), fontsize=small)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QToolButton, QWidget
 
 from napari_stem.layers.values import (
     Fading,
@@ -21,9 +21,9 @@ from napari_stem.layers.values import (
 from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
-from napari_stem.widgets.common.parts import Note, choice, row_widget, stack
+from napari_stem.widgets.common.parts import Note, choice, labelled, row_widget, stack
 from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotOutlines
+from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
     DOUBT,
@@ -39,11 +39,12 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.genes.map_layers import SpotMap
 
 EXPRESSION = {
     MEAN: ("Mean of all samples", "The map as it is"),
@@ -66,18 +67,13 @@ EXPRESSION = {
 }
 UNCERTAINTY = {
     SD: ("Standard deviation", "Of a spot's samples"),
-    WIDTH: (
-        "Width of the 90% interval",
-        "From the 5% to the 95% quantile of a spot's samples",
-    ),
+    WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
 }
 ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
-READING = "Reading the samples …"
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
 LEGEND = (20, 180), 8  # the titles say more than those of plain maps
-LEAST_PERCENT, USUAL_PERCENT, MOST_PERCENT = 5, 80, 97
 
 
 class UncertaintyPanel(QWidget):
@@ -85,62 +81,36 @@ class UncertaintyPanel(QWidget):
 
     def __init__(self, maps: MapDisplay) -> None:
         super().__init__()
-        self._maps, self.settings, turns = maps, maps.settings, maps.turns
+        self._maps, turns = maps, maps.turns
+        self.settings = settings = maps.settings
         self._outlined: tuple[object, ...] | None = None
         self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, LEGEND)
         self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
         name = "Spots unlike the training tissue"
         self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
-        self.expression_choice, self.uncertainty_choice = (
-            choice(options, _tips(options), act, is_narrow=True)
-            for options, act in (
-                (EXPRESSION, self.choose_expression),
-                (UNCERTAINTY, self.choose_uncertainty),
-            )
-        )
-        tip = "Expression that the samples must exceed"
-        self.threshold = slider((0, STEPS), STEPS // 2, tip)
-        tip = "Share of samples that must exceed it"
-        self.probability = slider((LEAST_PERCENT, MOST_PERCENT), USUAL_PERCENT, tip)
+        self.expression_choice = _choice(EXPRESSION, self.choose_expression)
+        self.uncertainty_choice = _choice(UNCERTAINTY, self.choose_uncertainty)
+        self.threshold = slider((0, STEPS), 50, "Expression that the samples must exceed")
+        self.probability = slider((5, 97), 80, "Share of samples that must exceed it")
         self.sample = slider((1, 1), 1, "Samples of this prediction")
         self.threshold_label, self.probability_label = QLabel(), QLabel()
         self.previous_button, self.next_button = QToolButton(), QToolButton()
         self.outline_box = QCheckBox("Outline spots unlike the training tissue")
         self.legend, self.message = Note(), Note()
-        self._lay_out()
-        self._connect()
-        self.refresh()
-
-    def choose_expression(self, kind: str) -> None:
-        """Choose how expression is shown, and have it on the map, as a click does."""
-        self.settings.ask(expression=kind, view=MEAN)
-
-    def choose_uncertainty(self, kind: str) -> None:
-        """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
-        has_map = self.settings.arrangement in {ONE, BESIDE}
-        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
-
-    def step(self, samples: int, *_: object) -> None:
-        """Go to another sample; after the last comes the first."""
-        n_samples = self.sample.maximum()
-        self.sample.setValue((self.sample.value() - 1 + samples) % n_samples + 1)
-
-    def _lay_out(self) -> None:
-        self._form = QFormLayout()
-        self._form.addRow("Quantity", self.expression_choice)
         self._threshold_row = row_widget(self.threshold, self.threshold_label, stretched=0)
         self._probability_row = row_widget(self.probability, self.probability_label, stretched=0)
-        self._sample_row = row_widget(
-            self.previous_button, self.sample, self.next_button, stretched=1
+        sampled = self.previous_button, self.sample, self.next_button
+        self._sample_row = row_widget(*sampled, stretched=1)
+        self._form = labelled(
+            {
+                "Quantity": self.expression_choice,
+                "Above": self._threshold_row,
+                "Probability": self._probability_row,
+                "Sample": self._sample_row,
+                "Uncertainty as": self.uncertainty_choice,
+            }
         )
-        self._form.addRow("Above", self._threshold_row)
-        self._form.addRow("Probability", self._probability_row)
-        self._form.addRow("Sample", self._sample_row)
-        self._form.addRow("Uncertainty as", self.uncertainty_choice)
         stack(self, self._form, self.message, self.outline_box, self.legend)
-
-    def _connect(self) -> None:
-        settings = self.settings
         self.threshold.valueChanged.connect(lambda value: settings.update(share=value / STEPS))
         self.probability.valueChanged.connect(
             lambda value: settings.update(probability=value / 100)
@@ -161,16 +131,28 @@ class UncertaintyPanel(QWidget):
         settings.changed.connect(lambda names: self.refresh() if names <= DOUBT else None)
         self._maps.drawn.connect(self.refresh)
         self._maps.samples_read.connect(self.refresh)
+        self.refresh()
+
+    def choose_expression(self, kind: str) -> None:
+        """Choose how expression is shown, and have it on the map, as a click does."""
+        self.settings.ask(expression=kind, view=MEAN)
+
+    def choose_uncertainty(self, kind: str) -> None:
+        """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
+        has_map = self.settings.arrangement in {ONE, BESIDE}
+        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
+
+    def step(self, samples: int, *_: object) -> None:
+        """Go to another sample; after the last comes the first."""
+        n_samples = self.sample.maximum()
+        self.sample.setValue((self.sample.value() - 1 + samples) % n_samples + 1)
 
     def _show_choices(self, n_samples: int) -> None:
         settings, kind = self.settings, self.settings.expression
         with QSignalBlocker(self.sample):
             self.sample.setRange(1, max(1, n_samples))
-        for box, data in (
-            (self.expression_choice, kind),
-            (self.uncertainty_choice, settings.uncertainty),
-        ):
-            box.setCurrentIndex(box.findData(data))
+        self.expression_choice.setCurrentIndex(list(EXPRESSION).index(kind))
+        self.uncertainty_choice.setCurrentIndex(list(UNCERTAINTY).index(settings.uncertainty))
         for shown, value in (
             (self.threshold, round(settings.share * STEPS)),
             (self.probability, round(settings.probability * 100)),
@@ -204,37 +186,30 @@ class UncertaintyPanel(QWidget):
     def _draw(self, active: ActivePrediction) -> None:
         settings = self.settings
         kind = {MEAN: settings.expression, SD: settings.uncertainty}.get(settings.field, MEAN)
-        if kind in {MEAN, SD}:
+        is_plain, why_not = kind in {MEAN, SD}, ""
+        if not is_plain and settings.shown_arrangement != ONE:
+            why_not = ONE_GENE_ONLY
+        elif kind in {PROBABLE, SAMPLE} and not active.prediction.n_kept_draws:
+            why_not = f"{TOO_LARGE} to see this."
+        if is_plain or why_not:
             self._hide_map()
-            return
-        if settings.shown_arrangement != ONE:
-            self._hide_map()
-            self.message.say(ONE_GENE_ONLY)
-            return
-        prediction = active.prediction
-        samples = None if kind == FADED else self._maps.samples()
-        if kind in {PROBABLE, SAMPLE} and not prediction.n_kept_draws:
-            self._hide_map()
-            self.message.say(f"{TOO_LARGE} to see this.")
+            self.message.say(why_not)
             return
         if kind == FADED:
             self._fade(active)
-        elif samples is None:
-            self.message.say(READING)
+        elif (samples := self._maps.samples()) is None:
+            self.message.say("Reading the samples …")
             return
-        elif kind == WIDTH:
-            self._show_width(active, samples)
-        elif samples.draws is not None and kind == PROBABLE:
-            self._show_probable(active, samples.draws)
-        elif samples.draws is not None:
-            self._show_sample(active, samples.draws)
+        else:
+            self.faded.hide()
+            if kind == WIDTH or samples.draws is None:
+                self._show_width(active, samples)
+            elif kind == PROBABLE:
+                self._show_probable(active, samples.draws)
+            else:
+                self._show_sample(active, samples.draws)
         self._maps.hide_plain()
         self._maps.turns.select(self.map.layer)
-
-    def _show_map(self, shown: SpotMap) -> None:
-        """Show one value per spot; what is faded goes."""
-        self.faded.hide()
-        self.map.show(shown)
 
     def _hide_map(self) -> None:
         self.map.hide()
@@ -270,7 +245,7 @@ class UncertaintyPanel(QWidget):
         is_shown = probability > settings.probability
         shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
         values = np.where(is_shown, shown.values, np.float32(np.nan))
-        self._show_map(replace(shown, values=values))
+        self.map.show(replace(shown, values=values))
         self.threshold_label.setText(f"{threshold:.2f}")
         self.message.say(
             f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
@@ -282,19 +257,14 @@ class UncertaintyPanel(QWidget):
         number = min(self.settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
         values = draws[:, number].astype(np.float32)
-        self._show_map(replace(self._titled(active, text), values=values))
+        self.map.show(replace(self._titled(active, text), values=values))
         self.message.say(f"{text[0].upper()}{text[1:]}, predicted.")
 
     def _show_width(self, active: ActivePrediction, samples: GeneSamples) -> None:
-        width = samples.high - samples.low
-        self._show_map(
-            replace(
-                self._titled(active, "width of 90% interval"),
-                values=width,
-                limits=colour_limits(width),
-                colormap=uncertainty_colormap(self.settings.colormap),
-            )
-        )
+        width, plain = samples.high - samples.low, self._titled(active, "width of 90% interval")
+        colours = uncertainty_colormap(self.settings.colormap)
+        limits = colour_limits(width)
+        self.map.show(replace(plain, values=width, limits=limits, colormap=colours))
 
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self.settings
@@ -327,5 +297,6 @@ class UncertaintyPanel(QWidget):
         self.legend.say(text + (outlined if n_unlike else "."))
 
 
-def _tips(options: dict[str, tuple[str, str]]) -> str:
-    return "\n\n".join(f"{title}: {tip}" for title, tip in options.values())
+def _choice(options: dict[str, tuple[str, str]], act: Callable[[str], None]) -> QComboBox:
+    tips = "\n\n".join(f"{title}: {tip}" for title, tip in options.values())
+    return choice(options, tips, act, is_narrow=True)
