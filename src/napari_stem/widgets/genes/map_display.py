@@ -263,9 +263,7 @@ class MapDisplay(QObject):
                 self.draw()
                 self._select()
 
-        self._scoring.start(
-            lambda: mean_z_score(map(active.values.values, genes.genes)), done=found
-        )
+        self._scoring.start(lambda: mean_z_score(map(active.values, genes.genes)), done=found)
 
     def _select(self) -> None:
         """Make the plain map on show the selected layer, so that napari's controls are about it."""

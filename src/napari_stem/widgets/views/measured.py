@@ -334,7 +334,7 @@ class MeasuredPanel(QWidget):
         gene = active.gene
         self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
-            self.plot.plot(draw_gene, found, gene, active.values.values(gene)[found.rows])
+            self.plot.plot(draw_gene, found, gene, active.values(gene)[found.rows])
 
     def _show_nothing(self) -> None:
         self.summary.setText(START)
