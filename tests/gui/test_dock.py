@@ -98,8 +98,9 @@ def test_regions_follow_a_slide_that_was_moved(model_road):
     coordinator = model_road.dock.coordinator
     region = Region.from_vertices_um([[0, 0], [0, 900], [800, 0]], coordinator.slide.mpp)
     coordinator.panels.region.add(coordinator.slide, [region])
-    (shape,) = coordinator.panels.region.layers.find(coordinator.slide).data
-    assert_allclose(shape.min(axis=0), (1000, -500), atol=1e-6)
+    drawn = coordinator.panels.region.layers.find(coordinator.slide)
+    (shape,) = drawn.data
+    assert_allclose(drawn.data_to_world(shape.min(axis=0)), (1000, -500), atol=1e-4)
     (found,) = (each.region for each in coordinator.panels.region.drawn())
     assert found.polygon.symmetric_difference(region.polygon).area == pytest.approx(0, abs=1e-3)
 

@@ -590,7 +590,8 @@ def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
         road.qtbot.wait(20)
     road.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
     road.wait(lambda: road.panels.region.table.rowCount() == 1)
-    width_um = np.ptp(road.viewer.layers.selection.active.data[0][:, 1])
+    layer = road.viewer.layers.selection.active
+    width_um = np.ptp(layer.data[0][:, 1]) * layer.scale[1]
     assert width_um == pytest.approx(120 / road.viewer.scene.camera.zoom, rel=0.1)
     road.qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     road.wait(lambda: road.panels.region.table.rowCount() == 0)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.geometry import Region
+from napari_stem.layers.from_files import CLASS, NAME
 from napari_stem.slide.tissue import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.texts import count, own_names
@@ -34,8 +35,6 @@ from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
-    CLASS,
-    NAME,
     DrawnRegion,
     count_spots,
     free_name,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Region
-from napari_stem.layers.placement import one_ring, outline
+from napari_stem.geometry import Mpp, Region
+from napari_stem.layers.from_files import CLASS, CLICKED, NAME, NEW, NUMBER
+from napari_stem.layers.placement import outline
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.geometry import SizePx
     from napari_stem.spatial.region_files import Colour
 
 UNDER_WAY = "new region"
 ESTIMATE_ABOVE = 100_000  # spots round a region: beyond, its area alone says how many
 CORNERS = 20_000  # of an outline: beyond, its area alone says how many
 STEPS = 50  # that can be taken back
-NEW = -1  # number of a region that has just been drawn
-# columns of the layer's features table
-NUMBER, NAME, CLASS, CLICKED = "number", "name", "classification", "clicked"
-BLANK: dict[str, Any] = {NUMBER: NEW, NAME: "", CLASS: "", CLICKED: False}
 
 
 @dataclass(frozen=True)
@@ -43,63 +40,40 @@ class DrawnRegion:
 
 
 def read_shapes(
-    layer: Shapes, slide_layer: Image, mpp: Mpp, colour_of: Callable[[str], Colour]
+    layer: Shapes, slide_layer: Image, colour_of: Callable[[str], Colour]
 ) -> list[DrawnRegion]:
     """Regions of a shapes layer, in the order of drawing; what encloses nothing yet is left out.
 
     The regions and the slide under them may have been moved; ``colour_of`` gives the colour of a class.
     """
+    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
     features = layer.features
+    # by the number of a region, where it is in the layer's list, and its parts
+    pieces: dict[int, tuple[int, list[shapely.Geometry]]] = {}
+    for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
+        corners = outline(vertices, kind)
+        if corners is None:
+            continue
+        try:
+            yx_px = to_slide(corners) + 0.5
+            area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon
+        except RegionError:  # still being drawn: no area yet
+            continue
+        number = int(features[NUMBER].iloc[place])
+        key = number if number != NEW else -2 - place  # each new shape is a region of its own
+        pieces.setdefault(key, (place, []))[1].append(area)
     found = []
-    for key, pieces in _areas(layer, slide_layer, mpp).items():
-        first = features.iloc[pieces[0][0]]
+    for key, (place, areas) in pieces.items():
+        first = features.iloc[place]
         classification = str(first[CLASS])
         region = ClassedRegion(
-            shapely.union_all([area for _, area in pieces]),
+            shapely.union_all(areas),
             str(first[NAME]) or UNDER_WAY,
             classification,
             colour_of(classification),
         )
         found.append(DrawnRegion(max(key, NEW), region, bool(first[CLICKED])))
     return found
-
-
-def _areas(
-    layer: Shapes, slide_layer: Image, mpp: Mpp
-) -> dict[int, list[tuple[int, shapely.Geometry]]]:
-    """Places in the layer's list and areas in level-0 px, by the number of their region."""
-    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
-    numbers = layer.features[NUMBER]
-    areas: dict[int, list[tuple[int, shapely.Geometry]]] = {}
-    for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-        corners = outline(vertices, kind)
-        if corners is None:
-            continue
-        yx_um = (to_slide(corners) + 0.5) * (mpp.y_um, mpp.x_um)
-        try:
-            area = Region.from_vertices_um(yx_um, mpp).polygon
-        except RegionError:  # still being drawn: no area yet
-            continue
-        number = int(numbers.iloc[place])
-        key = number if number != NEW else -2 - place  # each new shape is a region of its own
-        areas.setdefault(key, []).append((place, area))
-    return areas
-
-
-def outlines_yx(
-    regions: Iterable[Region], layer: Shapes, slide_layer: Image
-) -> list[list[NDArray[np.float64]]]:
-    """Outlines of regions in a shapes layer's coordinates: one (n, 2) array per part of each region."""
-    to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
-    # napari's indices name the centres of pixels
-    return [
-        [
-            to_layer(one_ring(part)[:, ::-1] - 0.5)
-            for part in shapely.get_parts(region.polygon)
-            if part.geom_type == "Polygon"
-        ]
-        for region in regions
-    ]
 
 
 def number_shapes(layer: Shapes) -> bool:
@@ -171,12 +145,6 @@ class Snapshot:
             layer.add(list(self.vertices), shape_type=list(self.kinds))
             layer.features = self.features.copy()
 
-    def scaled(self, factors: NDArray[np.float64]) -> Snapshot:
-        """Return the same shapes with coordinates (y, x) times these factors."""
-        return replace(
-            self, vertices=tuple((each * factors).astype(each.dtype) for each in self.vertices)
-        )
-
 
 class History:
     """What the regions were after each settled change."""
@@ -209,11 +177,6 @@ class History:
     def redo(self) -> Snapshot | None:
         """Return what was before the last undo, or None."""
         return self._go(self._place + 1)
-
-    def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
-        """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
-        self._snapshots = [each.scaled(factors) for each in self._snapshots]
-        self._snapshots[self._place] = now
 
     def _go(self, place: int) -> Snapshot | None:
         if not 0 <= place < len(self._snapshots):
