@@ -22,7 +22,6 @@ from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     History,
-    Snapshot,
     affine,
     number_shapes,
     read_shapes,
@@ -65,10 +64,8 @@ class RegionLayers:
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
-        for layer in self._viewer.layers:
-            if regions_of(layer) == slide.fingerprint:
-                return layer
-        return None
+        found = (la for la in self._viewer.layers if regions_of(la) == slide.fingerprint)
+        return next(found, None)
 
     def of(self, slide: Slide) -> Shapes:
         """Return the slide's shapes layer, made if there is none."""
@@ -101,7 +98,7 @@ class RegionLayers:
         layer.events.data.connect(self._on_data)
         layer.bind_key("Control-Z", self.undo, overwrite=True)
         layer.bind_key("Control-Shift-Z", self.redo, overwrite=True)
-        self._histories[layer] = History(Snapshot.of(layer))
+        self._histories[layer] = History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
@@ -177,28 +174,26 @@ class RegionLayers:
 
     def remove(self, layer: Shapes, numbers: Sequence[int] | None = None) -> None:
         """Remove regions by number, or all."""
-        gone = np.ones(layer.nshapes, bool)
-        if numbers is not None:
-            gone = np.isin(layer.features[NUMBER].to_numpy(), list(numbers))
-        if gone.any():
+        of_each = layer.features[NUMBER]
+        gone = np.flatnonzero(of_each.isin(of_each if numbers is None else numbers))
+        if len(gone):
             with self._our_change(layer):
                 layer.selected_data = set()
-                layer.remove([int(place) for place in np.flatnonzero(gone)])
+                layer.remove(gone.tolist())
 
     def select(self, layer: Shapes, number: int) -> None:
         """Select a region on the canvas, so that it can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
             self._hand(layer, "select")
-        places = np.flatnonzero(layer.features[NUMBER].to_numpy() == number)
-        layer.selected_data = {int(place) for place in places}
+        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER] == number).tolist())
 
     def undo(self, layer: Shapes) -> None:
         """Take the last change of regions back."""
-        self._go(layer, History.undo)
+        self._go(layer, -1)
 
     def redo(self, layer: Shapes) -> None:
         """Make the change again that was taken back."""
-        self._go(layer, History.redo)
+        self._go(layer, 1)
 
     def note(self, layer: Shapes, step: str = "") -> bool:
         """Note the regions as they are now as a step that undo can come back to; tell whether there is any.
@@ -208,7 +203,7 @@ class RegionLayers:
         """
         history = self._histories[layer]
         if not self.is_drawing(layer):
-            history.note(Snapshot.of(layer), step)
+            history.note(step)
         return history.can_undo
 
     def is_drawing(self, layer: Shapes) -> bool:
@@ -238,12 +233,10 @@ class RegionLayers:
         """Colour of a class on one slide."""
         return class_colour(classification, _colours(layer))
 
-    def _go(self, layer: Shapes, step: Callable[[History], Snapshot | None]) -> None:
+    def _go(self, layer: Shapes, by: int) -> None:
         self.note(layer)  # a change of the last moment
-        snapshot = step(self._histories[layer])
-        if snapshot is not None:
-            with self._our_change(layer):
-                snapshot.restore(layer)
+        with self._our_change(layer):
+            self._histories[layer].go(by)
 
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
@@ -280,11 +273,11 @@ class RegionLayers:
         # where nothing is left of an outline, napari forgets to take its row away
         new = layer.features[NUMBER].to_numpy()[: layer.nshapes] == NEW
         sides_um = [np.ptp(corners, axis=0) * layer.scale for corners in layer.data]
-        gone = [n for n in np.flatnonzero(new) if sides_um[n].max() < least_um]
+        gone = [n for n in np.flatnonzero(new).tolist() if sides_um[n].max() < least_um]
         if gone:
             with layer.events.data.blocker(self._on_data):
                 layer.selected_data = set()
-                layer.remove([int(place) for place in gone])
+                layer.remove(gone)
 
     def _on_data(self, event: Any) -> None:
         layer, action = event.source, str(event.action)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -112,22 +112,12 @@ def affine(
     return lambda points: np.asarray(points @ matrix + origin, dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """All shapes of a layer at one moment."""
 
-    vertices: tuple[NDArray[np.float64], ...]
-    kinds: tuple[str, ...]
+    vertices: list[NDArray[np.float64]]
+    kinds: list[str]
     features: pd.DataFrame
-
-    @classmethod
-    def of(cls, layer: Shapes) -> Snapshot:
-        """Copy a layer's shapes."""
-        return cls(
-            tuple(np.array(vertices) for vertices in layer.data),
-            tuple(layer.shape_type),
-            layer.features.reset_index(drop=True).copy(),
-        )
 
     def is_same(self, other: Snapshot) -> bool:
         """Whether nothing differs."""
@@ -137,20 +127,13 @@ class Snapshot:
             and self.features.to_dict("list") == other.features.to_dict("list")
         )
 
-    def restore(self, layer: Shapes) -> None:
-        """Put these shapes in place of those that are there."""
-        layer.selected_data = set()
-        layer.remove(list(range(layer.nshapes)))  # `data = []` would leave their features behind
-        if self.vertices:
-            layer.add(list(self.vertices), shape_type=list(self.kinds))
-            layer.features = self.features.copy()
-
 
 class History:
-    """What the regions were after each settled change."""
+    """What the regions of a layer were after each settled change."""
 
-    def __init__(self, now: Snapshot) -> None:
-        self._snapshots, self._place = [now], 0  # of them, the one that is on the canvas
+    def __init__(self, layer: Shapes) -> None:
+        self._layer = layer
+        self._snapshots, self._place = [self._now()], 0  # of them, the one that is on the canvas
         self._step = ""  # what kind of step led to it
 
     @property
@@ -158,11 +141,12 @@ class History:
         """Whether there is a change to take back."""
         return self._place > 0
 
-    def note(self, now: Snapshot, step: str = "") -> None:
+    def note(self, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
 
         Steps of one kind that follow one another are taken back together.
         """
+        now = self._now()
         if now.is_same(self._snapshots[self._place]):
             return
         is_same_step = bool(step) and step == self._step
@@ -170,19 +154,21 @@ class History:
         self._snapshots = [*before, now][-1 - STEPS :]
         self._place, self._step = len(self._snapshots) - 1, step
 
-    def undo(self) -> Snapshot | None:
-        """Return what was before the last change, or None."""
-        return self._go(self._place - 1)
+    def go(self, by: int) -> None:
+        """Show what was before the last change (-1), or before that was taken back (1), if anything was."""
+        if 0 <= self._place + by < len(self._snapshots):
+            self._place, self._step = self._place + by, ""
+            shown, layer = self._snapshots[self._place], self._layer
+            layer.selected_data = set()
+            layer.remove(list(range(layer.nshapes)))  # `data = []` would leave their features
+            if shown.vertices:
+                layer.add(shown.vertices, shape_type=shown.kinds)
+                layer.features = shown.features.copy()
 
-    def redo(self) -> Snapshot | None:
-        """Return what was before the last undo, or None."""
-        return self._go(self._place + 1)
-
-    def _go(self, place: int) -> Snapshot | None:
-        if not 0 <= place < len(self._snapshots):
-            return None
-        self._place, self._step = place, ""
-        return self._snapshots[place]
+    def _now(self) -> Snapshot:
+        layer = self._layer
+        vertices = [np.array(each) for each in layer.data]
+        return Snapshot(vertices, list(layer.shape_type), layer.features.reset_index(drop=True))
 
 
 def count_spots(
