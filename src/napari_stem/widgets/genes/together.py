@@ -98,7 +98,7 @@ class SideBySide:
         self._hidden: list[Layer] = []
         self._grid_before: dict[str, Any] | None = None
         self._slide: Slide | None = None  # in the pairs
-        self._mpp: Mpp | None = None
+        self._mpp: Mpp | None = None  # its pixel size then
         self._zoomed_out = 1  # so that every view shows what the whole canvas showed
         events = self._viewer.layers.events
         layers_or_grid = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,26 +79,21 @@ def read_shapes(
 
 def number_shapes(layer: Shapes) -> bool:
     """Give what was newly drawn a number and a name; tell whether there was any."""
-    features = layer.features
-    new = np.flatnonzero(features[NUMBER].to_numpy() == NEW) if len(features) else ()
-    if not len(new):
-        return False
-    table = features.copy()
-    for place in new:
-        row = table.index[place]
+    table = layer.features.copy()
+    new = table.index[table[NUMBER] == NEW]
+    for row in new:
         table.loc[row, NUMBER] = max(0, int(table[NUMBER].max())) + 1
         if not str(table.loc[row, NAME]):
             table.loc[row, NAME] = free_name("region", table[NAME])
-    layer.features = table
-    return True
+    if len(new):
+        layer.features = table
+    return len(new) > 0
 
 
 def free_name(stem: str, taken: Iterable[object]) -> str:
     """Return the first of ``stem 1``, ``stem 2`` … that is not taken."""
-    names, number = {str(name) for name in taken}, 1
-    while f"{stem} {number}" in names:
-        number += 1
-    return f"{stem} {number}"
+    names = {str(name) for name in taken}
+    return next(name for n in count(1) if (name := f"{stem} {n}") not in names)
 
 
 def affine(
@@ -185,27 +181,22 @@ def count_spots(
 
 
 def _count(area: shapely.Geometry, size: SizePx, mpp: Mpp, pitch_um: float) -> int:
-    if area.is_empty:
-        return 0
     step_x_px, step_y_px = pitch_um / mpp.x_um, pitch_um / mpp.y_um
     left, top, right, bottom = area.bounds
-    cols = _between(left, right, step_x_px, size.width_px)
-    rows = _between(top, bottom, step_y_px, size.height_px)
-    if len(cols) * len(rows) > ESTIMATE_ABOVE or shapely.get_num_coordinates(area) > CORNERS:
+    x_px = _between(left, right, step_x_px, size.width_px)
+    y_px = _between(top, bottom, step_y_px, size.height_px)
+    if len(x_px) * len(y_px) > ESTIMATE_ABOVE or shapely.get_num_coordinates(area) > CORNERS:
         slide = shapely.box(0, 0, size.width_px, size.height_px)
         area_px2 = float(shapely.intersection(area, slide).area)
         return round(area_px2 / (step_x_px * step_y_px))
-    x_px, y_px = np.meshgrid((cols + 0.5) * step_x_px, (rows + 0.5) * step_y_px)
     shapely.prepare(area)
-    return int(np.count_nonzero(shapely.contains_xy(area, x_px.ravel(), y_px.ravel())))
+    return int(np.count_nonzero(shapely.contains_xy(area, *np.meshgrid(x_px, y_px))))
 
 
-def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDArray[np.int64]:
-    """Rows or columns of `geometry.lattice` whose centres lie between two bounds."""
-    n_all = int(np.floor(side_px / step_px + 0.5))
-    first = max(0, int(np.floor(low_px / step_px - 0.5)))
-    last = min(n_all - 1, int(np.ceil(high_px / step_px - 0.5)))
-    return np.arange(first, last + 1)
+def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDArray[np.float64]:
+    """Centres of rows or columns of `geometry.lattice` that lie between two bounds."""
+    centres_px = (np.arange(int(side_px / step_px + 0.5), dtype=np.float64) + 0.5) * step_px
+    return np.asarray(centres_px[(centres_px >= low_px) & (centres_px <= high_px)], np.float64)
 
 
 def squares_um(
