@@ -265,8 +265,7 @@ class MapDisplay(QObject):
     def _select(self) -> None:
         """Make the plain map on show the selected layer, so that napari's controls are about it."""
         for one in self._plain.values():
-            if self.turns.is_wanted(one.layer):
-                self.turns.select(one.layer)
+            self.turns.select(one.layer)
 
     def _fill_panel(self) -> None:
         active = self.current()

@@ -93,9 +93,10 @@ class LayerTurns(QObject):
             self._start()
 
     def select(self, layer: Layer) -> None:
-        """Make a layer the active one as soon as it is in the list."""
-        self._selected = layer
-        self._start()
+        """Make a layer the active one as soon as it is in the list, if it is wanted there."""
+        if layer in self._wanted:
+            self._selected = layer
+            self._start()
 
     def between(self, step: Callable[[], None]) -> None:
         """Call something when all that goes is gone, before anything comes."""
@@ -106,10 +107,6 @@ class LayerTurns(QObject):
         """Call something in a turn of its own when everything is there."""
         self._afterwards.append(step)
         self._start()
-
-    def is_wanted(self, layer: Layer) -> bool:
-        """Whether a layer is in the list or will be."""
-        return layer in self._wanted
 
     def maps(self) -> list[Layer]:
         """Return the maps that are seen, from the lowest to the topmost."""
@@ -195,7 +192,6 @@ class LayerTurns(QObject):
     def _insert(self, layer: Layer) -> None:
         layers = self.viewer.layers
         active = layers.selection.active
-        layer.visible = True
         _ours.add(layer)
         rank = self._rank(layer)
         below = [place for place, other in enumerate(layers) if self._rank(other) < rank]

@@ -168,9 +168,8 @@ class RegionLayers:
 
     def set_class_colour(self, layer: Shapes, classification: str, colour: Colour) -> None:
         """Draw all regions of a class in another colour."""
-        _colours(layer)[classification] = colour
-        self._recolour(layer)
-        self._changed()
+        with self._our_change(layer):
+            _colours(layer)[classification] = colour
 
     def remove(self, layer: Shapes, numbers: Sequence[int] | None = None) -> None:
         """Remove regions by number, or all."""

@@ -199,15 +199,10 @@ def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDA
     return np.asarray(centres_px[(centres_px >= low_px) & (centres_px <= high_px)], np.float64)
 
 
-def squares_um(
-    centre_um: Sequence[float], n_spots: int, pitch_um: float
-) -> tuple[float, float, float, float]:
-    """(top, left, bottom, right) in um of ``n_spots`` x ``n_spots`` whole spots round a point, (y, x) in um.
-
-    All from the slide's corner, where the lattice starts.
-    """
-    top, left = (
-        max(0, round(value / pitch_um - n_spots / 2)) * pitch_um for value in centre_um[-2:]
-    )
-    side_um = n_spots * pitch_um
-    return top, left, top + side_um, left + side_um
+def square_of_spots(
+    centre_px: tuple[float, float], n_spots: int, pitch_um: float, mpp: Mpp
+) -> shapely.Polygon:
+    """Square of ``n_spots`` x ``n_spots`` whole spots of the lattice round a point, (x, y) in level-0 px."""
+    steps_px = np.divide(pitch_um, (mpp.x_um, mpp.y_um))
+    first = np.maximum(np.rint(np.divide(centre_px, steps_px) - n_spots / 2), 0)
+    return shapely.box(*(first * steps_px), *((first + n_spots) * steps_px))
