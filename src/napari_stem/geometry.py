@@ -63,7 +63,7 @@ class Region:
         Parameters
         ----------
         yx_um
-            (n, 2) float, rows (y, x), as napari stores shapes on a slide in um.
+            (n, 2) float, rows (y, x), from the slide's corner.
         mpp
             The slide's pixel size.
         name

@@ -57,7 +57,7 @@ def read_shapes(
             continue
         try:
             yx_px = to_slide(corners) + 0.5
-            area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon
+            area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon  # in px
         except RegionError:  # still being drawn: no area yet
             continue
         number = int(features[NUMBER].iloc[place])
