@@ -21,7 +21,7 @@ class GeneChange:
 
         from napari_stem.geometry import Mpp, SizePx, lattice
         from napari_stem.layers.placement import SpotGrid
-        from napari_stem.layers.values import GeneValues, colour_limits, read_by_gene
+        from napari_stem.layers.values import colour_limits, read_by_gene
         from napari_stem.results import Prediction
         from napari_stem.widgets.genes.map_layers import ScalarMap
         from napari_stem.widgets.genes.map_turns import EXPRESSION, LayerTurns
@@ -56,8 +56,8 @@ class GeneChange:
             ood_distance=nothing,
         )
         self.prediction = prediction
-        self.values = GeneValues(prediction)
-        self.values.hold("mean", read_by_gene(prediction, "mean", lambda: False))
+        by_gene = read_by_gene(prediction, "mean", lambda: False)
+        self.by_gene = dict(zip(self.genes, by_gene, strict=True))
         self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
         self.map = ScalarMap(LayerTurns(ViewerModel()), "mean", EXPRESSION)
         self.colour_limits = colour_limits
@@ -74,7 +74,7 @@ class GeneChange:
         from napari_stem.widgets.genes.map_layers import SpotMap
 
         gene = self.next_gene()
-        values = self.values.values(gene)
+        values = self.by_gene[gene]
         limits = self.colour_limits(values)
         self.map.show(SpotMap(self.grids[shape], values, gene, limits, "viridis"))
 

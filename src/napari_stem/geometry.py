@@ -60,8 +60,8 @@ class Region:
     def from_vertices_um(cls, yx_um: ArrayLike, mpp: Mpp, name: str = "region") -> Region:
         """Region from polygon vertices in um.
 
-        ``yx_um`` are (n, 2) float, rows (y, x), as napari stores shapes on a slide in um; ``mpp`` is the
-        slide's pixel size, ``name`` what users read.
+        ``yx_um`` are (n, 2) float, rows (y, x), from the slide's corner; ``mpp`` is the slide's pixel size,
+        ``name`` what users read.
 
         RegionError: fewer than three vertices, or no area.
         """

@@ -139,10 +139,7 @@ class Road:
             tool.click()
         layer = self.viewer.layers.selection.active
         assert layer.mode == "add_polygon"
-        mpp = self.dock.coordinator.slide.require_mpp()
-        layer.add_polygons(
-            [np.array([(y_px * mpp.y_um, x_px * mpp.x_um) for x_px, y_px in corners])]
-        )
+        layer.add_polygons([np.array([(y_px, x_px) for x_px, y_px in corners])])
         self.wait(lambda: "spot" in self.panels.region.summary.text())
 
     def ask_little(self, n_draws: int = 2, n_steps: int = 2) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from npe2 import PluginManifest
@@ -94,12 +95,14 @@ def test_regions_are_counted_where_they_lie(model_road):
 
 def test_regions_follow_a_slide_that_was_moved(model_road):
     layer = model_road.open(sample_path())
-    layer.translate = np.add(layer.translate, (1000, -500))
     coordinator = model_road.dock.coordinator
-    region = Region.from_vertices_um([[0, 0], [0, 900], [800, 0]], coordinator.slide.mpp)
+    moved_um = np.array((1000, -500)) * (coordinator.slide.mpp.y_um, coordinator.slide.mpp.x_um)
+    layer.translate = np.add(layer.translate, moved_um)
+    region = Region(shapely.Polygon([(0, 0), (900, 0), (0, 800)]))
     coordinator.panels.region.add(coordinator.slide, [region])
-    (shape,) = coordinator.panels.region.layers.find(coordinator.slide).data
-    assert_allclose(shape.min(axis=0), (1000, -500), atol=1e-6)
+    drawn = coordinator.panels.region.layers.find(coordinator.slide)
+    (shape,) = drawn.data
+    assert_allclose(drawn.data_to_world(shape.min(axis=0)), moved_um, atol=1e-6)
     (found,) = (each.region for each in coordinator.panels.region.drawn())
     assert found.polygon.symmetric_difference(region.polygon).area == pytest.approx(0, abs=1e-3)
 

@@ -435,7 +435,7 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     assert not model_road.panels.model.pace.is_measured("cpu")
     assert "your last runs" in model_road.panels.run.run_button.toolTip()
     layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
-    layer.data = [shape + 2000 for shape in layer.data]  # beside the patches
+    layer.data = [shape + 2000 / layer.scale for shape in layer.data]  # beside the patches
     model_road.dock.panels.region.count()
     assert "No patch of the file lies in the regions" in model_road.panels.run.why_not.text()
     assert not model_road.panels.run.run_button.isEnabled()

@@ -60,6 +60,18 @@ def test_a_change_of_gene_swaps_the_data_and_keeps_the_layers(screen):
         assert_allclose(screen.mean.contrast_limits, colour_limits(screen.prediction.values(gene)))
 
 
+def test_values_that_have_been_read_are_taken_from_memory(screen):
+    for gene in screen.prediction.genes[:2]:
+        for field in ("mean", "sd"):
+            stored = screen.prediction.values(gene, field)
+            screen.wait(
+                lambda gene=gene, field=field, stored=stored: (
+                    not np.shares_memory(screen.shown.values(gene, field), stored)
+                )
+            )
+            assert_array_equal(screen.shown.values(gene, field), stored)
+
+
 def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
     gene = other_genes(screen, 1)[0]
     screen.genes.choose(gene)
@@ -337,6 +349,7 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     text = screen.inspect.readout.text()
     low, high = prediction.values(gene, "q05")[3], prediction.values(gene, "q95")[3]
     assert f"{gene} predicted {prediction.values(gene)[3]:.2f}" in text
+    assert low < prediction.values(gene)[3] < high
     assert f"90% interval {low:.2f} to {high:.2f}" in text
     assert prediction.unit in text
     other = other_genes(screen, 1)[0]

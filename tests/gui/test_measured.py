@@ -90,7 +90,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert layer.name == f"{gene} predicted minus measured, log2(count + 1)"
     low, high = layer.contrast_limits
     assert low == -high
-    errors = found.error(gene, predicted.maps.values.values(gene))
+    errors = found.error(gene, predicted.maps.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
     panel.choose_view("mean")
     assert genes.views.checkedButton().text() == "Expression"

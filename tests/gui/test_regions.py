@@ -26,7 +26,7 @@ from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_layers import label_colours, labels
 from napari_stem.widgets.regions.region_panel import HOW_TO, TOOLS
-from napari_stem.widgets.regions.region_shapes import count_spots, squares_um
+from napari_stem.widgets.regions.region_shapes import count_spots, square_of_spots
 from napari_stem.widgets.regions.region_table import AREA, CLASS, NAME, SPOTS
 
 pytestmark = pytest.mark.gui
@@ -101,7 +101,8 @@ def test_very_many_spots_are_estimated():
 
 
 def test_a_clicked_square_holds_whole_spots():
-    top, left, bottom, right = squares_um((1000.0, 30.0), 3, 200.0)
+    square = square_of_spots((30.0, 1000.0), 3, 200.0, Mpp.square(1))
+    left, top, right, bottom = square.bounds
     assert (top, bottom) == (800.0, 1400.0) or (top, bottom) == (600.0, 1200.0)
     assert (left, right) == (0.0, 600.0)
 
@@ -590,7 +591,8 @@ def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
         road.qtbot.wait(20)
     road.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
     road.wait(lambda: road.panels.region.table.rowCount() == 1)
-    width_um = np.ptp(road.viewer.layers.selection.active.data[0][:, 1])
+    layer = road.viewer.layers.selection.active
+    width_um = np.ptp(layer.data[0][:, 1]) * layer.scale[1]
     assert width_um == pytest.approx(120 / road.viewer.scene.camera.zoom, rel=0.1)
     road.qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     road.wait(lambda: road.panels.region.table.rowCount() == 0)

@@ -30,15 +30,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region
     from napari_stem.layers.placement import LayerData
     from napari_stem.layers.values import Field
     from napari_stem.results import Prediction
+    from napari_stem.spatial.region_files import Colour
 
 OUTLINE = 1 / 120  # width of outlines, of the longer side of all regions
 OPACITY = 0.7
+# columns of the features of a layer of regions
+NUMBER, NAME, CLASS, CLICKED = "number", "name", "classification", "clicked"
+NEW = -1  # number of a region that has just been drawn
+BLANK: dict[str, Any] = {NUMBER: NEW, NAME: "", CLASS: "", CLICKED: False}
 LABEL = {"string": "{name}", "size": 12, "color": "#101010", "anchor": "upper_left"}
 
 
@@ -72,29 +78,17 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
 
 def region_layer(regions: Sequence[Region], file: Path, mpp: Mpp | None) -> LayerData:
     """Outlines of regions with their names and classes; in level-0 px, which ``mpp`` scales to um."""
-    outlines: list[NDArray[np.float64]] = []
-    names: list[str] = []
-    classes: list[str] = []
-    numbers: list[int] = []
-    colours: dict[str, Any] = {}
-    for number, region in enumerate(regions, 1):
-        classed = region if isinstance(region, ClassedRegion) else ClassedRegion(region.polygon)
-        colours[classed.classification] = classed.colour
-        for part in shapely.get_parts(region.polygon):
-            outlines.append(one_ring(part)[:, ::-1])
-            names.append(region.name)
-            classes.append(classed.classification)
-            numbers.append(number)
+    outlines, rows, colours = region_rows(regions)
     low, high = np.vstack(outlines).min(0), np.vstack(outlines).max(0)
     options = {
         "name": f"Regions of {file.stem}",
         "shape_type": "polygon",
         "face_color": "transparent",
-        "edge_color": [[c / 255 for c in class_colour(name, colours)] for name in classes],
+        "edge_color": [[c / 255 for c in class_colour(name, colours)] for name in rows[CLASS]],
         "edge_width": float((high - low).max()) * OUTLINE,
-        "features": {"name": names, "classification": classes, "number": numbers},
+        "features": rows,
         # what is drawn from now on is a region of its own
-        "feature_defaults": {"name": "", "classification": "", "number": -1},
+        "feature_defaults": {column: BLANK[column] for column in rows},
         "text": LABEL,
         "opacity": 1.0,
         "scale": (1, 1) if mpp is None else (mpp.y_um, mpp.x_um),
@@ -103,6 +97,29 @@ def region_layer(regions: Sequence[Region], file: Path, mpp: Mpp | None) -> Laye
         "metadata": {METADATA_KEY: _about(file, "regions", mpp) | {"colours": colours}},
     }
     return outlines, options, "shapes"
+
+
+def region_rows(
+    regions: Sequence[Region], n_before: int = 0
+) -> tuple[list[NDArray[np.float64]], pd.DataFrame, dict[str, Colour]]:
+    """Parts of regions as shapes: their outlines, what a layer's features say of each, colours of classes.
+
+    Outlines are (n, 2) each, (y, x) in level-0 px from the slide's corner; regions are numbered from
+    ``n_before`` + 1 on.
+    """
+    import pandas as pd
+
+    outlines: list[NDArray[np.float64]] = []
+    rows: list[dict[str, Any]] = []
+    colours: dict[str, Colour] = {}
+    for number, region in enumerate(regions, n_before + 1):
+        classed = region if isinstance(region, ClassedRegion) else ClassedRegion(region.polygon)
+        colours[classed.classification] = classed.colour
+        row = {NUMBER: number, NAME: region.name, CLASS: classed.classification}
+        parts = [each for each in shapely.get_parts(region.polygon) if each.geom_type == "Polygon"]
+        outlines += [one_ring(part)[:, ::-1] for part in parts]
+        rows += [row] * len(parts)
+    return outlines, pd.DataFrame(rows), colours
 
 
 def measured_layers(counts: anndata.AnnData, file: Path, mpp: Mpp | None) -> list[LayerData]:

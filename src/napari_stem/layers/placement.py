@@ -140,7 +140,7 @@ class SpotGrid:
         if n_across is not None and shape == "circle":
             return _nearest_grid(y_um, x_um, spots.diameter_um, n_across, is_round=True)
         if _on_lattice(spots, y_um, x_um):
-            return _finer(_lattice_grid(spots, y_um, x_um), min(n_across or 1, SMOOTH_PIXELS))
+            return _lattice_grid(spots, y_um, x_um, min(n_across or 1, SMOOTH_PIXELS))
         return _nearest_grid(y_um, x_um, spots.diameter_um, OFF_LATTICE_PIXELS, is_round=False)
 
     def raster(self, values: ArrayLike) -> NDArray[np.float32]:
@@ -176,24 +176,11 @@ class SpotGrid:
 
     def spot_under(self, row: float, col: float) -> int | None:
         """Index of the spot at a position in the raster's pixels, or None."""
-        if not (np.isfinite(row) and np.isfinite(col)):
-            return None
-        row_index, col_index = int(np.floor(row + 0.5)), int(np.floor(col + 0.5))
         n_rows, n_cols = self.spot_at.shape
-        if not (0 <= row_index < n_rows and 0 <= col_index < n_cols):
+        if not (-0.5 <= row < n_rows - 0.5 and -0.5 <= col < n_cols - 0.5):  # or NaN
             return None
-        spot = int(self.spot_at[row_index, col_index])
+        spot = int(self.spot_at[int(row + 0.5), int(col + 0.5)])
         return None if spot < 0 else spot
-
-
-def _finer(grid: SpotGrid, n: int) -> SpotGrid:
-    """Divide each square into n x n."""
-    if n == 1:
-        return grid
-    step_um = grid.placement.scale_um[0] / n
-    y_um, x_um = (centre - (n - 1) / 2 * step_um for centre in grid.placement.translate_um)
-    spot_at = grid.spot_at.repeat(n, axis=0).repeat(n, axis=1)
-    return SpotGrid(spot_at, Placement((step_um, step_um), (y_um, x_um)), n)
 
 
 def _between(squares: NDArray[np.float32], n: int) -> NDArray[np.float32]:
@@ -213,15 +200,18 @@ def _on_lattice(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float6
     return bool(np.ptp(off_y) < tolerance_um and np.ptp(off_x) < tolerance_um)
 
 
-def _lattice_grid(spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64]) -> SpotGrid:
+def _lattice_grid(
+    spots: Spots, y_um: NDArray[np.float64], x_um: NDArray[np.float64], n: int
+) -> SpotGrid:
+    """One square for each place of the lattice, divided into n x n pixels."""
     row = spots.array_row - spots.array_row.min()
     col = spots.array_col - spots.array_col.min()
     spot_at = np.full((int(row.max()) + 1, int(col.max()) + 1), -1, dtype=np.int64)
     spot_at[row, col] = np.arange(len(spots))
-    pitch_um = spots.pitch_um
-    return SpotGrid(
-        spot_at, Placement((pitch_um, pitch_um), (float(y_um.min()), float(x_um.min())))
-    )
+    step_um = spots.pitch_um / n
+    y0_um, x0_um = (float(c.min()) - (n - 1) / 2 * step_um for c in (y_um, x_um))
+    fine = spot_at.repeat(n, axis=0).repeat(n, axis=1)
+    return SpotGrid(fine, Placement((step_um, step_um), (y0_um, x0_um)), n)
 
 
 def _pixels_across(

@@ -1,4 +1,4 @@
-"""Values of a prediction: by gene in memory, so that a change of gene never waits for a disk, and as colours.
+"""Values of a prediction: read by gene, and as colours.
 
 Limits and titles of maps, fading by uncertainty, probabilities, scores, legends of domains.
 """
@@ -172,52 +172,6 @@ def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 SPOTS_PER_READ = 4096
-LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
-
-
-class GeneValues:
-    """Values of one prediction by gene, from memory where they have been read, else from the prediction.
-
-    On disk a gene lies in one file per thousand spots or so: quick for a region, seconds for a whole slide.
-    """
-
-    def __init__(self, prediction: Prediction) -> None:
-        self._prediction = prediction
-        self._by_gene: dict[str, NDArray[np.float32]] = {}
-        self._column = {gene: i for i, gene in enumerate(prediction.genes)}
-
-    def hold(self, field: Field, by_gene: NDArray[np.float32]) -> None:
-        """Answer from memory from now on: (genes, spots) float32, as `read_by_gene` returns it."""
-        self._by_gene[field] = by_gene
-
-    def let_go(self) -> None:
-        """Answer from the prediction again, which grows."""
-        self._by_gene.clear()
-
-    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
-        """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
-
-        UnknownGeneError where the prediction has no such gene.
-        """
-        held = self._by_gene.get(field)
-        if held is None or gene not in self._column:
-            return self._prediction.values(gene, field)
-        values: NDArray[np.float32] = held[self._column[gene]]
-        return values
-
-    def reading(self, gene: str, spot: int) -> tuple[float, float, float]:
-        """Mean of one gene at one spot, and the ends of its 90% interval; reads one block from disk.
-
-        PredictionError where it is damaged.
-        """
-        here, rows = slice(spot, spot + 1), self._prediction.rows
-        mean, low, high = (rows(here, f, [gene]).item() for f in ("mean", "q05", "q95"))
-        return mean, low, high
-
-
-def fits_in_memory(prediction: Prediction) -> bool:
-    """Whether one field of a prediction may be held in memory."""
-    return len(prediction.spots) * len(prediction.genes) * 4 <= LARGEST_BYTES
 
 
 def read_by_gene(

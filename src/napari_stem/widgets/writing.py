@@ -13,10 +13,11 @@ from napari.layers import Image, Layer, Shapes
 from napari_stem.errors import OutputError, RegionError
 from napari_stem.exporting.kinds import export
 from napari_stem.geometry import Mpp
+from napari_stem.layers.from_files import BLANK
 from napari_stem.layers.placement import METADATA_KEY, slide_placement
 from napari_stem.spatial import region_files
-from napari_stem.spatial.region_files import ClassedRegion, class_colour
-from napari_stem.widgets.regions.region_shapes import BLANK, number_shapes, read_shapes
+from napari_stem.spatial.region_files import class_colour
+from napari_stem.widgets.regions.region_shapes import number_shapes, read_shapes
 from napari_stem.widgets.slide.slide_layers import is_in_pixels, ours, slide_of, slides_among
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.settings import ExportKind
+    from napari_stem.spatial.region_files import ClassedRegion
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
@@ -66,7 +68,7 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     The layer is ours or anybody's, with names and classes where its features have these columns; the slide may
     be in the viewer. RegionError where it is not known on which slide the shapes lie.
     """
-    ground, mpp = _ground(layer, viewer)
+    ground = _ground(layer, viewer)
     table = layer.features.reset_index(drop=True)
     for column, blank in BLANK.items():
         if column not in table:
@@ -76,24 +78,24 @@ def regions_of_layer(layer: Shapes, viewer: Viewer | None) -> list[ClassedRegion
     layer = Layer.create(layer.data, {**options, "features": table}, "shapes")
     number_shapes(layer)
     colours = ours(layer).get("colours", {})
-    drawn = read_shapes(layer, ground, mpp, lambda name: class_colour(name, colours))
+    drawn = read_shapes(layer, ground, lambda name: class_colour(name, colours))
     return [each.region for each in drawn]
 
 
-def _ground(layer: Shapes, viewer: Viewer | None) -> tuple[Image, Mpp]:
-    """Layer of the slide under some shapes, or one placed like it; and its pixel size (1 where unknown)."""
+def _ground(layer: Shapes, viewer: Viewer | None) -> Image:
+    """Layer of the slide under some shapes, or one placed like it."""
     about = ours(layer)
     for each in reversed(slides_among(viewer.layers) if viewer else []):
         slide = slide_of(each)
         is_owner = slide is not None and slide.fingerprint == about.get("regions_of")
         if slide is not None and (is_owner or ("mpp" not in about and each.visible)):
-            return each, slide.mpp or Mpp.square(1)
+            return each
     if "mpp" in about:
-        mpp = about["mpp"] or Mpp.square(1)
-        return Image(np.zeros((2, 2)), **slide_placement(mpp).as_layer_options()), mpp
+        placement = slide_placement(about["mpp"] or Mpp.square(1))
+        return Image(np.zeros((2, 2)), **placement.as_layer_options())
     if not is_in_pixels(layer):
         raise RegionError(
             f"“{layer.name}” is in {layer.units[-1]}; open its slide too, so that the shapes can be written "
             f"in its pixels."
         )
-    return Image(np.zeros((2, 2))), Mpp.square(1)
+    return Image(np.zeros((2, 2)))

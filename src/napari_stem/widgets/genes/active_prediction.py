@@ -10,13 +10,7 @@ import numpy as np
 
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid
-from napari_stem.layers.values import (
-    GeneValues,
-    colour_limits,
-    fits_in_memory,
-    map_title,
-    read_by_gene,
-)
+from napari_stem.layers.values import colour_limits, map_title, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap
@@ -37,6 +31,7 @@ if TYPE_CHECKING:
 
     Measured = tuple[Background, NDArray[np.float32] | None, tuple[float, float] | None]
 
+LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
 MOST_FOR_LIMITS = 20_000_000  # values of which the limits of all genes are taken
 MOST_VALUES_UNASKED = 50_000_000  # spots times genes; about a minute of one core
 
@@ -57,7 +52,6 @@ class ActivePrediction:
     ) -> None:
         self._jobs, self._ready = jobs, ready
         self.slide, self.prediction, self.gene = slide, prediction, gene
-        self.values = GeneValues(prediction)
         self.columns: dict[int, NDArray[np.float64]] = {}  # of the list of genes, by their place
         self.ground: Background | None = None  # once it is known
         # of the colours of all genes; None while not known, and where values do not fit in memory
@@ -70,7 +64,9 @@ class ActivePrediction:
         # its slide's pixel size was changed: it no longer lies where it should
         self.is_away = False
         self._stop = jobs.new_stop()
-        self._by_gene: NDArray[np.float32] | None = None
+        # (genes, spots) of fields that were read. On disk a gene lies in one file per thousand spots or so:
+        # quick for a region, seconds for a whole slide.
+        self._by_gene: dict[Field, NDArray[np.float32]] = {}
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
 
@@ -87,18 +83,27 @@ class ActivePrediction:
     def forget(self) -> None:
         """Give up what is being computed, and what was: the prediction grows again."""
         self.stop()
-        self.values.let_go()
-        self._by_gene = self.ground = self.limits_of_all = None
+        self.ground = self.limits_of_all = None
+        self._by_gene.clear()
         self.columns.clear()
         self._is_clustering = False
 
     def want_clustering(self) -> None:
         """Compute spatial autocorrelation, however long it takes."""
-        if self._by_gene is None or self._is_clustering or CLUSTERING in self.columns:
-            return
-        self._is_clustering = True
-        which = self.prediction.spots, self.prediction.done.copy()
-        self._compute(self._take_clustering, spatial_autocorrelation, self._by_gene, *which)
+        if "mean" in self._by_gene and not self._is_clustering:
+            self._is_clustering = True
+            which = self._by_gene["mean"], self.prediction.spots, self.prediction.done.copy()
+            self._compute(partial(self._fill, CLUSTERING), spatial_autocorrelation, *which)
+
+    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+        """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
+
+        From memory where it has been read, else from disk; UnknownGeneError where there is no such gene.
+        """
+        if field not in self._by_gene:
+            return self.prediction.values(gene, field)
+        values: NDArray[np.float32] = self._by_gene[field][self.prediction.columns([gene])[0]]
+        return values
 
     def grid(self, shape: SpotShape = "square") -> SpotGrid:
         """Grid of the spots in this shape."""
@@ -110,12 +115,8 @@ class ActivePrediction:
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:
         """Index of the finished spot at a world position in um, or None."""
         grid = self.grid(shape)
-        row, col = (
-            (at - start) / step
-            for at, start, step in zip(
-                position[-2:], grid.placement.translate_um, grid.placement.scale_um, strict=True
-            )
-        )
+        where = grid.placement
+        row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
         spot = grid.spot_under(row, col)
         return spot if spot is not None and self.prediction.done[spot] else None
 
@@ -125,7 +126,7 @@ class ActivePrediction:
 
     def gene_map(self, gene: str, field: Field, settings: DisplaySettings) -> SpotMap:
         """Map of the expression of a gene, or of its uncertainty, as the settings would have it."""
-        values = self.values.values(gene, field)
+        values = self.values(gene, field)
         colours, colormap = settings.colours, settings.colormap
         if field != "mean":
             colours, colormap = colours.for_another_unit(), uncertainty_colormap(colormap)
@@ -143,18 +144,19 @@ class ActivePrediction:
         )
 
     def _take(self, measured: Measured) -> None:
-        self.ground, self._by_gene, self.limits_of_all = measured
-        self.columns[MEAN], self.columns[SPREAD] = self.ground.mean, self.ground.sd
-        if self._by_gene is not None:
-            self.values.hold("mean", self._by_gene)
-        self._ready(self)
-        if self._by_gene is not None:
-            self._compute(partial(self.values.hold, "sd"), read_by_gene, self.prediction, "sd")
-            if self._by_gene.size <= MOST_VALUES_UNASKED:
+        self.ground, by_gene, self.limits_of_all = measured
+        if by_gene is not None:
+            self._by_gene["mean"] = by_gene
+        self.columns[MEAN] = self.ground.mean
+        self._fill(SPREAD, self.ground.sd)
+        if by_gene is not None:
+            keep = partial(self._by_gene.__setitem__, "sd")
+            self._compute(keep, read_by_gene, self.prediction, "sd")
+            if by_gene.size <= MOST_VALUES_UNASKED:
                 self.want_clustering()
 
-    def _take_clustering(self, morans: NDArray[np.float64]) -> None:
-        self.columns[CLUSTERING] = morans
+    def _fill(self, column: int, values: NDArray[np.float64]) -> None:
+        self.columns[column] = values
         self._ready(self)
 
     def _compute(
@@ -185,7 +187,7 @@ def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured 
     done = prediction.done
     if not done.any():
         return None
-    if not fits_in_memory(prediction):
+    if len(prediction.spots) * len(prediction.genes) * 4 > LARGEST_BYTES:
         ground = background(prediction, is_stopped)
         return None if ground is None else (ground, None, None)
     by_gene = read_by_gene(prediction, "mean", is_stopped)

@@ -59,7 +59,7 @@ class MapDisplay(QObject):
         self._jobs, self._genes = jobs, genes
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
-        self._active: str | None = None
+        self._active = ""  # fingerprint of the slide that is looked at
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
@@ -77,11 +77,9 @@ class MapDisplay(QObject):
 
     def begin(self, slide: Slide, prediction: Prediction) -> None:
         """Show a prediction, in place of an older one of the same slide."""
-        older = self._shown.pop(slide.fingerprint, None)
-        if older is not None:
+        if (older := self._shown.get(slide.fingerprint)) is not None:
             older.stop()
-        gene = older.gene if older is not None else ""
-        if gene not in prediction.genes:
+        if (gene := self.gene_of(slide)) not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
         shown = ActivePrediction(self._jobs, slide, prediction, gene, self._show_measured)
         self._shown[slide.fingerprint] = shown
@@ -93,21 +91,18 @@ class MapDisplay(QObject):
 
     def grow(self, slide: Slide) -> None:
         """More spots are done: draw the map anew, now or soon."""
-        shown = self._shown.get(slide.fingerprint)
-        if shown is not None:
+        if (shown := self._shown.get(slide.fingerprint)) is not None:
             shown.forget()
         if slide.fingerprint == self._active:
             self._draw_anew()
 
     def finish(self, slide: Slide) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
-        shown = self._shown.get(slide.fingerprint)
-        if shown is None:
-            return
-        shown.measure()
-        if slide.fingerprint == self._active:
-            self._draw_anew.cancel()
-            self.draw()
+        if (shown := self._shown.get(slide.fingerprint)) is not None:
+            shown.measure()
+            if slide.fingerprint == self._active:
+                self._draw_anew.cancel()
+                self.draw()
 
     def put_away(self, slide: Slide) -> None:
         """Show no map of a slide any more, until a prediction is chosen or made."""
@@ -119,12 +114,11 @@ class MapDisplay(QObject):
 
     def shown_on(self, slide: Slide) -> ActivePrediction | None:
         """Return what is shown of a slide, which need not be the active one."""
-        shown = self._shown.get(slide.fingerprint)
-        return None if shown is None or shown.is_away else shown
+        return self._shown_by(slide.fingerprint)
 
     def activate(self, slide: Slide | None) -> None:
         """Show the prediction of another slide."""
-        wanted = slide.fingerprint if slide else None
+        wanted = slide.fingerprint if slide else ""
         if wanted != self._active:
             self.beside.hide()
             self._active = wanted
@@ -138,7 +132,10 @@ class MapDisplay(QObject):
 
     def current(self) -> ActivePrediction | None:
         """Return what is shown of the active slide."""
-        shown = self._shown.get(self._active) if self._active else None
+        return self._shown_by(self._active)
+
+    def _shown_by(self, fingerprint: str) -> ActivePrediction | None:
+        shown = self._shown.get(fingerprint)
         return None if shown is None or shown.is_away else shown
 
     def gene_of(self, slide: Slide) -> str:
@@ -263,15 +260,12 @@ class MapDisplay(QObject):
                 self.draw()
                 self._select()
 
-        self._scoring.start(
-            lambda: mean_z_score(map(active.values.values, genes.genes)), done=found
-        )
+        self._scoring.start(lambda: mean_z_score(map(active.values, genes.genes)), done=found)
 
     def _select(self) -> None:
         """Make the plain map on show the selected layer, so that napari's controls are about it."""
         for one in self._plain.values():
-            if self.turns.is_wanted(one.layer):
-                self.turns.select(one.layer)
+            self.turns.select(one.layer)
 
     def _fill_panel(self) -> None:
         active = self.current()

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM
-from napari_stem.layers.values import legend_lines, readable_on
+from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
 from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Legend = tuple[tuple[int, int], int]  # (width, height) of its bar in px, its letters in points
 USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
+IN_UM = {"units": UM, "axis_labels": AXES}
+OF_SPOTS = {"interpolation2d": "nearest", "visible": False, **IN_UM}
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,23 @@ class SpotLayer:
     ``field`` is what it shows, for its metadata; ``rank`` above which others of ours, as in `map_turns`.
     """
 
-    def __init__(self, turns: LayerTurns, field: str, rank: int) -> None:
+    def __init__(self, turns: LayerTurns, layer: Any, field: str, rank: int) -> None:
+        self.layer = layer
         self._turns, self._field, self._rank = turns, field, rank
-        self.layer: Any = None  # made when first needed
 
     def hide(self) -> None:
         """Take it out of the viewer."""
-        if self.layer is not None:
-            self._turns.hide(self.layer)
+        self._turns.hide(self.layer)
 
-    def _describe(self, about: dict[str, str]) -> None:
+    def _show(self, about: dict[str, str], title: str = "", letters_pt: int = 0) -> None:
         self.layer.metadata = {METADATA_KEY: {"field": self._field, **about}}
+        self._turns.show(self.layer, self._rank, title, letters_pt)
+
+    def _place(self, grid: SpotGrid) -> None:
+        """Put it where the spots lie; napari would draw anew even where nothing changes."""
+        layer, place = self.layer, grid.placement
+        if not np.array_equal([layer.scale, layer.translate], [place.scale_um, place.translate_um]):
+            layer.scale, layer.translate = place.scale_um, place.translate_um
 
 
 class ScalarMap(SpotLayer):
@@ -74,71 +82,48 @@ class ScalarMap(SpotLayer):
         field: str,
         rank: int,
         legend: Legend = USUAL_LEGEND,
-        edited: Callable[[float, float], None] | None = None,
+        edited: Callable[[float, float], None] = lambda low, high: None,
     ) -> None:
-        super().__init__(turns, field, rank)
+        nothing = np.full((1, 1), np.nan, np.float32)
+        layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
+        super().__init__(turns, layer, field, rank)
         self._edited = edited
-        self.layer: Image = Image(
-            np.full((1, 1), np.nan, np.float32),
-            contrast_limits=(0, 1),
-            interpolation2d="nearest",
-            blending="translucent",
-            visible=False,
-            units=UM,
-            axis_labels=AXES,
-        )
-        self._describe({})
-        self.layer.colorbar.size, self._letters_pt = legend
-        for part in (self.layer.colorbar, self.layer.name_overlay):
+        layer.colorbar.size, self._letters_pt = legend
+        for part in (layer.colorbar, layer.name_overlay):
             part.position = "top_right"
             part.box = True
-        self.layer.events.contrast_limits.connect(self._on_limits)
+        layer.events.contrast_limits.connect(self._on_limits)
 
     def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
         """Show values; the layer comes to the viewer where it is not there."""
         layer, values, limits = self.layer, shown.values, shown.limits
-        self._describe(shown.about)
         layer.data = shown.grid.raster(values)
-        _place(layer, shown.grid)
-        if layer.name != shown.title:
-            layer.name = shown.title
+        self._place(shown.grid)
+        layer.name = shown.title
         if layer.colormap.name != shown.colormap:
             layer.colormap = shown.colormap
-        known = values[np.isfinite(values)]
-        low, high = (float(known.min()), float(known.max())) if known.size else limits
+        known = np.append(values[np.isfinite(values)], limits)
         with layer.events.contrast_limits.blocker(self._on_limits):
-            layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+            layer.contrast_limits_range = (float(known.min()), float(known.max()))
             layer.contrast_limits = limits
-        self._turns.show(layer, self._rank, shown.title, self._letters_pt if with_legend else 0)
+        self._show(shown.about, shown.title, self._letters_pt if with_legend else 0)
 
     def _on_limits(self) -> None:
-        if self._edited is not None:
-            self._edited(*map(float, self.layer.contrast_limits))
+        self._edited(*map(float, self.layer.contrast_limits))
 
 
 class ColourMap(SpotLayer):
     """A layer of some name that shows one colour per spot."""
 
     def __init__(self, turns: LayerTurns, field: str, name: str, rank: int) -> None:
-        super().__init__(turns, field, rank)
-        self._name = name
+        nothing = np.zeros((1, 1, 4), np.uint8)
+        super().__init__(turns, Image(nothing, rgb=True, name=name, **OF_SPOTS), field, rank)
 
     def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
         """Show (n_spots, 4) colours of a prediction."""
-        pixels = grid.colours(colours)
-        if self.layer is None:
-            self.layer = Image(
-                pixels,
-                rgb=True,
-                name=self._name,
-                interpolation2d="nearest",
-                **grid.placement.as_layer_options(),
-            )
-        else:
-            self.layer.data = pixels
-            _place(self.layer, grid)
-        self._describe({"prediction": path})
-        self._turns.show(self.layer, self._rank)
+        self.layer.data = grid.colours(colours)
+        self._place(grid)
+        self._show({"prediction": path})
 
 
 class SpotOutlines(SpotLayer):
@@ -147,8 +132,16 @@ class SpotOutlines(SpotLayer):
     def __init__(
         self, turns: LayerTurns, field: str, name: str, colours: Sequence[str], rank: int
     ) -> None:
-        super().__init__(turns, field, rank)
-        self._name, self._colours = name, colours
+        self._colours = colours
+        layer = Points(
+            ndim=2,
+            name=name,
+            face_color="transparent",
+            border_width=OUTLINE_WIDTH,
+            visible=False,
+            **IN_UM,
+        )
+        super().__init__(turns, layer, field, rank)
 
     def show(
         self, prediction: Prediction, mpp: Mpp, chosen: NDArray[np.int64], shape: SpotShape
@@ -161,36 +154,18 @@ class SpotOutlines(SpotLayer):
         yx_um = np.column_stack([spots.y_px[chosen] * mpp.y_um, spots.x_px[chosen] * mpp.x_um])
         data = np.tile(yx_um, (n_lines, 1))
         symbol = "disc" if shape == "circle" else "square"
-        if self.layer is None:
-            self.layer = Points(
-                name=self._name,
-                face_color="transparent",
-                border_width=OUTLINE_WIDTH,
-                units=UM,
-                axis_labels=AXES,
-            )
-        is_same = np.array_equal(self.layer.data, data) and self.layer.symbol[0] == symbol
-        if not is_same:  # napari draws anew with each of these
+        # napari draws anew with each of these
+        if not np.array_equal(self.layer.data, data) or self.layer.symbol[0] != symbol:
             inner = 1 - OUTLINE_WIDTH * (2 * np.arange(n_lines) + 1)
             self.layer.data = data
             self.layer.symbol = symbol
             self.layer.size = np.repeat(spots.diameter_um * inner, len(chosen))
             self.layer.border_color = np.repeat(self._colours, len(chosen))
-        self._describe({"prediction": str(prediction.path)})
-        self._turns.show(self.layer, self._rank)
-
-
-def _place(layer: Any, grid: SpotGrid) -> None:
-    """Put a layer where the spots lie; napari would draw anew even where nothing changes."""
-    scale, translate = grid.placement.scale_um, grid.placement.translate_um
-    if not np.array_equal(layer.scale, scale):
-        layer.scale = scale
-    if not np.array_equal(layer.translate, translate):
-        layer.translate = translate
+        self._show({"prediction": str(prediction.path)})
 
 
 TITLE = "Domains of predicted expression"
-LEGEND_KEY = "napari_stem_domain_{}"  # of napari's overlays of the canvas
+LEGEND_KEYS = [f"napari_stem_domain_{n}" for n in range(MOST_LINES)]  # of the canvas's overlays
 LEGEND_POINTS = 10
 # Okabe and Ito's eight, which colour-blind eyes tell apart, then Tableau's where there are more.
 COLOURS = (
@@ -208,24 +183,16 @@ class DomainLayer(SpotLayer):
     """Shows domains in place of a prediction's map, and names their colours in the corner."""
 
     def __init__(self, turns: LayerTurns) -> None:
-        super().__init__(turns, "domain", DOMAIN_MAP)
-        self._viewer = turns.viewer
+        layer = Labels(np.zeros((1, 1), np.uint16), name=TITLE, visible=False, **IN_UM)
+        layer.editable = False
+        super().__init__(turns, layer, "domain", DOMAIN_MAP)
+        self._overlays = turns.viewer.canvas.overlays
         self._lines: list[tuple[str, str]] = []  # text and ground of each line
-        self._legend: list[str] = []  # keys of the overlays
 
     def show(self, grid: SpotGrid, prediction: Prediction, domains: Domains) -> None:
-        """Show domains with their legend; makes the layer where there is none."""
-        if self.layer is None:
-            self.layer = Labels(
-                np.zeros(grid.spot_at.shape, dtype=np.uint16),
-                name=TITLE,
-                visible=False,
-                **grid.placement.as_layer_options(),
-            )
-            self.layer.editable = False
+        """Show domains with their legend."""
         layer = self.layer
-        _place(layer, grid)
-        self._describe({"prediction": str(prediction.path)})
+        self._place(grid)
         rows = np.flatnonzero(prediction.done)
         if len(rows) == len(domains.labels):
             layer.data = grid.labels(rows, domains.labels)
@@ -234,7 +201,7 @@ class DomainLayer(SpotLayer):
         layer.colormap = CyclicLabelColormap(colors=colours)
         # what is read out under the cursor; label 0 is where there is no domain
         layer.features = {"index": range(len(domains.names) + 1), "domain": ["", *domains.names]}
-        self._turns.show(layer, self._rank, TITLE)
+        self._show({"prediction": str(prediction.path)}, TITLE)
         self._show_legend(domains.names)
 
     def hide(self) -> None:
@@ -244,15 +211,15 @@ class DomainLayer(SpotLayer):
 
     def legend(self) -> list[str]:
         """Return the lines of the legend on the canvas."""
-        overlays = self._viewer.canvas.overlays
-        return [str(overlays[key].text) for key in self._legend if overlays[key].visible]
+        lines = [self._overlays[key] for key in LEGEND_KEYS if key in self._overlays]
+        return [str(line.text) for line in lines if line.visible]
 
     def _show_legend(self, names: Sequence[str]) -> None:
         """Write one line per domain in the corner, each in a turn of its own."""
-        overlays = self._viewer.canvas.overlays
         self._lines = legend_lines(names, colours_of(len(names)))
-        for key in self._legend[len(self._lines) :]:
-            overlays[key].visible = False
+        for key in LEGEND_KEYS[len(self._lines) :]:
+            if key in self._overlays:
+                self._overlays[key].visible = False
         for place in range(len(self._lines)):
             self._turns.afterwards(partial(self._write_line, place))
 
@@ -261,11 +228,11 @@ class DomainLayer(SpotLayer):
         if place >= len(self._lines):  # hidden meanwhile
             return
         text, colour = self._lines[place]
-        if place == len(self._legend):
-            self._legend.append(LEGEND_KEY.format(place))
-            self._viewer.canvas.overlays[self._legend[place]] = TextOverlay(
+        key = LEGEND_KEYS[place]
+        if key not in self._overlays:
+            self._overlays[key] = TextOverlay(
                 font_size=LEGEND_POINTS, position="top_right", box=True
             )
-        line = self._viewer.canvas.overlays[self._legend[place]]
+        line = self._overlays[key]
         line.text, line.box_color, line.color = text, colour, readable_on(colour)
         line.visible = True

@@ -8,7 +8,6 @@ the layer list either.
 from __future__ import annotations
 
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -17,16 +16,16 @@ from qtpy.QtCore import QObject
 
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
 from napari_stem.widgets.common.parts import listening, one_shot
-from napari_stem.widgets.slide.slide_layers import ours, slides_among
+from napari_stem.widgets.slide.slide_layers import ours, slide_of, slides_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
 
 # from the lowest to the topmost
-EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(6)
+SLIDE, EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(-1, 6)
 # a light for each gene of a mixture lies between the first two
 GROUND, LIGHTS, OUTLINES, INSPECTED = 6, 7, 12, 13
 _ours: WeakSet[Layer] = WeakSet()  # what was ever shown so, by whatever dock
@@ -53,8 +52,7 @@ class LayerTurns(QObject):
 
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.viewer = viewer
-        self._opacity = opacity
+        self.viewer, self._opacity = viewer, opacity
         # what maps were last given; beyond that, napari's own slider is the user's
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
         self.is_changing = False  # what comes and goes now does so because of this
@@ -95,9 +93,10 @@ class LayerTurns(QObject):
             self._start()
 
     def select(self, layer: Layer) -> None:
-        """Make a layer the active one as soon as it is in the list."""
-        self._selected = layer
-        self._start()
+        """Make a layer the active one as soon as it is in the list, if it is wanted there."""
+        if layer in self._wanted:
+            self._selected = layer
+            self._start()
 
     def between(self, step: Callable[[], None]) -> None:
         """Call something when all that goes is gone, before anything comes."""
@@ -109,13 +108,10 @@ class LayerTurns(QObject):
         self._afterwards.append(step)
         self._start()
 
-    def is_wanted(self, layer: Layer) -> bool:
-        """Whether a layer is in the list or will be."""
-        return layer in self._wanted
-
     def maps(self) -> list[Layer]:
         """Return the maps that are seen, from the lowest to the topmost."""
-        return [layer for layer in self._ranked() if _is_map(layer) and layer.visible]
+        seen = [layer for layer in self._wanted if _is_map(layer) and layer.visible]
+        return sorted(seen, key=self._rank)
 
     def is_settled(self) -> bool:
         """Whether nothing is left to do."""
@@ -133,7 +129,7 @@ class LayerTurns(QObject):
         width_px = self.viewer.canvas.size[1]
         for layer, wanted in self._wanted.items():
             if wanted.letters_pt:
-                room_pt = width_px / (LETTER_PX_PER_PT * max(1, len(wanted.title)))
+                room_pt = width_px / (LETTER_PX_PER_PT * len(wanted.title))
                 size_pt = max(LEAST_LETTERS_PT, min(wanted.letters_pt, room_pt))
                 if layer.name_overlay.font_size != size_pt:
                     layer.name_overlay.font_size = size_pt
@@ -150,84 +146,79 @@ class LayerTurns(QObject):
             return
         while self.step():
             pass
-        self._settle()
 
     def _turn(self) -> None:
         spare_libraries()
         if self.step():
             self._timer.start()
-        else:
-            self._settle()
 
     def step(self) -> bool:
-        """Do the next thing; False where there is none."""
-        layers, wanted = self.viewer.layers, self._wanted
-        with self._changing():
-            if gone := [layer for layer in layers if layer in _ours and layer not in wanted]:
-                self._remove(gone[-1])
-            elif self._between:
-                self._between.popleft()()
-            elif missing := [layer for layer in wanted if layer not in layers]:
-                self._insert(missing[0])
-            elif bare := [
-                la for la, how in wanted.items() if how.letters_pt and not _has_legend(la)
-            ]:
-                _show_legend(bare[0])
-            elif self._afterwards:
-                self._afterwards.popleft()()
-            else:
-                return False
-        return True
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
+        """Do the next thing; False where it was the last."""
         self.is_changing = True
         try:
-            yield
+            return self._do_next()
         finally:
             self.is_changing = False
 
-    def _ranked(self) -> list[Layer]:
-        return sorted(self._wanted, key=lambda layer: self._wanted[layer].rank)
+    def _do_next(self) -> bool:
+        layers, wanted = self.viewer.layers, self._wanted
+        if gone := [layer for layer in layers if layer in _ours and layer not in wanted]:
+            self._remove(gone[-1])
+        elif self._between:
+            self._between.popleft()()
+        elif missing := [layer for layer in wanted if layer not in layers]:
+            self._insert(missing[0])
+        elif bare := [
+            part
+            for layer, how in wanted.items()
+            if how.letters_pt
+            for part in _legend(layer)
+            if not part.visible
+        ]:
+            bare[0].visible = True
+        elif self._afterwards:
+            self._afterwards.popleft()()
+        else:
+            self._settle()
+            return False
+        return True
 
     def _remove(self, layer: Layer) -> None:
         self.viewer.layers.remove(layer)
         # out of the list nobody listens any more: free of cost
-        layer.visible = False
-        _hide_legend(layer)
+        for part in (layer, *_legend(layer)):
+            part.visible = False
 
     def _insert(self, layer: Layer) -> None:
         layers = self.viewer.layers
         active = layers.selection.active
-        layer.visible = True
         _ours.add(layer)
-        layers.insert(self._place(self._wanted[layer].rank), layer)
+        rank = self._rank(layer)
+        below = [place for place, other in enumerate(layers) if self._rank(other) < rank]
+        layers.insert(max(below, default=-1) + 1, layer)
         if active in layers and layer is not self._selected:
             layers.selection.active = active
 
-    def _place(self, rank: int) -> int:
-        """Above slides and what of ours has a lower rank; views lie above everything."""
-        layers = self.viewer.layers
-        higher = [layer for layer, wanted in self._wanted.items() if wanted.rank > rank]
-        lower = [layer for layer, wanted in self._wanted.items() if wanted.rank < rank]
-        if rank >= VIEWS:
-            lower = [layer for layer in layers if layer not in higher]
-        else:
-            lower += slides_among(layers)
-        places = [layers.index(layer) for layer in lower if layer in layers]
-        return max(places) + 1 if places else 0 if higher else len(layers)
+    def _rank(self, layer: Layer) -> int:
+        """Above which others a layer lies: slides lowest, what others added between maps and views."""
+        if layer in self._wanted:
+            return self._wanted[layer].rank
+        return VIEWS - 1 if slide_of(layer) is None else SLIDE
 
     def _settle(self) -> None:
         """Put in order what others may have stirred, and what waited for the layers."""
-        with self._changing():
-            raise_above_slides(self.viewer, self._ranked())
-            for layer, wanted in self._wanted.items():
-                # a name was taken while another layer still had it
-                if layer.name.startswith(f"{wanted.title} ["):
-                    layer.name = wanted.title
-            selected, self._selected = self._selected, None
-            if selected is not None and selected in self.viewer.layers:
-                self.viewer.layers.selection.active = selected
+        layers = self.viewer.layers
+        raised = [place for place, layer in enumerate(layers) if layer in self._wanted]
+        above = 1 + max(map(layers.index, slides_among(layers)), default=-1)
+        if raised and raised[0] < above:
+            layers.move_multiple(raised, above)
+        for layer, wanted in self._wanted.items():
+            # a name was taken while another layer still had it
+            if layer.name.startswith(f"{wanted.title} ["):
+                layer.name = wanted.title
+        selected, self._selected = self._selected, None
+        if selected in layers:
+            layers.selection.active = selected
 
     def _on_removing(self, event: Any) -> None:
         """Have napari collect all that it means to, where a layer goes that is none of these."""
@@ -246,40 +237,9 @@ def _is_map(layer: Layer) -> bool:
     return "field" in ours(layer) and not isinstance(layer, Points)
 
 
-def _has_legend(layer: Layer) -> bool:
-    return bool(layer.colorbar.visible and layer.name_overlay.visible)
-
-
-def _show_legend(layer: Layer) -> None:
-    """Show one part of a legend that is not there yet."""
-    if not layer.colorbar.visible:
-        layer.colorbar.visible = True
-    else:
-        layer.name_overlay.visible = True
-
-
-def _hide_legend(layer: Layer) -> None:
-    for legend in (getattr(layer, "colorbar", None), layer.name_overlay):
-        if legend is not None:
-            legend.visible = False
-
-
-def raise_above_slides(viewer: Viewer, raised: Sequence[Layer]) -> None:
-    """Move layers above every slide, from the lowest to the topmost, unless they are above all already.
-
-    What is not in the viewer's list is passed over.
-    """
-    layers = viewer.layers
-    slides, ours = slides_among(layers), [layer for layer in raised if layer in layers]
-    if not ours or not slides or min(map(layers.index, ours)) > layers.index(slides[-1]):
-        return
-    below = slides[-1]
-    # napari's own move of several loses count where they are not in order
-    with layers.events.reordered.blocker():
-        for layer in ours:
-            layers.move(layers.index(layer), layers.index(below) + 1)
-            below = layer
-    layers.events.reordered(value=layers)
+def _legend(layer: Layer) -> list[Any]:
+    parts = getattr(layer, "colorbar", None), layer.name_overlay
+    return [part for part in parts if part is not None]
 
 
 def use_canvas_context(viewer: Viewer) -> None:

@@ -98,7 +98,7 @@ class SideBySide:
         self._hidden: list[Layer] = []
         self._grid_before: dict[str, Any] | None = None
         self._slide: Slide | None = None  # in the pairs
-        self._mpp: Mpp | None = None
+        self._mpp: Mpp | None = None  # its pixel size then
         self._zoomed_out = 1  # so that every view shows what the whole canvas showed
         events = self._viewer.layers.events
         layers_or_grid = (
@@ -109,7 +109,7 @@ class SideBySide:
 
     def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
         """Show the picked genes."""
-        genes, field = settings.genes, cast("Field", settings.field)
+        genes, field, was_hidden = settings.genes, cast("Field", settings.field), not self.maps
         slide, mpp = active.slide, active.slide.mpp
         if slide is not self._slide or mpp != self._mpp:
             self._take_out(0)
@@ -122,6 +122,8 @@ class SideBySide:
             self._turns.show(copy, _rank(place))
             title = map_title(gene, field)  # with the unit it would not fit above a small view
             one.show(replace(active.gene_map(gene, field, settings), title=title))
+        if self.maps and was_hidden:
+            self._turns.select(self.maps[0].layer)
 
     def hide(self) -> None:
         """Take the views away one by one, then put everything back as it was."""
@@ -140,8 +142,6 @@ class SideBySide:
         while len(self._pairs) < n_views:
             self._pairs.append(self._new_pair(slide, len(self._pairs)))
         self._take_out(n_views)
-        if not self.maps and n_views:
-            self._turns.select(self._pairs[0][1].layer)
         self.maps = [one for _, one in self._pairs[:n_views]]
         self._turns.between(self._use_grid)
 
@@ -186,8 +186,7 @@ class SideBySide:
             "metadata": {METADATA_KEY: {"pyramid": pyramid}},
             "visible": False,
         }
-        rank = _rank(place) + 1
-        one = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
+        one = ScalarMap(self._turns, "mean", _rank(place) + 1, SMALL_LEGEND)
         return Image(data, **options), one
 
     def _take_out(self, first: int) -> None:

@@ -1,8 +1,10 @@
-"""The regions that users draw: one shapes layer per slide, in um."""
+"""The regions that users draw: one shapes layer per slide, in its pixels, scaled to um."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -11,24 +13,17 @@ import pandas as pd
 from napari.layers import Image, Labels
 
 from napari_stem.evaluation.differences import REST
+from napari_stem.layers.from_files import BLANK, CLASS, CLICKED, NAME, NEW, NUMBER, region_rows
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM
 from napari_stem.layers.values import luminance
-from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.spatial.region_files import class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
-    BLANK,
-    CLASS,
-    CLICKED,
-    NAME,
-    NEW,
-    NUMBER,
     DrawnRegion,
     History,
-    Snapshot,
     affine,
     number_shapes,
-    outlines_yx,
     read_shapes,
 )
 from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, Region
+    from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.spatial.region_files import Colour
 
@@ -69,10 +64,8 @@ class RegionLayers:
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
-        for layer in self._viewer.layers:
-            if regions_of(layer) == slide.fingerprint:
-                return layer
-        return None
+        found = (la for la in self._viewer.layers if regions_of(la) == slide.fingerprint)
+        return next(found, None)
 
     def of(self, slide: Slide) -> Shapes:
         """Return the slide's shapes layer, made if there is none."""
@@ -80,15 +73,15 @@ class RegionLayers:
         if found is not None:
             return found
         mpp = slide.require_mpp()
-        side_um = max(slide.size.height_px * mpp.y_um, slide.size.width_px * mpp.x_um)
+        edge_px = EDGE_PIXELS * max(slide.size.height_px, slide.size.width_px) / SCREEN_PIXELS
         layer = self._viewer.add_shapes(
             ndim=2,
             name=f"Regions on {slide.path.stem}",
             edge_color=_rgba(class_colour(""))[np.newaxis],
             face_color="transparent",
             opacity=1.0,
-            edge_width=EDGE_PIXELS * side_um / SCREEN_PIXELS,
-            scale=(1, 1),
+            edge_width=edge_px,
+            scale=(mpp.y_um, mpp.x_um),
             units=UM,
             axis_labels=AXES,
             features=pd.DataFrame(
@@ -97,7 +90,7 @@ class RegionLayers:
             text=LABEL,
             metadata={METADATA_KEY: {"regions_of": slide.fingerprint, "colours": {}, "mpp": mpp}},
         )
-        layer.current_edge_width = EDGE_PIXELS * side_um / SCREEN_PIXELS
+        layer.current_edge_width = edge_px
         return layer
 
     def adopt(self, layer: Shapes) -> None:
@@ -105,24 +98,16 @@ class RegionLayers:
         layer.events.data.connect(self._on_data)
         layer.bind_key("Control-Z", self.undo, overwrite=True)
         layer.bind_key("Control-Shift-Z", self.redo, overwrite=True)
-        self._histories[layer] = History(Snapshot.of(layer))
+        self._histories[layer] = History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
         layer = self.find(slide)
-        if layer is None or slide.mpp is None:
-            return
-        before: Mpp = layer.metadata[METADATA_KEY]["mpp"]
-        if before == slide.mpp:
+        if layer is None or slide.mpp in {None, layer.metadata[METADATA_KEY]["mpp"]}:
             return
         layer.mode = "pan_zoom"
-        self.note(layer)  # a change of the last moment
-        layer.metadata[METADATA_KEY]["mpp"] = slide.mpp
-        factors = np.array([slide.mpp.y_um / before.y_um, slide.mpp.x_um / before.x_um])
-        layer.current_edge_width *= float(factors.max())
-        with self._our_change(layer):
-            Snapshot.of(layer).scaled(factors).restore(layer)
-        self._histories[layer].rescale(factors, Snapshot.of(layer))
+        layer.metadata[METADATA_KEY]["mpp"] = mpp = slide.require_mpp()
+        layer.scale = mpp.y_um, mpp.x_um
 
     def use_tool(self, slide: Slide, mode: str) -> Shapes:
         """Hand the user a tool: a mode of napari's shapes layer."""
@@ -146,30 +131,21 @@ class RegionLayers:
     ) -> None:
         """Show further regions, with their classes and colours; a name that is taken gets a number."""
         layer = self.of(slide)
-        number = max((int(n) for n in layer.features[NUMBER]), default=0)
         # those of QuPath that have none go by their class, which many share
         names = own_names((region.name for region in regions), [REST, *layer.features[NAME]])
-        outlines, rows = [], []
-        for region, name, parts in zip(
-            regions, names, outlines_yx(regions, layer, slide_layer), strict=True
-        ):
-            number += 1
-            classed = region if isinstance(region, ClassedRegion) else None
-            if classed is not None and classed.classification:
-                _colours(layer)[classed.classification] = classed.colour
-            row = {
-                NUMBER: number,
-                NAME: name,
-                CLASS: classed.classification if classed else "",
-                CLICKED: clicked,
-            }
-            outlines += parts
-            rows += [row] * len(parts)
+        outlines, rows, colours = region_rows(
+            [replace(region, name=name) for region, name in zip(regions, names, strict=True)],
+            max((int(n) for n in layer.features[NUMBER]), default=0),
+        )
         if not outlines:
             return
+        _colours(layer).update(colours)
+        to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
         with self._our_change(layer):
-            table = pd.concat([layer.features, pd.DataFrame(rows)], ignore_index=True)
-            layer.add(outlines, shape_type="polygon")
+            table = pd.concat(
+                [layer.features, rows.assign(**{CLICKED: clicked})], ignore_index=True
+            )
+            layer.add([to_layer(yx_px - 0.5) for yx_px in outlines], shape_type="polygon")
             layer.features = table.astype(layer.features.dtypes.to_dict())
 
     def drawn(self, slide: Slide, slide_layer: Image) -> list[DrawnRegion]:
@@ -181,9 +157,7 @@ class RegionLayers:
             self._drop_clicks(layer)
             if number_shapes(layer):
                 self._recolour(layer)
-        return read_shapes(
-            layer, slide_layer, slide.require_mpp(), lambda name: self.colour(layer, name)
-        )
+        return read_shapes(layer, slide_layer, partial(self.colour, layer))
 
     def change(self, layer: Shapes, number: int, value: str, *, column: str) -> None:
         """Give a region another name or class."""
@@ -194,34 +168,31 @@ class RegionLayers:
 
     def set_class_colour(self, layer: Shapes, classification: str, colour: Colour) -> None:
         """Draw all regions of a class in another colour."""
-        _colours(layer)[classification] = colour
-        self._recolour(layer)
-        self._changed()
+        with self._our_change(layer):
+            _colours(layer)[classification] = colour
 
     def remove(self, layer: Shapes, numbers: Sequence[int] | None = None) -> None:
         """Remove regions by number, or all."""
-        gone = np.ones(layer.nshapes, bool)
-        if numbers is not None:
-            gone = np.isin(layer.features[NUMBER].to_numpy(), list(numbers))
-        if gone.any():
+        of_each = layer.features[NUMBER]
+        gone = np.flatnonzero(of_each.isin(of_each if numbers is None else numbers))
+        if len(gone):
             with self._our_change(layer):
                 layer.selected_data = set()
-                layer.remove([int(place) for place in np.flatnonzero(gone)])
+                layer.remove(gone.tolist())
 
     def select(self, layer: Shapes, number: int) -> None:
         """Select a region on the canvas, so that it can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
             self._hand(layer, "select")
-        places = np.flatnonzero(layer.features[NUMBER].to_numpy() == number)
-        layer.selected_data = {int(place) for place in places}
+        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER] == number).tolist())
 
     def undo(self, layer: Shapes) -> None:
         """Take the last change of regions back."""
-        self._go(layer, History.undo)
+        self._go(layer, -1)
 
     def redo(self, layer: Shapes) -> None:
         """Make the change again that was taken back."""
-        self._go(layer, History.redo)
+        self._go(layer, 1)
 
     def note(self, layer: Shapes, step: str = "") -> bool:
         """Note the regions as they are now as a step that undo can come back to; tell whether there is any.
@@ -231,7 +202,7 @@ class RegionLayers:
         """
         history = self._histories[layer]
         if not self.is_drawing(layer):
-            history.note(Snapshot.of(layer), step)
+            history.note(step)
         return history.can_undo
 
     def is_drawing(self, layer: Shapes) -> bool:
@@ -261,12 +232,10 @@ class RegionLayers:
         """Colour of a class on one slide."""
         return class_colour(classification, _colours(layer))
 
-    def _go(self, layer: Shapes, step: Callable[[History], Snapshot | None]) -> None:
+    def _go(self, layer: Shapes, by: int) -> None:
         self.note(layer)  # a change of the last moment
-        snapshot = step(self._histories[layer])
-        if snapshot is not None:
-            with self._our_change(layer):
-                snapshot.restore(layer)
+        with self._our_change(layer):
+            self._histories[layer].go(by)
 
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
@@ -302,11 +271,12 @@ class RegionLayers:
         least_um = CLICK_PIXELS / self._viewer.scene.camera.zoom
         # where nothing is left of an outline, napari forgets to take its row away
         new = layer.features[NUMBER].to_numpy()[: layer.nshapes] == NEW
-        gone = [n for n in np.flatnonzero(new) if np.ptp(layer.data[n], axis=0).max() < least_um]
+        sides_um = [np.ptp(corners, axis=0) * layer.scale for corners in layer.data]
+        gone = [n for n in np.flatnonzero(new).tolist() if sides_um[n].max() < least_um]
         if gone:
             with layer.events.data.blocker(self._on_data):
                 layer.selected_data = set()
-                layer.remove([int(place) for place in gone])
+                layer.remove(gone)
 
     def _on_data(self, event: Any) -> None:
         layer, action = event.source, str(event.action)

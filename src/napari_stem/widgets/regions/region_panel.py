@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.geometry import Region
+from napari_stem.layers.from_files import CLASS, NAME
 from napari_stem.slide.tissue import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.texts import count, own_names
@@ -34,12 +35,10 @@ from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.worker import LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
-    CLASS,
-    NAME,
     DrawnRegion,
     count_spots,
     free_name,
-    squares_um,
+    square_of_spots,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
 from napari_stem.widgets.slide.slide_layers import load_units, regions_of
@@ -263,10 +262,8 @@ class RegionPanel(QWidget):
         if not (0 <= y_px < slide.size.height_px and 0 <= x_px < slide.size.width_px):
             show_info("That is beside the slide; click on the tissue.")
             return
-        top, left, bottom, right = squares_um(
-            (y_px * mpp.y_um, x_px * mpp.x_um), int(self.click_size.value()), self._pitch.value()
-        )
-        square = shapely.box(left / mpp.x_um, top / mpp.y_um, right / mpp.x_um, bottom / mpp.y_um)
+        n_spots, pitch_um = int(self.click_size.value()), self._pitch.value()
+        square = square_of_spots((x_px, y_px), n_spots, pitch_um, mpp)
         name = free_name("click", (each.region.name for each in self.drawn()))
         self.layers.add(slide, [Region(square, name)], layer, clicked=True)
         self.count()
@@ -281,10 +278,7 @@ class RegionPanel(QWidget):
         older = [each.number for each in drawn if FOUND.fullmatch(each.region.name)]
         if (before := self.layers.find(slide)) is not None:
             self.layers.remove(before, older)
-        self._put(slide, regions, layer)
-        if (after := self.layers.find(slide)) is not None:
-            self.layers.note(after, TISSUE_STEP)
-        self.count()
+        self.add(slide, regions, TISSUE_STEP)
 
     def load(self, path: str | Path) -> None:
         """Add the regions of a GeoJSON file to the active slide's."""
@@ -293,26 +287,23 @@ class RegionPanel(QWidget):
             return
         self._jobs.start(read_regions, Path(path), done=partial(self.add, ready[0]))
 
-    def save(self, path: str) -> None:
-        """Write the active slide's regions to a GeoJSON file."""
-        self._jobs.save(write_regions, list(self.regions()), Path(path))
+    def add(self, slide: Slide, regions: Sequence[Region], step: str = "") -> None:
+        """Show more regions of a slide that is open, and let clicks move it; on another one, once it is active.
 
-    def add(self, slide: Slide, regions: Sequence[Region]) -> None:
-        """Show further regions of a slide that is open."""
+        ``step`` is what undo calls it, as `RegionLayers.note` has it.
+        """
         layer = self._slides.layer_of(slide)
-        if layer is not None:
-            self._put(slide, regions, layer)
-            self.count()
-
-    def _put(self, slide: Slide, regions: Sequence[Region], layer: Image) -> None:
-        """Show regions on a slide, and let clicks move it; on one that is not looked at, once it is."""
+        if layer is None:
+            return
         with self._slides.kept_unless_active(slide):
             if regions:
                 self.layers.add(slide, regions, layer)
-            drawn_on = self.layers.find(slide)
-            if drawn_on is not None and slide is not self._slides.slide:
-                drawn_on.visible = False
             self.layers.put_tool_away(slide)
+            if (drawn_on := self.layers.find(slide)) is not None:
+                if slide is not self._slides.slide:
+                    drawn_on.visible = False
+                self.layers.note(drawn_on, step)
+        self.count()
 
     def _ready(self) -> tuple[Slide, Image] | None:
         """Return the active slide and its layer, once its pixel size is known."""
@@ -336,7 +327,7 @@ class RegionPanel(QWidget):
 
     def _ask_where(self) -> None:
         if path := ask_where_to_save(self, "Save regions", "regions.geojson", GEOJSON):
-            self.save(path)
+            self._jobs.save(write_regions, list(self.regions()), Path(path))
 
     def _on_activated(self, slide: Slide | None) -> None:
         if slide is not None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import shapely
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Region
-from napari_stem.layers.placement import one_ring, outline
+from napari_stem.geometry import Mpp, Region
+from napari_stem.layers.from_files import CLASS, CLICKED, NAME, NEW, NUMBER
+from napari_stem.layers.placement import outline
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
@@ -20,17 +22,13 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.geometry import SizePx
     from napari_stem.spatial.region_files import Colour
 
 UNDER_WAY = "new region"
 ESTIMATE_ABOVE = 100_000  # spots round a region: beyond, its area alone says how many
 CORNERS = 20_000  # of an outline: beyond, its area alone says how many
 STEPS = 50  # that can be taken back
-NEW = -1  # number of a region that has just been drawn
-# columns of the layer's features table
-NUMBER, NAME, CLASS, CLICKED = "number", "name", "classification", "clicked"
-BLANK: dict[str, Any] = {NUMBER: NEW, NAME: "", CLASS: "", CLICKED: False}
 
 
 @dataclass(frozen=True)
@@ -43,19 +41,34 @@ class DrawnRegion:
 
 
 def read_shapes(
-    layer: Shapes, slide_layer: Image, mpp: Mpp, colour_of: Callable[[str], Colour]
+    layer: Shapes, slide_layer: Image, colour_of: Callable[[str], Colour]
 ) -> list[DrawnRegion]:
     """Regions of a shapes layer, in the order of drawing; what encloses nothing yet is left out.
 
     The regions and the slide under them may have been moved; ``colour_of`` gives the colour of a class.
     """
+    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
     features = layer.features
+    # by the number of a region, where it is in the layer's list, and its parts
+    pieces: dict[int, tuple[int, list[shapely.Geometry]]] = {}
+    for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
+        corners = outline(vertices, kind)
+        if corners is None:
+            continue
+        try:
+            yx_px = to_slide(corners) + 0.5
+            area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon  # in px
+        except RegionError:  # still being drawn: no area yet
+            continue
+        number = int(features[NUMBER].iloc[place])
+        key = number if number != NEW else -2 - place  # each new shape is a region of its own
+        pieces.setdefault(key, (place, []))[1].append(area)
     found = []
-    for key, pieces in _areas(layer, slide_layer, mpp).items():
-        first = features.iloc[pieces[0][0]]
+    for key, (place, areas) in pieces.items():
+        first = features.iloc[place]
         classification = str(first[CLASS])
         region = ClassedRegion(
-            shapely.union_all([area for _, area in pieces]),
+            shapely.union_all(areas),
             str(first[NAME]) or UNDER_WAY,
             classification,
             colour_of(classification),
@@ -64,66 +77,23 @@ def read_shapes(
     return found
 
 
-def _areas(
-    layer: Shapes, slide_layer: Image, mpp: Mpp
-) -> dict[int, list[tuple[int, shapely.Geometry]]]:
-    """Places in the layer's list and areas in level-0 px, by the number of their region."""
-    to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
-    numbers = layer.features[NUMBER]
-    areas: dict[int, list[tuple[int, shapely.Geometry]]] = {}
-    for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-        corners = outline(vertices, kind)
-        if corners is None:
-            continue
-        yx_um = (to_slide(corners) + 0.5) * (mpp.y_um, mpp.x_um)
-        try:
-            area = Region.from_vertices_um(yx_um, mpp).polygon
-        except RegionError:  # still being drawn: no area yet
-            continue
-        number = int(numbers.iloc[place])
-        key = number if number != NEW else -2 - place  # each new shape is a region of its own
-        areas.setdefault(key, []).append((place, area))
-    return areas
-
-
-def outlines_yx(
-    regions: Iterable[Region], layer: Shapes, slide_layer: Image
-) -> list[list[NDArray[np.float64]]]:
-    """Outlines of regions in a shapes layer's coordinates: one (n, 2) array per part of each region."""
-    to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
-    # napari's indices name the centres of pixels
-    return [
-        [
-            to_layer(one_ring(part)[:, ::-1] - 0.5)
-            for part in shapely.get_parts(region.polygon)
-            if part.geom_type == "Polygon"
-        ]
-        for region in regions
-    ]
-
-
 def number_shapes(layer: Shapes) -> bool:
     """Give what was newly drawn a number and a name; tell whether there was any."""
-    features = layer.features
-    new = np.flatnonzero(features[NUMBER].to_numpy() == NEW) if len(features) else ()
-    if not len(new):
-        return False
-    table = features.copy()
-    for place in new:
-        row = table.index[place]
+    table = layer.features.copy()
+    new = table.index[table[NUMBER] == NEW]
+    for row in new:
         table.loc[row, NUMBER] = max(0, int(table[NUMBER].max())) + 1
         if not str(table.loc[row, NAME]):
             table.loc[row, NAME] = free_name("region", table[NAME])
-    layer.features = table
-    return True
+    if len(new):
+        layer.features = table
+    return len(new) > 0
 
 
 def free_name(stem: str, taken: Iterable[object]) -> str:
     """Return the first of ``stem 1``, ``stem 2`` … that is not taken."""
-    names, number = {str(name) for name in taken}, 1
-    while f"{stem} {number}" in names:
-        number += 1
-    return f"{stem} {number}"
+    names = {str(name) for name in taken}
+    return next(name for n in count(1) if (name := f"{stem} {n}") not in names)
 
 
 def affine(
@@ -138,22 +108,12 @@ def affine(
     return lambda points: np.asarray(points @ matrix + origin, dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """All shapes of a layer at one moment."""
 
-    vertices: tuple[NDArray[np.float64], ...]
-    kinds: tuple[str, ...]
+    vertices: list[NDArray[np.float64]]
+    kinds: list[str]
     features: pd.DataFrame
-
-    @classmethod
-    def of(cls, layer: Shapes) -> Snapshot:
-        """Copy a layer's shapes."""
-        return cls(
-            tuple(np.array(vertices) for vertices in layer.data),
-            tuple(layer.shape_type),
-            layer.features.reset_index(drop=True).copy(),
-        )
 
     def is_same(self, other: Snapshot) -> bool:
         """Whether nothing differs."""
@@ -163,26 +123,13 @@ class Snapshot:
             and self.features.to_dict("list") == other.features.to_dict("list")
         )
 
-    def restore(self, layer: Shapes) -> None:
-        """Put these shapes in place of those that are there."""
-        layer.selected_data = set()
-        layer.remove(list(range(layer.nshapes)))  # `data = []` would leave their features behind
-        if self.vertices:
-            layer.add(list(self.vertices), shape_type=list(self.kinds))
-            layer.features = self.features.copy()
-
-    def scaled(self, factors: NDArray[np.float64]) -> Snapshot:
-        """Return the same shapes with coordinates (y, x) times these factors."""
-        return replace(
-            self, vertices=tuple((each * factors).astype(each.dtype) for each in self.vertices)
-        )
-
 
 class History:
-    """What the regions were after each settled change."""
+    """What the regions of a layer were after each settled change."""
 
-    def __init__(self, now: Snapshot) -> None:
-        self._snapshots, self._place = [now], 0  # of them, the one that is on the canvas
+    def __init__(self, layer: Shapes) -> None:
+        self._layer = layer
+        self._snapshots, self._place = [self._now()], 0  # of them, the one that is on the canvas
         self._step = ""  # what kind of step led to it
 
     @property
@@ -190,11 +137,12 @@ class History:
         """Whether there is a change to take back."""
         return self._place > 0
 
-    def note(self, now: Snapshot, step: str = "") -> None:
+    def note(self, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
 
         Steps of one kind that follow one another are taken back together.
         """
+        now = self._now()
         if now.is_same(self._snapshots[self._place]):
             return
         is_same_step = bool(step) and step == self._step
@@ -202,24 +150,21 @@ class History:
         self._snapshots = [*before, now][-1 - STEPS :]
         self._place, self._step = len(self._snapshots) - 1, step
 
-    def undo(self) -> Snapshot | None:
-        """Return what was before the last change, or None."""
-        return self._go(self._place - 1)
+    def go(self, by: int) -> None:
+        """Show what was before the last change (-1), or before that was taken back (1), if anything was."""
+        if 0 <= self._place + by < len(self._snapshots):
+            self._place, self._step = self._place + by, ""
+            shown, layer = self._snapshots[self._place], self._layer
+            layer.selected_data = set()
+            layer.remove(list(range(layer.nshapes)))  # `data = []` would leave their features
+            if shown.vertices:
+                layer.add(shown.vertices, shape_type=shown.kinds)
+                layer.features = shown.features.copy()
 
-    def redo(self) -> Snapshot | None:
-        """Return what was before the last undo, or None."""
-        return self._go(self._place + 1)
-
-    def rescale(self, factors: NDArray[np.float64], now: Snapshot) -> None:
-        """Multiply the coordinates (y, x) of every step, to go with the shapes as they are now."""
-        self._snapshots = [each.scaled(factors) for each in self._snapshots]
-        self._snapshots[self._place] = now
-
-    def _go(self, place: int) -> Snapshot | None:
-        if not 0 <= place < len(self._snapshots):
-            return None
-        self._place, self._step = place, ""
-        return self._snapshots[place]
+    def _now(self) -> Snapshot:
+        layer = self._layer
+        vertices = [np.array(each) for each in layer.data]
+        return Snapshot(vertices, list(layer.shape_type), layer.features.reset_index(drop=True))
 
 
 def count_spots(
@@ -236,38 +181,28 @@ def count_spots(
 
 
 def _count(area: shapely.Geometry, size: SizePx, mpp: Mpp, pitch_um: float) -> int:
-    if area.is_empty:
-        return 0
     step_x_px, step_y_px = pitch_um / mpp.x_um, pitch_um / mpp.y_um
     left, top, right, bottom = area.bounds
-    cols = _between(left, right, step_x_px, size.width_px)
-    rows = _between(top, bottom, step_y_px, size.height_px)
-    if len(cols) * len(rows) > ESTIMATE_ABOVE or shapely.get_num_coordinates(area) > CORNERS:
+    x_px = _between(left, right, step_x_px, size.width_px)
+    y_px = _between(top, bottom, step_y_px, size.height_px)
+    if len(x_px) * len(y_px) > ESTIMATE_ABOVE or shapely.get_num_coordinates(area) > CORNERS:
         slide = shapely.box(0, 0, size.width_px, size.height_px)
         area_px2 = float(shapely.intersection(area, slide).area)
         return round(area_px2 / (step_x_px * step_y_px))
-    x_px, y_px = np.meshgrid((cols + 0.5) * step_x_px, (rows + 0.5) * step_y_px)
     shapely.prepare(area)
-    return int(np.count_nonzero(shapely.contains_xy(area, x_px.ravel(), y_px.ravel())))
+    return int(np.count_nonzero(shapely.contains_xy(area, *np.meshgrid(x_px, y_px))))
 
 
-def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDArray[np.int64]:
-    """Rows or columns of `geometry.lattice` whose centres lie between two bounds."""
-    n_all = int(np.floor(side_px / step_px + 0.5))
-    first = max(0, int(np.floor(low_px / step_px - 0.5)))
-    last = min(n_all - 1, int(np.ceil(high_px / step_px - 0.5)))
-    return np.arange(first, last + 1)
+def _between(low_px: float, high_px: float, step_px: float, side_px: int) -> NDArray[np.float64]:
+    """Centres of rows or columns of `geometry.lattice` that lie between two bounds."""
+    centres_px = (np.arange(int(side_px / step_px + 0.5), dtype=np.float64) + 0.5) * step_px
+    return np.asarray(centres_px[(centres_px >= low_px) & (centres_px <= high_px)], np.float64)
 
 
-def squares_um(
-    centre_um: Sequence[float], n_spots: int, pitch_um: float
-) -> tuple[float, float, float, float]:
-    """(top, left, bottom, right) in um of ``n_spots`` x ``n_spots`` whole spots round a point, (y, x) in um.
-
-    All from the slide's corner, where the lattice starts.
-    """
-    top, left = (
-        max(0, round(value / pitch_um - n_spots / 2)) * pitch_um for value in centre_um[-2:]
-    )
-    side_um = n_spots * pitch_um
-    return top, left, top + side_um, left + side_um
+def square_of_spots(
+    centre_px: tuple[float, float], n_spots: int, pitch_um: float, mpp: Mpp
+) -> shapely.Polygon:
+    """Square of ``n_spots`` x ``n_spots`` whole spots of the lattice round a point, (x, y) in level-0 px."""
+    steps_px = np.divide(pitch_um, (mpp.x_um, mpp.y_um))
+    first = np.maximum(np.rint(np.divide(centre_px, steps_px) - n_spots / 2), 0)
+    return shapely.box(*(first * steps_px), *((first + n_spots) * steps_px))

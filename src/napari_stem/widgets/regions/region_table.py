@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QModelIndex, QPoint, Qt
-from qtpy.QtGui import QColor, QKeySequence, QShortcut
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QColorDialog,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_stem.spatial.region_files import CLASS_COLOURS
+from napari_stem.widgets.common.keys import REMOVE_REGION, shortcut
 from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ class RegionView(TableView):
         self.verticalHeader().setDefaultSectionSize(ROW_PX)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
-        delete = QShortcut(QKeySequence.StandardKey.Delete, self)
+        delete = shortcut(REMOVE_REGION, self, self.remove_chosen)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
-        delete.activated.connect(self.remove_chosen)
 
     def remove_chosen(self) -> None:
         """Remove the chosen regions."""

@@ -164,10 +164,14 @@ class InspectPanel(QWidget):
             _, title, values = active.score
             text = f"{values[spot]:+.2f}: {title}"
         else:
-            readings = ((gene, *active.values.reading(gene, spot)) for gene in settings.genes)
+            here, rows = slice(spot, spot + 1), active.prediction.rows  # one block from disk
+            readings = {
+                gene: [rows(here, field, [gene]).item() for field in ("mean", "q05", "q95")]
+                for gene in settings.genes
+            }
             text = "\n".join(
                 f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}), {unit}"
-                for gene, mean, low, high in readings
+                for gene, (mean, low, high) in readings.items()
             )
         return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
 
@@ -223,7 +227,7 @@ class InspectPanel(QWidget):
     def _show_samples(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
         """Show the samples of the chosen gene at the spot, or why there are none."""
         gene, unit = active.gene, active.prediction.unit
-        mean = float(active.values.values(gene)[spot])
+        mean = float(active.values(gene)[spot])
         low, high = float(samples.low[spot]), float(samples.high[spot])
         draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
         self.view.choose(gene)

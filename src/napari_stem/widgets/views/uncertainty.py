@@ -223,7 +223,7 @@ class UncertaintyPanel(QWidget):
 
     def _fade(self, active: ActivePrediction) -> None:
         shown = self._titled(active, "faint where unsure")
-        sd = active.values.values(active.gene, "sd")
+        sd = active.values(active.gene, "sd")
         fading, (low, high) = Fading.of(sd), shown.limits
         scaled = np.clip((shown.values - low) / (high - low), 0, 1)
         rgba = ensure_colormap(shown.colormap).map(np.nan_to_num(scaled))
@@ -289,7 +289,7 @@ class UncertaintyPanel(QWidget):
             else:
                 self.outlines.hide()
         looks = "looks" if n_unlike == 1 else "look"
-        n_done = active.state()[1]
+        n_done = int(prediction.done.sum())
         text = (
             f"{n_unlike:,} of {n_done:,} spots {looks} unlike the tissue that the model learnt from"
         )
