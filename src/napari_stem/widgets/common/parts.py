@@ -6,7 +6,7 @@ import re
 import time
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+Box = TypeVar("Box", bound=QBoxLayout)
 SHORTEST_CHOICE = 12  # letters
 HINT_INDENT = 22  # under the title, past its arrow
 LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
@@ -161,10 +162,7 @@ def choice(
 
 def row(*items: QWidget | QLayout, stretched: int = -1) -> QHBoxLayout:
     """Lay things out beside one another; that at the place ``stretched`` takes what is left."""
-    layout = QHBoxLayout()
-    for place, item in enumerate(items):
-        _put(layout, item, int(place == stretched))
-    return layout
+    return _filled(QHBoxLayout(), items, stretched)
 
 
 def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
@@ -191,16 +189,14 @@ def stack(
     layout = QVBoxLayout(held)
     if not is_window:
         layout.setContentsMargins(0, 0, 0, 0)
+    return _filled(layout, items, stretched)
+
+
+def _filled(layout: Box, items: Sequence[QWidget | QLayout], stretched: int) -> Box:
     for place, item in enumerate(items):
-        _put(layout, item, int(place == stretched))
+        add = layout.addWidget if isinstance(item, QWidget) else layout.addLayout
+        add(item, int(place == stretched))
     return layout
-
-
-def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int) -> None:
-    if isinstance(item, QWidget):
-        layout.addWidget(item, stretch)
-    else:
-        layout.addLayout(item, stretch)
 
 
 def answer_buttons(dialog: QDialog, needed: QLineEdit) -> QDialogButtonBox:

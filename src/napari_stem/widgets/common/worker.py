@@ -48,7 +48,7 @@ class Jobs(QObject):
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
         self._stops: WeakSet[threading.Event] = WeakSet()
         # by number, what follows a job: here, as no thread may hold the last reference to a widget
-        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object] | None]] = {}
+        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object]]] = {}
         self._numbers = count()
         self._ends: list[Callable[[], object]] = []
         self.is_closed = False
@@ -59,7 +59,7 @@ class Jobs(QObject):
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None] = lambda _: None,
-        failed: Callable[[], object] | None = None,
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         """Call a function in a thread.
 
@@ -128,8 +128,7 @@ class Jobs(QObject):
             return
         if isinstance(error, StemError):
             self.failed.emit(str(error))
-        if failed is not None:
-            failed()
+        failed()
         if not isinstance(error, StemError):  # ours, not the user's
             logger.error("A background job broke", exc_info=error)
             raise error
@@ -148,31 +147,22 @@ class LatestJob:
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None],
-        failed: Callable[[], None] | None = None,
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
-
-        def end(tell: Callable[[], None] | None) -> None:
-            self.is_running = False
-            if tell is not None:
-                tell()
-            following, self._next = self._next, None
-            if following is not None:
-                following()
-
-        def begin() -> None:
-            self.is_running = True
-            self._jobs.start(
-                function,
-                *args,
-                done=lambda found: end(lambda: done(found)),
-                failed=lambda: end(failed),
-            )
-
         if self.is_running:
-            self._next = begin
-        else:
-            begin()
+            self._next = partial(self.start, function, *args, done=done, failed=failed)
+            return
+        self.is_running = True
+        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
+        self._jobs.start(function, *args, **ends)
+
+    def _end(self, tell: Callable[..., object], *found: Any) -> None:
+        self.is_running = False
+        tell(*found)
+        following, self._next = self._next, None
+        if following is not None:
+            following()
 
 
 class StoppableJob:
@@ -204,19 +194,13 @@ class StoppableJob:
     ) -> None:
         """Call a function in a thread, with what tells it to stop and what it reports to as last arguments."""
         self._stop = self._jobs.new_stop()
+        asked = *args, self._stop.is_set, self._jobs.in_window(self._hear)
+        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
+        self._jobs.start(function, *asked, **ends)
 
-        def end(tell: Callable[..., None], *found: Any) -> None:
-            self._stop = None
-            tell(*found)
-
-        self._jobs.start(
-            function,
-            *args,
-            self._stop.is_set,
-            self._jobs.in_window(self._hear),
-            done=lambda found: end(done, found),
-            failed=lambda: end(failed),
-        )
+    def _end(self, tell: Callable[..., None], *found: Any) -> None:
+        self._stop = None
+        tell(*found)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""
