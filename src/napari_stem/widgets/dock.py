@@ -202,7 +202,7 @@ class StemDock(QWidget):
         if not self._is_closed:
             self._is_closed = True
             for key in keys.GROUPS[keys.ON_CANVAS]:
-                self._viewer.bind_key(key.on_canvas, None)
+                self._viewer.bind_key(key.sequence, None)
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
@@ -298,7 +298,7 @@ class StemDock(QWidget):
                 each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.on_canvas, _on_canvas(acts[key]), overwrite=True)
+            self._viewer.bind_key(key.sequence, _on_canvas(acts[key]), overwrite=True)
 
     def _remember(self) -> None:
         choices = self.panels.choices()

@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its sequence as Qt writes it, and what it does, in the user's words."""
+    """One key: its sequence as Qt and napari take it, and what it does, in the user's words."""
 
     sequence: str
     meaning: str
-
-    @property
-    def on_canvas(self) -> str:
-        """As napari writes it."""
-        return self.sequence.replace("+", "-")
 
 
 RUN = Key("Ctrl+Return", "Run the prediction")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
-    from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -40,8 +40,11 @@ SMALLEST_PX = 7.0  # a rectangle smaller than this would not be found
 VISIBLE = QColor(0, 90, 220)  # H&E has no blue of this kind
 AROUND = QColor(255, 255, 255)
 REGION = QColor(0, 0, 0, 170)
-# whatever changes how a map looks
-LOOKS = "data", "colormap", "contrast_limits", "gamma", "opacity", "visible"
+# of layers, and whatever changes how a map looks
+CHANGES = {
+    *("inserted", "removed"),
+    *("data", "colormap", "contrast_limits", "gamma", "opacity", "visible"),
+}
 MARKS_MS = 250
 MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
@@ -72,27 +75,18 @@ class Overview(QWidget):
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
+        self.setMinimumSize(LOWEST_PX, LOWEST_PX)
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setToolTip("Where you are on the slide; click or drag to go elsewhere")
         self.setAccessibleName("Overview of the slide")
-        camera, layers = viewer.scene.camera, viewer.layers
+        camera = viewer.scene.camera
         jobs.listen(
             (camera.events.center, self._follow),
             (camera.events.zoom, self._follow),
             (viewer.canvas.events.size, self._follow),
-            (layers.events.inserted, self._on_inserted),
-            (layers.events.removed, self._mark_soon),
+            (viewer.layers.events, self._on_layers),
         )
-        for layer in layers:
-            self._watch(layer)
-        jobs.at_end(self._let_go)
-
-    def _let_go(self) -> None:
-        """Let go of the viewer."""
-        self._layer = None
-        for layer in self._viewer.layers:
-            for emitter in _looks(layer):
-                emitter.disconnect(self._mark_soon)
+        jobs.at_end(partial(setattr, self, "_layer", None))
 
     def show_slide(self, layer: Image | None) -> None:
         """Show the slide of a layer; None: there is none."""
@@ -115,14 +109,6 @@ class Overview(QWidget):
     def sizeHint(self) -> QSize:
         """As high as is enough to find one's way."""
         return QSize(HEIGHT_PX, HEIGHT_PX)
-
-    def minimumSizeHint(self) -> QSize:
-        """Never smaller."""
-        return QSize(LOWEST_PX, LOWEST_PX)
-
-    def hasHeightForWidth(self) -> bool:
-        """Tell that wide slides need less height."""
-        return True
 
     def heightForWidth(self, width: int) -> int:
         """As high as the slide is at this width, but not higher than needed."""
@@ -157,7 +143,10 @@ class Overview(QWidget):
         painter, on, from_world = QPainter(self), self.picture_rect(), self._from_world()
         hints, modes = QPainter.RenderHint, QPainter.CompositionMode
         painter.setRenderHints(hints.Antialiasing | hints.SmoothPixmapTransform)
-        painter.drawImage(on, self._scaled(self.image, on))
+        # to the screen's pixels, better than painting does
+        size = QSizeF(on.size() * self.devicePixelRatioF()).toSize().expandedTo(QSize(1, 1))
+        smooth = Qt.TransformationMode.SmoothTransformation
+        painter.drawImage(on, self.image.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, smooth))
         painter.setRenderHint(hints.SmoothPixmapTransform, on=False)
         for where, image, is_added in self.maps:
             painter.setCompositionMode(
@@ -204,12 +193,6 @@ class Overview(QWidget):
         to_corner.scale(on.width() / slide.width(), on.height() / slide.height())
         return to_corner.translate(-slide.left(), -slide.top())
 
-    def _scaled(self, image: QImage, on: QRectF) -> QImage:
-        """Reduce the picture to the screen's pixels, better than painting does."""
-        size = QSizeF(on.size() * self.devicePixelRatioF()).toSize().expandedTo(QSize(1, 1))
-        modes = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
-        return image.scaled(size, *modes)
-
     def _picture(self, layer: Image, pixels: NDArray[np.uint8]) -> None:
         if layer is self._layer:  # not another one since
             self.image = image_of(pixels)
@@ -218,16 +201,8 @@ class Overview(QWidget):
     def _follow(self, event: Any) -> None:
         self.update()
 
-    def _on_inserted(self, event: Any) -> None:
-        self._watch(event.value)
-        self._mark_soon()
-
-    def _watch(self, layer: Layer) -> None:
-        for emitter in _looks(layer):
-            emitter.connect(self._mark_soon)
-
-    def _mark_soon(self, event: Any = None) -> None:
-        if not self._marking.isActive():
+    def _on_layers(self, event: Any) -> None:
+        if event.type in CHANGES and not self._marking.isActive():
             self._marking.start()
 
     def _mark(self) -> None:
@@ -248,11 +223,6 @@ def _outlines(layer: Shapes) -> Iterator[QPolygonF]:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
         yield QPolygonF([QPointF(x, y) for y, x in to_world(thin).tolist()])
-
-
-def _looks(layer: Layer) -> list[Any]:
-    """Events that tell of another look; few kinds of layers have all of them."""
-    return [layer.events[name] for name in LOOKS if name in layer.events.emitters]
 
 
 def _is_map(layer: Layer) -> bool:
@@ -290,23 +260,16 @@ class OverviewWindow(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(overview)
-        self.finished.connect(self.give_back)
+        self.finished.connect(self._give_back)
         self.resize(SIDE_PX, SIDE_PX)
         window = parent.window()
         canvas = window.centralWidget() if isinstance(window, QMainWindow) else window
         corner = canvas.mapToGlobal(canvas.rect().bottomLeft())
         self.move(corner.x() + FROM_CORNER_PX, corner.y() - SIDE_PX - FROM_CORNER_PX)
 
-    def give_back(self) -> None:
-        """Put the overview where it was."""
-        if self._overview.parentWidget() is self:
-            self._overview.setSizePolicy(self._policy)
-            self._home.layout().insertWidget(self._place, self._overview)
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """Give the overview back, whoever closes the window."""
-        self.give_back()
-        super().closeEvent(event)
+    def _give_back(self) -> None:
+        self._overview.setSizePolicy(self._policy)
+        self._home.layout().insertWidget(self._place, self._overview)
 
 
 def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
