@@ -300,7 +300,7 @@ class Folding(QWidget):
 
     def __init__(self, title: str, content: QWidget, *, is_open: bool) -> None:
         super().__init__()
-        self._content, self._is_alone, self._said = content, False, Hint("")
+        self._content, self._said = content, Hint("")
         self._button = QToolButton()
         self._button.setText(title)
         self._button.setCheckable(True)
@@ -309,10 +309,10 @@ class Folding(QWidget):
         self._button.setFont(font)
         self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._hint = Note()
-        self._hint.setObjectName("hint")
-        self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
-        stack(self, self._button, self._hint, content).setContentsMargins(0, 0, 0, 4)
+        self.hint = Note()  # under the title
+        self.hint.setObjectName("hint")
+        self.hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
+        stack(self, self._button, self.hint, content).setContentsMargins(0, 0, 0, 4)
         self._button.toggled.connect(self._show)
         self._button.setChecked(is_open)
         self._show(is_open)
@@ -320,13 +320,9 @@ class Folding(QWidget):
     def show_hint(self, hint: Hint) -> None:
         """Say in a line under the title what is missing here, or what has been done."""
         self._said = hint
-        self._hint.setText(hint.text)
+        self.hint.setText(hint.text)
         is_seen = hint.when_open if self.is_open() else hint.when_folded
-        self._hint.setVisible(bool(hint.text) and is_seen)
-
-    def hint(self) -> str:
-        """Return the line under the title."""
-        return str(self._hint.text())
+        self.hint.setVisible(bool(hint.text) and is_seen)
 
     def open(self) -> None:
         """Unfold."""
@@ -334,13 +330,12 @@ class Folding(QWidget):
 
     def fold(self) -> None:
         """Fold away, unless it stands alone."""
-        self._button.setChecked(self._is_alone)
+        self._button.setChecked(self._button.isHidden())
 
     def stand_alone(self) -> None:
         """Show no title, and stay open: what holds it names it."""
         self.open()
-        self._button.setVisible(False)
-        self._is_alone = True
+        self._button.hide()
 
     def is_open(self) -> bool:
         """Whether the content is to be seen."""

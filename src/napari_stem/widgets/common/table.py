@@ -71,7 +71,6 @@ class Table(QAbstractTableModel):
         self._values: dict[Hashable, NDArray[Any]] = {}
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)  # place in the frame of each row
         self._sorted_by: tuple[int, bool] | None = None  # column, whether the largest comes first
-        self._text = ""
 
     def fill(self, frame: pd.DataFrame) -> None:
         """Show another frame; where it has the same rows, what is chosen or being edited stays so."""
@@ -85,11 +84,6 @@ class Table(QAbstractTableModel):
                 self.index(0, 0), self.index(len(self._order) - 1, len(self.columns) - 1)
             )
 
-    def filter(self, text: str) -> None:
-        """List only rows whose name holds a text, in any case."""
-        self._text = text
-        self.arrange()
-
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; a negative one restores the order of the frame."""
         self._sorted_by = None if column < 0 else (column, order == Qt.SortOrder.DescendingOrder)
@@ -98,10 +92,6 @@ class Table(QAbstractTableModel):
     def name(self, row: int) -> Any:
         """Name of a row, as sorted now."""
         return self.frame.index[int(self._order[row])]
-
-    def names(self) -> list[Any]:
-        """Names of all rows that are listed, as sorted."""
-        return list(self.frame.index[self._order])
 
     def row_of(self, name: object) -> int | None:
         """Row of a name as sorted now, None where it is not listed."""
@@ -184,23 +174,19 @@ class Table(QAbstractTableModel):
 
     def ordered(self) -> NDArray[np.int64]:
         """Places of the rows that are listed, as sorted; what is not known comes last either way."""
-        order = np.arange(len(self.frame))
-        if self._sorted_by is not None:
-            order = np.argsort(self.sort_keys(*self._sorted_by), kind="stable")
-        if self._text:
-            wanted = self._text.lower()
-            is_listed = np.array([wanted in str(name).lower() for name in self.frame.index], bool)
-            order = order[is_listed[order]]
-        return order
+        return np.argsort(self.sort_keys(), kind="stable")
 
-    def sort_keys(self, number: int, largest_first: bool) -> NDArray[np.float64]:
+    def sort_keys(self) -> NDArray[np.float64]:
         """(rows,) by which to sort, the smallest first; NaN where not known."""
+        if self._sorted_by is None:
+            return np.arange(len(self.frame), dtype=np.float64)
+        number, is_largest_first = self._sorted_by
         column = self.columns[number]
-        values = self._values.get(column.order or column.key, np.zeros(0))
-        if values.dtype == object:  # texts: by their places in the alphabet
-            values = np.unique(np.array([str(v).upper() for v in values]), return_inverse=True)[1]
-        keys = values.astype(np.float64)
-        return -keys if largest_first else keys
+        values = self.frame.get(column.order or column.key, pd.Series(dtype=float))
+        if not pd.api.types.is_numeric_dtype(values):  # texts: by their places in the alphabet
+            values = values.astype(str).str.upper().rank()
+        keys = values.to_numpy(np.float64)
+        return -keys if is_largest_first else keys
 
 
 def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:

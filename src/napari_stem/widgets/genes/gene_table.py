@@ -144,6 +144,7 @@ class GeneTable(Table):
         super().__init__(COLUMNS)
         self.search = GeneSearch(())
         self.favourites: frozenset[str] = frozenset()
+        self._text = ""  # searched for
         self._allowed: frozenset[str] | None = None
         self._aliases: dict[int, str] = {}  # other names by which genes were found
 
@@ -177,6 +178,11 @@ class GeneTable(Table):
         """Mark genes with a star."""
         self.favourites = frozenset(favourites)
         self.fill(self.frame.assign(star=self.frame.index.isin(self.favourites)))
+
+    def filter(self, text: str) -> None:
+        """List only genes that match a text."""
+        self._text = text
+        self.arrange()
 
     def show_only(self, genes: Iterable[str] | None) -> None:
         """List these genes only; None lists all."""
@@ -224,7 +230,4 @@ class GeneTable(Table):
             is_allowed = self.frame.index.isin(self._allowed)
             ranks = np.where(is_allowed, ranks, NO_MATCH).astype(np.int8)
         places = np.flatnonzero(ranks < NO_MATCH)
-        keys = np.arange(len(ranks), dtype=float)
-        if self._sorted_by is not None:
-            keys = self.sort_keys(*self._sorted_by)
-        return places[np.lexsort((keys[places], ranks[places]))]
+        return places[np.lexsort((self.sort_keys()[places], ranks[places]))]

@@ -82,19 +82,15 @@ def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
     """
     jobs = Jobs(QApplication.instance())
     jobs.failed.connect(partial(tell_error, viewer))
-    patience = one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…"))
-    patience.start()
+    one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…")).start()
 
-    def end() -> None:
-        patience.stop()
+    def end(found: Sequence[Any] = ()) -> None:
+        jobs.close()
         jobs.deleteLater()
-
-    def add(found: Sequence[Any]) -> None:
-        end()
         _add(viewer, found)
 
     load_units()  # before another thread asks for them
-    jobs.start(reader.opened, kind, path, done=add, failed=end)
+    jobs.start(reader.opened, kind, path, done=end, failed=end)
 
 
 def _add(viewer: Viewer, found: Sequence[Any]) -> None:
@@ -117,19 +113,18 @@ def _add(viewer: Viewer, found: Sequence[Any]) -> None:
 def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
     """Do what needs a viewer for layers of ours, once each is in it."""
     keep_units(viewer)
-    waiting = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
-    for about in waiting:
+    abouts = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
+    waiting = {id(about): about for about in abouts}
+    for about in abouts:
         if "pyramid" in about:
             wait_little(about["pyramid"])
 
     def on_inserted(event: Any) -> None:
-        about = ours(event.value)
-        if not any(about is each for each in waiting):
-            return
-        waiting[:] = [each for each in waiting if each is not about]
+        about = waiting.pop(id(ours(event.value)), None)
+        if about is not None:
+            _tend(viewer, event.value, about)
         if not waiting:
             viewer.layers.events.inserted.disconnect(on_inserted)
-        _tend(viewer, event.value, about)
 
     if waiting:
         viewer.layers.events.inserted.connect(on_inserted)

@@ -36,7 +36,7 @@ REDRAW_MS = 30
 PREVIEW_MS = 400
 FIRST_PREVIEW_MS = 40  # until there is anything to be seen
 FIT_AGAIN_MS = 60
-SCALE_BAR_MS = 100
+SCALE_BAR_MS = 160
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
 PIXEL = "pixel"
 _kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
@@ -157,10 +157,7 @@ class SlideFeed(QObject):
 
     def __init__(self, viewer: Viewer, layer: Image) -> None:
         super().__init__()
-        pyramid = pyramid_of(layer)
-        if pyramid is None:
-            msg = "the layer shows no slide"
-            raise ValueError(msg)
+        pyramid: Pyramid = ours(layer)["pyramid"]
         self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
         self._n_changes = 0
         self._has_told = False
@@ -251,7 +248,7 @@ class SlideLayers:
         self._views: dict[Image, View] = {}
         self._fitted: View | None = None  # as ``fit`` left it
         # a first layer widens napari's own docks: fit once more
-        self._fitting = one_shot(jobs, FIT_AGAIN_MS, self._fit_again)
+        self._fitting = one_shot(jobs, FIT_AGAIN_MS, self.fit)
         self._scale_bar = one_shot(jobs, SCALE_BAR_MS, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
 
@@ -274,14 +271,15 @@ class SlideLayers:
             return
         if before is not None:
             self._views[before] = self._looked_at()
-        is_known = layer in self._views
-        slide = slide_of(layer)
-        # its first drawing compiles shaders and letters for half a second: the picture comes before
-        if is_known or not hasattr(self._viewer, "window") or slide is None or slide.mpp is None:
+        if layer in self._views:
             self._show_scale_bar()
-        if is_known:
             camera.center, camera.zoom = self._views[layer]
             return
+        if hasattr(self._viewer, "window"):
+            # its first drawing compiles shaders and letters for half a second: the picture comes before
+            self._scale_bar.start()
+        else:
+            self._show_scale_bar()
         self.fit()
         self._fitting.start()
 
@@ -297,14 +295,9 @@ class SlideLayers:
 
     def fit(self) -> None:
         """Show the whole of the active slide."""
-        if self.active is not None:
+        if self.active in self._viewer.layers:
             self._viewer.reset_view(layers=[self.active])
             self._fitted = self._looked_at()
-
-    def _fit_again(self) -> None:
-        if self.active in self._viewer.layers:
-            self.fit()
-            self._scale_bar.start()
 
     def _show_scale_bar(self) -> None:
         if self.active in self._viewer.layers:
@@ -334,17 +327,15 @@ class SlideLayers:
         """One sentence for every image that is not a slide of ours."""
         sentences = []
         for layer in self._viewer.layers:
-            if not isinstance(layer, Image) or METADATA_KEY in layer.metadata:
-                continue
-            path = layer.source.path
-            remedy = (
-                f"use “Open slide…” on {path}"
-                if path
-                else "save it as a file and use “Open slide…”"
-            )
-            sentences.append(
-                f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}."
-            )
+            if isinstance(layer, Image) and METADATA_KEY not in layer.metadata:
+                path, said = (
+                    layer.source.path,
+                    f"“{layer.name}” was not opened as a slide; to predict on it, ",
+                )
+                if path:
+                    sentences.append(f"{said}use “Open slide…” on {path}.")
+                else:
+                    sentences.append(f"{said}save it as a file and use “Open slide…”.")
         return sentences
 
 

@@ -128,12 +128,7 @@ class SlidePanel(QWidget):
             self.progress_text,
             self.progress,
         )
-        self._show_details()
-        self._show_busy("")
-        self._show_preparing("")
-        self.unusable.say("")
-        for widget in (self.choice, self.overview):
-            widget.setVisible(False)
+        self._show_busy("")  # what else there is to see, `announce` shows
         self.choice.activated.connect(lambda place: self._go_to(self.layers.all()[place]))
 
     @property
@@ -202,7 +197,7 @@ class SlidePanel(QWidget):
             path,
             mpp,
             done=partial(self._add, name, then),
-            failed=partial(self._failed, then),
+            failed=partial(self._add, name, then, None),
         )
 
     def open_sample(self) -> None:
@@ -213,26 +208,25 @@ class SlidePanel(QWidget):
         if path := ask_for_file(self, "Open slide", FILE_FILTER):
             self.open(path)
 
-    def _add(self, name: str | None, then: Callable[[Slide | None], object], slide: Slide) -> None:
+    def _add(
+        self, name: str | None, then: Callable[[Slide | None], object], slide: Slide | None
+    ) -> None:
         self._show_busy("")
-        shown = twin_of(slide, self.viewer)
-        if shown is None:
-            shown = self.layers.add(slide, name)
-        else:
-            slide.close()  # a copy would lie over its maps and regions
-            self._go_to(shown)
-        then(slide_of(shown))
-
-    def _failed(self, then: Callable[[Slide | None], object]) -> None:
-        self._show_busy("")
-        then(None)
+        if slide is not None:
+            shown = twin_of(slide, self.viewer)
+            if shown is None:
+                self.layers.add(slide, name)
+            else:
+                slide.close()  # a copy would lie over its maps and regions
+                self._go_to(shown)
+                slide = slide_of(shown)
+        then(slide)
 
     # choosing
 
     def activate(self, slide: Slide) -> None:
         """Make a slide the active one."""
-        layer = self.layer_of(slide)
-        if layer is not None:
+        if (layer := self.layer_of(slide)) is not None:
             self._go_to(layer)
 
     def owns(self, slide: Slide, prediction: Path) -> None:
@@ -300,7 +294,7 @@ class SlidePanel(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         self._is_following = False  # what napari selects instead was not chosen by anybody
-        QTimer.singleShot(0, self._follow_again)
+        QTimer.singleShot(0, partial(setattr, self, "_is_following", True))
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
@@ -313,9 +307,6 @@ class SlidePanel(QWidget):
                 self.announce()
         elif METADATA_KEY not in event.value.metadata or slide is not None:
             self.announce()
-
-    def _follow_again(self) -> None:
-        self._is_following = True
 
     def _on_selected(self, event: Any) -> None:
         if self._is_following:
@@ -331,11 +322,10 @@ class SlidePanel(QWidget):
             return
         owner = regions_of(selected) or self._owners.get(str(ours(selected).get("prediction")))
         active = self.slide
-        if owner is None or (active is not None and active.fingerprint == owner):
+        slide = None if owner is None else self.find_open(owner)
+        if slide is None or (active is not None and active.fingerprint == owner):
             return
-        slide = self.find_open(owner)
-        layer = None if slide is None else self.layer_of(slide)
-        if layer is not None:
+        if (layer := self.layer_of(slide)) is not None:
             self._choose(layer)
 
     def _list(self, event: Any = None) -> None:
@@ -358,12 +348,8 @@ class SlidePanel(QWidget):
 
     def _show_associated(self) -> None:
         if (slide := self.slide) is not None and self.layer is not None:
-            title = str(self.layer.name)
-            self.jobs.start(
-                associated_pixels,
-                slide,
-                done=lambda images: AssociatedBox(title, images, parent=self).show(),
-            )
+            shown = partial(AssociatedBox, str(self.layer.name), parent=self)
+            self.jobs.start(associated_pixels, slide, done=lambda images: shown(images).show())
 
     # the pixel size
 
