@@ -22,7 +22,6 @@ import sys
 from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
 
 MANY_MODULES = 150  # so many new ones since the last time: a large library was loaded
-COLLECT_MS = 200
 LONGEST_WAIT_MS = 3000  # for threads, when the window has closed
 LAST_WAIT_MS = 60_000  # the same, before Python ends
 OLDEST = 2  # generation
@@ -44,7 +43,7 @@ def collect_on_gui_thread() -> None:
     gc.disable()
     collector = QTimer(application)
     collector.timeout.connect(collect_what_is_due)
-    collector.start(COLLECT_MS)
+    collector.start(200)
     application.aboutToQuit.connect(_end)
     _collectors[:] = [collector]
 

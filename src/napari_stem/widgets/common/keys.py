@@ -73,7 +73,6 @@ GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 SIZE_PX, MOST_SHARE_OF_SCREEN = (680, 820), 0.85
-GUIDE = "guide.md"  # in the package, so that it can be read without a network
 
 
 def shortcut(key: Key, part: QWidget, act: Callable[[], object]) -> QShortcut:
@@ -104,9 +103,9 @@ class HelpBox(QDialog):
 
 def guide() -> str:
     """Return docs/guide.md without its pictures: what they show is on screen."""
-    lines = (
-        files("napari_stem").joinpath(GUIDE).read_text(encoding="utf-8").splitlines(keepends=True)
-    )
+    # in the package, so that it can be read without a network
+    text = files("napari_stem").joinpath("guide.md").read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith(("![", "[")))
 
 

@@ -185,7 +185,7 @@ class Table(QAbstractTableModel):
         values = self.frame.get(column.order or column.key, pd.Series(dtype=float))
         if not pd.api.types.is_numeric_dtype(values):  # texts: by their places in the alphabet
             values = values.astype(str).str.upper().rank()
-        keys = values.to_numpy(np.float64)
+        keys: NDArray[np.float64] = values.to_numpy(np.float64)
         return -keys if is_largest_first else keys
 
 
@@ -226,12 +226,7 @@ class TableView(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         trigger = QAbstractItemView.EditTrigger
-        is_editable = any(column.is_editable for column in table.columns)
-        self.setEditTriggers(
-            trigger.DoubleClicked | trigger.EditKeyPressed
-            if is_editable
-            else trigger.NoEditTriggers
-        )
+        self.setEditTriggers(trigger.DoubleClicked | trigger.EditKeyPressed)
         if sort_by is not None:
             self.setSortingEnabled(True)
             self.sortByColumn(sort_by, Qt.SortOrder.DescendingOrder)

@@ -45,7 +45,6 @@ CHANGES = {
     *("inserted", "removed"),
     *("data", "colormap", "contrast_limits", "gamma", "opacity", "visible"),
 }
-MARKS_MS = 250
 MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
 FROM_CORNER_PX = 16
@@ -55,7 +54,6 @@ WARNING = (
     "no export, report or session."
 )
 LONGEST_PX = 420  # of an image in the window
-BOX_PX = (480, 640)
 TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Thumbnail"}
 
 
@@ -71,7 +69,7 @@ class Overview(QWidget):
         # their light is added to what lies below, as in a mixture
         self.outlines: tuple[QPolygonF, ...] = ()
         self.maps: tuple[tuple[QRectF, QImage, bool], ...] = ()
-        self._marking = one_shot(jobs, MARKS_MS, self._mark)
+        self._marking = one_shot(jobs, 250, self._mark)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -302,7 +300,7 @@ class AssociatedBox(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
         stack(self, Note(WARNING), scroll, close_button(self), stretched=1, is_window=True)
-        self.resize(*BOX_PX)
+        self.resize(480, 640)
 
 
 def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:

@@ -32,11 +32,7 @@ if TYPE_CHECKING:
     View = tuple[tuple[float, ...], float]  # centre and zoom
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
-REDRAW_MS = 30
-PREVIEW_MS = 400
 FIRST_PREVIEW_MS = 40  # until there is anything to be seen
-FIT_AGAIN_MS = 60
-SCALE_BAR_MS = 160
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
 PIXEL = "pixel"
 _kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
@@ -163,7 +159,7 @@ class SlideFeed(QObject):
         self._has_told = False
         self._jobs = Jobs(self)
         self._jobs.failed.connect(partial(tell_error, viewer))
-        self._redrawing = one_shot(self._jobs, REDRAW_MS, self._redraw)
+        self._redrawing = one_shot(self._jobs, 30, self._redraw)
         self._previewing = QTimer(self._jobs)
         self._previewing.timeout.connect(self._show_preview)
         wait_little(pyramid)
@@ -216,7 +212,7 @@ class SlideFeed(QObject):
         if n_changes == self._n_changes:
             return
         self._n_changes = n_changes
-        self._previewing.setInterval(PREVIEW_MS)
+        self._previewing.setInterval(400)
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
         self.grown.emit(self._layer)
 
@@ -248,8 +244,8 @@ class SlideLayers:
         self._views: dict[Image, View] = {}
         self._fitted: View | None = None  # as ``fit`` left it
         # a first layer widens napari's own docks: fit once more
-        self._fitting = one_shot(jobs, FIT_AGAIN_MS, self.fit)
-        self._scale_bar = one_shot(jobs, SCALE_BAR_MS, self._show_scale_bar)
+        self._fitting = one_shot(jobs, 60, self.fit)
+        self._scale_bar = one_shot(jobs, 160, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
 
     def all(self) -> list[Image]:

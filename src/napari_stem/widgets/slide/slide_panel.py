@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
@@ -68,7 +69,6 @@ class SlidePanel(QWidget):
         self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
-        self._is_following = True
         self._lay_out()
         for layer in self.layers.all():
             self._take_in(layer)
@@ -79,7 +79,7 @@ class SlidePanel(QWidget):
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_removed),
             (layers.events.reordered, self._list),
-            (layers.selection.events.active, self._on_selected),
+            (layers.selection.events.active, lambda _: self._selected.start()),
         )
         viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.layers.fit(), overwrite=True)
         jobs.at_end(self._let_go)
@@ -229,25 +229,16 @@ class SlidePanel(QWidget):
         if (layer := self.layer_of(slide)) is not None:
             self._go_to(layer)
 
-    def owns(self, slide: Slide, prediction: Path) -> None:
-        """Note whose a prediction is, so that choosing its map chooses its slide."""
-        self._owners[str(prediction)] = slide.fingerprint
-
     @contextmanager
     def kept_unless_active(self, slide: Slide) -> Iterator[None]:
         """Change layers of a slide without changing what the user looks at, where that is another one."""
-        if slide is self.slide:
-            yield
-            return
-        selection = self.viewer.layers.selection
+        selection, is_other = self.viewer.layers.selection, slide is not self.slide
         before = selection.active
-        self._is_following = False
-        try:
-            yield
-        finally:
+        yield
+        if is_other:
             if before in self.viewer.layers:
                 selection.active = before
-            self._is_following = True
+            self._selected.stop()  # by nobody
 
     def announce(self) -> None:
         """Let everybody know which slides there are and which is active."""
@@ -293,8 +284,8 @@ class SlidePanel(QWidget):
             self._choose(event.value)
 
     def _on_removed(self, event: Any) -> None:
-        self._is_following = False  # what napari selects instead was not chosen by anybody
-        QTimer.singleShot(0, partial(setattr, self, "_is_following", True))
+        # what napari selects instead was not chosen by anybody
+        QTimer.singleShot(0, self._selected.stop)
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
@@ -307,10 +298,6 @@ class SlidePanel(QWidget):
                 self.announce()
         elif METADATA_KEY not in event.value.metadata or slide is not None:
             self.announce()
-
-    def _on_selected(self, event: Any) -> None:
-        if self._is_following:
-            self._selected.start()
 
     def _follow(self) -> None:
         """Make the slide of the selected layer the active one."""
@@ -353,10 +340,14 @@ class SlidePanel(QWidget):
 
     # the pixel size
 
-    def predicted_with(self, slide: Slide, mpp: Mpp | None) -> None:
-        """Note a pixel size of a slide's predictions: whoever states it as it is said means all its digits."""
-        if mpp is not None:
-            self._sizes.setdefault(slide.fingerprint, set()).add(mpp)
+    def note_prediction(self, slide: Slide, prediction: Prediction) -> None:
+        """Note a prediction of a slide: choosing its map chooses the slide.
+
+        Its pixel size, too: whoever states that as it is said means all its digits.
+        """
+        self._owners[str(prediction.path)] = slide.fingerprint
+        if prediction.mpp is not None:
+            self._sizes.setdefault(slide.fingerprint, set()).add(prediction.mpp)
 
     def set_pixel_size(self, mpp_um: float) -> None:
         """Take the user's word for the pixel size of the active slide, and remember it."""
