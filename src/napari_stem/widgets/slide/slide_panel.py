@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.geometry import Mpp
@@ -74,6 +74,7 @@ class SlidePanel(QWidget):
             self._take_in(layer)
         # napari selects and unselects several times within one change
         self._selected = one_shot(jobs, 0, self._follow)
+        self._not_selected = one_shot(jobs, 0, self._selected.stop)
         layers = viewer.layers
         jobs.listen(
             (layers.events.inserted, self._on_inserted),
@@ -284,8 +285,7 @@ class SlidePanel(QWidget):
             self._choose(event.value)
 
     def _on_removed(self, event: Any) -> None:
-        # what napari selects instead was not chosen by anybody
-        QTimer.singleShot(0, self._selected.stop)
+        self._not_selected.start()  # what napari selects instead was not chosen by anybody
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
