@@ -10,9 +10,7 @@ import threading
 import warnings
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -46,10 +44,8 @@ class Jobs(QObject):
         collect_on_gui_thread()
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
-        self._stops: WeakSet[threading.Event] = WeakSet()
-        # by number, what follows a job: here, as no thread may hold the last reference to a widget
-        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object]]] = {}
-        self._numbers = count()
+        # what follows each job: here, as no thread may hold the last reference to a widget
+        self._following: dict[object, tuple[Callable[[Any], None], Callable[[], object]]] = {}
         self._ends: list[Callable[[], object]] = []
         self.is_closed = False
         self._told.connect(self._hear)
@@ -68,9 +64,9 @@ class Jobs(QObject):
         after any error, to put the panels in order.
         """
         _spare_users()
-        number = next(self._numbers)
-        self._following[number] = done, failed
-        end = self.in_window(partial(self._end, number))
+        job = object()
+        self._following[job] = done, failed
+        end = self.in_window(partial(self._end, job))
         QThreadPool.globalInstance().start(partial(_work, end, function, args))
 
     def save(self, write: Callable[..., Any], *args: Any) -> None:
@@ -89,7 +85,7 @@ class Jobs(QObject):
     def new_stop(self) -> threading.Event:
         """Make what tells a job to stop; it is set at the latest by ``close``."""
         stop = threading.Event()
-        self._stops.add(stop)
+        self.at_end(stop.set)
         return stop
 
     def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
@@ -108,8 +104,6 @@ class Jobs(QObject):
     def close(self) -> None:
         """Stop what runs; results on disk stay."""
         self.is_closed = True
-        for stop in self._stops:
-            stop.set()
         while self._ends:
             self._ends.pop()()
         for timer in self.findChildren(QTimer):
@@ -119,8 +113,8 @@ class Jobs(QObject):
         if not self.is_closed:
             act()
 
-    def _end(self, number: int, found: Any, error: Exception | None, told: list[str]) -> None:
-        done, failed = self._following.pop(number)
+    def _end(self, job: object, found: Any, error: Exception | None, told: list[str]) -> None:
+        done, failed = self._following.pop(job)
         for warning in told:
             show_warning(warning)
         if error is None:

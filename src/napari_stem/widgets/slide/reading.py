@@ -102,9 +102,7 @@ def _add(viewer: Viewer, found: Sequence[Any]) -> None:
     _tend_when_shown(viewer, found)
     for data in found:
         slide = data[1]["metadata"][METADATA_KEY].get("slide")
-        shown = None if slide is None else twin_of(slide, viewer)
-        if slide is not None and shown is not None:
-            slide.close()  # a copy would lie over its maps and regions
+        if slide is not None and (shown := twin_of(slide, viewer)) is not None:
             viewer.layers.selection.active = shown
         else:
             viewer.add_layer(Layer.create(*data))

@@ -5,7 +5,6 @@ Layers beside them get their units: napari shows none, and warns, where some are
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -20,7 +19,7 @@ from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -80,10 +79,14 @@ def slides_among(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def twin_of(slide: Slide, viewer: Viewer) -> Any:
-    """Layer that shows the same slide, from a file that is still there; None where there is none."""
+    """Layer that shows the same slide, from a file that is still there; None where there is none.
+
+    A slide that has a twin is closed: a copy would lie over its maps and regions.
+    """
     for layer in viewer.layers:
         other = slide_of(layer)
         if other is not None and other.fingerprint == slide.fingerprint and other.path.exists():
+            slide.close()
             return layer
     return None
 
@@ -266,7 +269,7 @@ class SlideLayers:
         if before is layer:
             return
         if before is not None:
-            self._views[before] = self._looked_at()
+            self._views[before] = self.view()
         if layer in self._views:
             self._show_scale_bar()
             camera.center, camera.zoom = self._views[layer]
@@ -279,21 +282,18 @@ class SlideLayers:
         self.fit()
         self._fitting.start()
 
-    @contextmanager
-    def place_kept(self) -> Iterator[None]:
-        """Turn to a slide without leaving the place to which somebody had gone on it."""
+    def go_back(self, view: View) -> None:
+        """Go back to the place to which somebody had gone on a slide before it was turned to."""
         camera = self._viewer.scene.camera
-        centre, zoom = self._looked_at()
-        yield
-        if zoom > LOOKED_CLOSER * camera.zoom:
+        if view[1] > LOOKED_CLOSER * camera.zoom:
             self._fitting.stop()
-            camera.center, camera.zoom = centre, zoom
+            camera.center, camera.zoom = view
 
     def fit(self) -> None:
         """Show the whole of the active slide."""
         if self.active in self._viewer.layers:
             self._viewer.reset_view(layers=[self.active])
-            self._fitted = self._looked_at()
+            self._fitted = self.view()
 
     def _show_scale_bar(self) -> None:
         if self.active in self._viewer.layers:
@@ -301,10 +301,11 @@ class SlideLayers:
             show_scale_bar(self._viewer, is_shown=slide is not None and slide.mpp is not None)
 
     def _on_canvas_resized(self, event: Any) -> None:
-        if self.active is not None and self._fitted == self._looked_at():
+        if self.active is not None and self._fitted == self.view():
             self._fitting.start()  # nobody has moved or zoomed since
 
-    def _looked_at(self) -> View:
+    def view(self) -> View:
+        """Return where one is."""
         camera = self._viewer.scene.camera
         return tuple(camera.center), float(camera.zoom)
 

@@ -167,9 +167,9 @@ class SlidePanel(QWidget):
         if not layers:
             self.announce()
             return
-        selected = self.viewer.layers.selection.active
-        with self.layers.place_kept():
-            self._choose(selected if selected in layers else layers[-1])
+        selected, view = self.viewer.layers.selection.active, self.layers.view()
+        self._choose(selected if selected in layers else layers[-1])
+        self.layers.go_back(view)
 
     def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
@@ -214,13 +214,11 @@ class SlidePanel(QWidget):
     ) -> None:
         self._show_busy("")
         if slide is not None:
-            shown = twin_of(slide, self.viewer)
-            if shown is None:
-                self.layers.add(slide, name)
+            if (shown := twin_of(slide, self.viewer)) is None:
+                shown = self.layers.add(slide, name)
             else:
-                slide.close()  # a copy would lie over its maps and regions
                 self._go_to(shown)
-                slide = slide_of(shown)
+            slide = slide_of(shown)
         then(slide)
 
     # choosing
