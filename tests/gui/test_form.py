@@ -1,13 +1,15 @@
-"""Forms that are made from settings."""
+"""Fields, what they say, and files that are asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import pytest
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_stem.slide.tissue import TissueSettings
 from napari_stem.widgets.common.form import attribute_helps, number
+from napari_stem.widgets.common.parts import ask_where_to_save
 
 pytestmark = pytest.mark.gui
 
@@ -64,3 +66,30 @@ def test_the_settings_refuse_nothing_that_can_be_chosen(model_road):
     asked = model.settings()
     assert (asked.n_draws, asked.quantity, asked.patient) == (2, "share", "same")
     assert model.n_draws.toolTip().startswith("Samples per spot, at least 2.")
+
+
+def test_a_file_is_replaced_only_where_the_user_was_asked_about_its_name(
+    qtbot, tmp_path, monkeypatch
+):
+    asking, asked, yes = QWidget(), [], QMessageBox.StandardButton.Yes
+    qtbot.addWidget(asking)
+    asking.folder, answers = "", [QMessageBox.StandardButton.No, yes]
+    typed = str(tmp_path / "areas"), "Regions (*.geojson)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: typed)
+
+    def question(_parent, _title, sentence):
+        asked.append(sentence)
+        return answers.pop(0)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    whole = tmp_path / "areas.geojson"
+
+    def ask() -> str:
+        return ask_where_to_save(asking, "Save regions", "regions.geojson", "")
+
+    assert ask() == str(whole)
+    assert asked == []
+    whole.touch()
+    assert ask() == ""
+    assert ask() == str(whole)
+    assert asked == ["areas.geojson is there already. Replace it?"] * 2

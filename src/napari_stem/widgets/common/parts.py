@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLayout,
     QLineEdit,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -233,13 +234,18 @@ def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
 def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
     """Ask for a file to write, as `ask_for_file`.
 
-    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files.
+    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files;
+    the dialog has not asked about that name, so that the user is asked here before a file is replaced.
     """
     suggested = str(Path(asking.folder) / name)
     path, chosen = QFileDialog.getSaveFileName(asking, title, suggested, filters)
     if path and not Path(path).suffix:
         ending = re.search(r"\*(\.\w+)", chosen)
         path += ending[1] if ending else Path(name).suffix
+        asked = f"{Path(path).name} is there already. Replace it?"
+        yes = QMessageBox.StandardButton.Yes
+        if Path(path).exists() and QMessageBox.question(asking, title, asked) != yes:
+            return ""
     return _noted(asking, path)
 
 
