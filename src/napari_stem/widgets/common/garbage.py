@@ -68,17 +68,11 @@ def _end() -> None:
 
 def collect_what_is_due() -> None:
     """Collect the oldest generation whose time has come by Python's own thresholds."""
-    counts, thresholds = gc.get_count(), gc.get_threshold()
-    if counts[0] <= thresholds[0]:
-        return
-    due = [
-        generation
-        for generation, (count, most) in enumerate(zip(counts, thresholds, strict=True))
-        if 0 < most < count
-    ]
-    if due and due[-1] == OLDEST:
-        spare_libraries()
+    counts = zip(gc.get_count(), gc.get_threshold(), strict=True)
+    due = [generation for generation, (count, most) in enumerate(counts) if 0 < most < count]
     if due:
+        if due[-1] == OLDEST:
+            spare_libraries()
         gc.collect(due[-1])
 
 

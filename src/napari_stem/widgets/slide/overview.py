@@ -21,17 +21,18 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.parts import Note, close_button, one_shot, stack
 from napari_stem.widgets.common.pictures import colours_of_values, image_of, pixmap_within
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_layers import ours, pyramid_of, regions_of
+from napari_stem.widgets.slide.slide_layers import ours, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from napari.layers import Image, Layer, Shapes
+    from napari.layers import Image, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.display import Pyramid
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -91,13 +92,13 @@ class Overview(QWidget):
         if layer is not self._layer:
             self.image = None  # rather nothing than another slide
         self._layer = layer
-        pyramid = None if layer is None else pyramid_of(layer)
-        self.setVisible(pyramid is not None)
+        self.setVisible(layer is not None)
         self.updateGeometry()
         self.update()
-        if layer is None or pyramid is None:
+        if layer is None:
             return
         self._mark()
+        pyramid: Pyramid = ours(layer)["pyramid"]
         if (known := pyramid.known) is not None:
             self._picture(layer, known)
         elif pyramid.slide.is_complete:
@@ -204,13 +205,13 @@ class Overview(QWidget):
             self._marking.start()
 
     def _mark(self) -> None:
-        pyramid = None if self._layer is None else pyramid_of(self._layer)
-        if pyramid is None:
+        if self._layer is None:
             return
-        layers, slide = self._viewer.layers, pyramid.slide.fingerprint
+        layers, slide = self._viewer.layers, ours(self._layer)["slide"].fingerprint
         regions = [layer for layer in layers if regions_of(layer) == slide]
+        seen = [la for la in layers if la.visible and "field" in ours(la) and hasattr(la, "gamma")]
         self.outlines = tuple(outline for layer in regions for outline in _outlines(layer))
-        self.maps = tuple(_laid_map(layer) for layer in layers if layer.visible and _is_map(layer))
+        self.maps = tuple(_laid_map(layer) for layer in seen)
         self.update()
 
 
@@ -221,10 +222,6 @@ def _outlines(layer: Shapes) -> Iterator[QPolygonF]:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
         yield QPolygonF([QPointF(x, y) for y, x in to_world(thin).tolist()])
-
-
-def _is_map(layer: Layer) -> bool:
-    return "field" in ours(layer) and hasattr(layer, "gamma")
 
 
 def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:

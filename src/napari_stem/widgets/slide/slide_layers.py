@@ -320,21 +320,6 @@ class SlideLayers:
         show_scale_bar(self._viewer)
         self.fit()
 
-    def why_unusable(self) -> list[str]:
-        """One sentence for every image that is not a slide of ours."""
-        sentences = []
-        for layer in self._viewer.layers:
-            if isinstance(layer, Image) and METADATA_KEY not in layer.metadata:
-                path, said = (
-                    layer.source.path,
-                    f"“{layer.name}” was not opened as a slide; to predict on it, ",
-                )
-                if path:
-                    sentences.append(f"{said}use “Open slide…” on {path}.")
-                else:
-                    sentences.append(f"{said}save it as a file and use “Open slide…”.")
-        return sentences
-
 
 class BackButton(QPushButton):
     """Brings back the slide that was removed last, with its regions; its maps follow it."""

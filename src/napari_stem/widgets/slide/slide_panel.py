@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
@@ -44,7 +45,6 @@ from napari_stem.widgets.slide.slide_layers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_stem.results import Prediction
@@ -370,7 +370,16 @@ class SlidePanel(QWidget):
         self.details.say("" if slide is None else _size_of(slide))
 
     def _tell_unusable(self) -> None:
-        self.unusable.say("\n".join(self.layers.why_unusable()))
+        """Say one sentence for every image that is not a slide of ours."""
+        sentences = []
+        for layer in self.viewer.layers:
+            if isinstance(layer, Image) and METADATA_KEY not in layer.metadata:
+                path, how = layer.source.path, "use “Open slide…”"
+                what = f"{how} on {path}" if path else f"save it as a file and {how}"
+                sentences.append(
+                    f"“{layer.name}” was not opened as a slide; to predict on it, {what}."
+                )
+        self.unusable.say("\n".join(sentences))
 
     def _show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
         self.progress.show_share(done, total)
