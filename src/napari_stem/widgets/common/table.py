@@ -182,10 +182,10 @@ class Table(QAbstractTableModel):
             return np.arange(len(self.frame), dtype=np.float64)
         number, is_largest_first = self._sorted_by
         column = self.columns[number]
-        values = self.frame.get(column.order or column.key, pd.Series(dtype=float))
-        if not pd.api.types.is_numeric_dtype(values):  # texts: by their places in the alphabet
-            values = values.astype(str).str.upper().rank()
-        keys: NDArray[np.float64] = values.to_numpy(np.float64)
+        values = self._values.get(column.order or column.key, np.zeros(0))
+        if values.dtype == object:  # texts: by their places in the alphabet
+            values = np.unique([str(value).upper() for value in values], return_inverse=True)[1]
+        keys = values.astype(np.float64)
         return -keys if is_largest_first else keys
 
 
