@@ -70,7 +70,7 @@ def collect_what_is_due() -> None:
     """Collect the oldest generation whose time has come by Python's own thresholds."""
     counts = zip(gc.get_count(), gc.get_threshold(), strict=True)
     due = [generation for generation, (count, most) in enumerate(counts) if 0 < most < count]
-    if due:
+    if due[:1] == [0]:  # only then does Python look at the older ones
         if due[-1] == OLDEST:
             spare_libraries()
         gc.collect(due[-1])

@@ -6,7 +6,7 @@ Layers beside them get their units: napari shows none, and warns, where some are
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import numpy as np
@@ -40,26 +40,22 @@ _lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
 
 def ours(layer: Any) -> dict[str, Any]:
     """Return what of ours a layer shows, as its metadata say; nothing for layers of others."""
-    about: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
-    return about
+    return cast("dict[str, Any]", layer.metadata.get(METADATA_KEY, {}))
 
 
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    slide: Slide | None = ours(layer).get("slide")
-    return slide
+    return cast("Slide | None", ours(layer).get("slide"))
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    pyramid: Pyramid | None = ours(layer).get("pyramid")
-    return pyramid
+    return cast("Pyramid | None", ours(layer).get("pyramid"))
 
 
 def regions_of(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
-    fingerprint: str | None = ours(layer).get("regions_of")
-    return fingerprint
+    return cast("str | None", ours(layer).get("regions_of"))
 
 
 def is_fed(layer: Any) -> bool:
