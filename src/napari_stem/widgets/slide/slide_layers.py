@@ -95,7 +95,7 @@ def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
 
 
 def keep_units(viewer: Viewer) -> None:
-    """From now on, give layers in pixels um for as long as a layer of ours is in um.
+    """From now on, give layers in pixels um while there are a layer of ours and one in a unit of length.
 
     Nothing moves: napari draws one pixel of theirs as 1 um beside ours whatever the units say.
     """
@@ -117,15 +117,13 @@ def keep_units(viewer: Viewer) -> None:
 
 def settle_units(viewer: Viewer) -> None:
     """Make the units of all layers agree, as far as that is ours to do."""
-    measured = [layer for layer in viewer.layers if not is_in_pixels(layer) and layer not in _lent]
-    is_ours_measured = any(METADATA_KEY in layer.metadata for layer in measured)
+    is_measured = any(not is_in_pixels(each) and each not in _lent for each in viewer.layers)
+    is_lending = is_measured and any(METADATA_KEY in each.metadata for each in viewer.layers)
     for layer in viewer.layers:
-        is_ours = METADATA_KEY in layer.metadata
-        if is_ours_measured or (is_ours and measured):
-            if is_in_pixels(layer):
-                _lent.add(layer)
-                layer.units = (*layer.units[:-2], *UM)
-        elif layer in _lent:
+        if is_lending and is_in_pixels(layer):
+            _lent.add(layer)
+            layer.units = (*layer.units[:-2], *UM)
+        elif not is_lending and layer in _lent:
             _lent.discard(layer)
             layer.units = (*layer.units[:-2], PIXEL, PIXEL)
 
