@@ -24,19 +24,8 @@ from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_for, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.slide.scale_check import known_check
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line, number
-from napari_stem.widgets.common.parts import (
-    Note,
-    answer_buttons,
-    button,
-    choice,
-    in_window_words,
-    labelled,
-    one_shot,
-    row,
-    stack,
-    warning,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,24 +65,24 @@ class EmbeddingsDialog(QDialog):
         tip = "How far a patch's centre may lie from the spot it stands for"
         tenth = "a tenth of a patch"
         self.tolerance_um = number(LENGTHS, 0, tip, decimals=1, suffix=" µm", empty=tenth)
-        self.folder_button = button(
+        self.folder_button = parts.button(
             "Folder…",
             "LazySlide keeps its results in a folder that ends in .zarr",
             self._ask_for_folder,
         )
-        self.buttons = answer_buttons(self, self.path)
+        self.buttons = parts.answer_buttons(self, self.path)
         fields = {
-            "File": row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
+            "File": parts.row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
             "Made by": self.encoder,
             "Patch side": self.side_px,
             "Places": self._with_button(self.places, PLACES),
             "Tolerance": self.tolerance_um,
         }
-        told = Note(
+        told = parts.Note(
             "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
             "from the encoder that the model was trained with."
         )
-        stack(self, told, labelled(fields), self.buttons, is_window=True)
+        parts.stack(self, told, parts.labelled(fields), self.buttons, is_window=True)
         self.setMinimumWidth(460)
 
     def chosen(self) -> tuple[Path, Stated]:
@@ -117,7 +106,7 @@ class EmbeddingsDialog(QDialog):
             if chosen:
                 field.setText(chosen)
 
-        return row(field, button("…", act=ask), stretched=0)
+        return parts.row(field, parts.button("…", act=ask), stretched=0)
 
 
 @dataclass(frozen=True)
@@ -143,25 +132,25 @@ class AboutSlideBox(QWidget):
         self._config: ModelConfig | None = None
         # as asked for: embeddings, and what is to be said of them, or why they cannot be read
         self._read: tuple[Asked, PatchEmbeddings | None, str] | None = None
-        self.species = choice(
+        self.species = parts.choice(
             SPECIES, "Of the slide; a model of another species does not predict it"
         )
         self.tissue = line(
             "not stated", "Of the slide, such as breast; you are warned where a model is of another"
         )
-        self.embeddings = choice(
+        self.embeddings = parts.choice(
             EMBEDDINGS,
             "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
             "LazySlide or slide2vec, which needs no encoder here",
             self._choose_embeddings,
         )
-        self.embeddings_text, self.warning = Note(), warning()
+        self.embeddings_text, self.warning = parts.Note(), parts.warning()
         self.dialog = EmbeddingsDialog(self)
         asked = {"Species": self.species, "Tissue": self.tissue, "Embeddings": self.embeddings}
-        form = labelled(asked)
+        form = parts.labelled(asked)
         form.setFieldGrowthPolicy(form.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        stack(self, form, self.embeddings_text, self.warning)
+        parts.stack(self, form, self.embeddings_text, self.warning)
         self._show_embeddings()
         self.species.currentIndexChanged.connect(self._on_changed)
         self.tissue.editingFinished.connect(self._on_changed)
@@ -288,7 +277,7 @@ def _read(
         model = load_model(source)
         found, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
     except StemError as error:
-        return None, in_window_words(str(error))
+        return None, parts.in_window_words(str(error))
     told = (
         f"{found.path.name}: {len(found.x_px):,} patches of {found.encoder}, "
         f"{found.field_of_view_um:.0f} µm wide; predicted is where they lie."
@@ -299,7 +288,7 @@ def _read(
 MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissue
 
 
-class ScaleWarning(Note):
+class ScaleWarning(parts.Note):
     """Warns once of each slide and pixel size, and goes on saying it as long as it holds."""
 
     def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
@@ -308,7 +297,7 @@ class ScaleWarning(Note):
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
-        self._timer = one_shot(jobs, MEASURE_AFTER_MS, self._measure)
+        self._timer = parts.one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
     def _on_activated(self, slide: Slide | None) -> None:
@@ -328,7 +317,7 @@ class ScaleWarning(Note):
     def _tell(self, key: Key, found: ScaleCheck) -> None:
         if found.warning is None:
             return
-        warning = in_window_words(found.warning)
+        warning = parts.in_window_words(found.warning)
         self._found[key] = warning
         if key == _key(self._slides.slide):
             self.say(warning)

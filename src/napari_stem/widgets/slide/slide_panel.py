@@ -16,17 +16,8 @@ from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.pixel_size import remember
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_file,
-    button,
-    choice,
-    one_shot,
-    row,
-    stack,
-)
 from napari_stem.widgets.slide.overview import AssociatedBox, Overview, associated_pixels
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
 from napari_stem.widgets.slide.slide_layers import (
@@ -73,8 +64,8 @@ class SlidePanel(QWidget):
         for layer in self.layers.all():
             self._take_in(layer)
         # napari selects and unselects several times within one change
-        self._selected = one_shot(jobs, 0, self._follow)
-        self._not_selected = one_shot(jobs, 0, self._selected.stop)
+        self._selected = parts.one_shot(jobs, 0, self._follow)
+        self._not_selected = parts.one_shot(jobs, 0, self._selected.stop)
         layers = viewer.layers
         jobs.listen(
             (layers.events.inserted, self._on_inserted),
@@ -88,39 +79,39 @@ class SlidePanel(QWidget):
         jobs.start(load_libraries)
 
     def _lay_out(self) -> None:
-        self.open_button = button(
+        self.open_button = parts.button(
             "Open slide…",
             "Open a whole-slide image, or drag one onto this panel",
             self._ask_for_file,
         )
-        self.sample_button = button(
+        self.sample_button = parts.button(
             "Open sample",
             "A breast cancer section (HER2ST, C5) that comes with Stem",
             self.open_sample,
         )
         tip = "The slide that regions, maps and export belong to"
-        self.choice = choice({}, tip, is_narrow=True)
+        self.choice = parts.choice({}, tip, is_narrow=True)
         self.back_button = BackButton(self.viewer)
         self.overview = Overview(self.viewer, self.jobs)
-        self.fit_button = button(
+        self.fit_button = parts.button(
             "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.layers.fit
         )
-        self.associated_button = button(
+        self.associated_button = parts.button(
             "Label and macro…",
             "The images that the scanner took beside the slide; the label may name the patient",
             self._show_associated,
         )
         self.pixel_size = PixelSizeBox(self.viewer, self.set_pixel_size)
-        self.details, self.preparing = Note(), Note()
-        self.unusable, self.progress_text = Note(), Note()
-        self.progress = ProgressBar()
-        stack(
+        self.details, self.preparing = parts.Note(), parts.Note()
+        self.unusable, self.progress_text = parts.Note(), parts.Note()
+        self.progress = parts.ProgressBar()
+        parts.stack(
             self,
-            row(self.open_button, self.sample_button),
+            parts.row(self.open_button, self.sample_button),
             self.back_button,
             self.choice,
             self.overview,
-            row(self.fit_button, self.associated_button),
+            parts.row(self.fit_button, self.associated_button),
             self.preparing,
             self.details,
             self.pixel_size.change_button,
@@ -206,7 +197,7 @@ class SlidePanel(QWidget):
         self.open(str(sample_path()), SAMPLE_NAME)
 
     def _ask_for_file(self) -> None:
-        if path := ask_for_file(self, "Open slide", FILE_FILTER):
+        if path := parts.ask_for_file(self, "Open slide", FILE_FILTER):
             self.open(path)
 
     def _add(
