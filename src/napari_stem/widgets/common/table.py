@@ -71,6 +71,7 @@ class Table(QAbstractTableModel):
         self._values: dict[Hashable, NDArray[Any]] = {}
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)  # place in the frame of each row
         self._sorted_by: tuple[int, bool] | None = None  # column, whether the largest comes first
+        self._text = ""  # searched for
 
     def fill(self, frame: pd.DataFrame) -> None:
         """Show another frame; where it has the same rows, what is chosen or being edited stays so."""
@@ -83,6 +84,11 @@ class Table(QAbstractTableModel):
             self.dataChanged.emit(
                 self.index(0, 0), self.index(len(self._order) - 1, len(self.columns) - 1)
             )
+
+    def filter(self, text: str) -> None:
+        """List only rows whose name holds a text, in any case."""
+        self._text = text
+        self.arrange()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column; a negative one restores the order of the frame."""
@@ -174,7 +180,9 @@ class Table(QAbstractTableModel):
 
     def ordered(self) -> NDArray[np.int64]:
         """Places of the rows that are listed, as sorted; what is not known comes last either way."""
-        return np.argsort(self.sort_keys(), kind="stable")
+        order, wanted = np.argsort(self.sort_keys(), kind="stable"), self._text.lower()
+        is_listed = np.array([wanted in str(name).lower() for name in self.frame.index], bool)
+        return order[is_listed[order]]
 
     def sort_keys(self) -> NDArray[np.float64]:
         """(rows,) by which to sort, the smallest first; NaN where not known."""

@@ -144,7 +144,6 @@ class GeneTable(Table):
         super().__init__(COLUMNS)
         self.search = GeneSearch(())
         self.favourites: frozenset[str] = frozenset()
-        self._text = ""  # searched for
         self._allowed: frozenset[str] | None = None
         self._aliases: dict[int, str] = {}  # other names by which genes were found
 
@@ -178,11 +177,6 @@ class GeneTable(Table):
         """Mark genes with a star."""
         self.favourites = frozenset(favourites)
         self.fill(self.frame.assign(star=self.frame.index.isin(self.favourites)))
-
-    def filter(self, text: str) -> None:
-        """List only genes that match a text."""
-        self._text = text
-        self.arrange()
 
     def show_only(self, genes: Iterable[str] | None) -> None:
         """List these genes only; None lists all."""
