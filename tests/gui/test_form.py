@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
+from napari_stem.errors import RegionError
 from napari_stem.slide.tissue import TissueSettings
-from napari_stem.widgets.common.form import attribute_helps, number
+from napari_stem.widgets.common.form import Form, attribute_helps
 from napari_stem.widgets.common.parts import ask_where_to_save
 
 pytestmark = pytest.mark.gui
@@ -46,14 +47,22 @@ def test_tooltips_are_what_the_docstring_says():
     assert attribute_helps(int) == {}
 
 
-def test_a_field_for_a_number_takes_what_is_possible_only(qtbot):
-    field = number((0, 9), 12, "Eggs", suffix=" eggs", empty="none")
-    qtbot.addWidget(field)
-    assert field.value() == 9
-    assert field.text() == "9 eggs"
-    assert field.toolTip() == "Eggs"
-    field.setValue(-1)
-    assert field.text() == "none"
+def test_a_form_gives_the_settings_that_are_chosen(qtbot):
+    ovens = [("Gas", "gas"), ("Electric", "electric")]
+    form = Form(Baking, eggs={"max": 9}, cups_of_flour={"suffix": " cups"}, oven={"choices": ovens})
+    assert form.settings() == Baking()
+    form["eggs"].setValue(12)
+    form["oven"].setCurrentIndex(1)
+    assert form.settings(is_vegan=True) == Baking(eggs=9, oven="electric", is_vegan=True)
+    assert form["eggs"].toolTip() == "What goes in, and how much of it."
+    assert form["cups_of_flour"].text().endswith(" cups")
+
+
+def test_what_the_settings_refuse_is_refused(qtbot):
+    form = Form(TissueSettings, sensitivity={"max": 200})
+    form["sensitivity"].setValue(150)
+    with pytest.raises(RegionError, match="choose one from 0 to 100"):
+        form.settings()
 
 
 def test_the_settings_refuse_nothing_that_can_be_chosen(model_road):

@@ -1,12 +1,63 @@
-"""Fields for numbers and words, and what the docstrings of frozen settings say each is for."""
+"""Fields: made by magicgui from frozen settings, whose docstrings say what each is for, and plain ones."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
+from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDoubleSpinBox, QLineEdit, QSlider
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSlider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from magicgui.widgets.bases import ValueWidget
+
+Settings = TypeVar("Settings")
+
+
+class Form(Generic[Settings]):
+    """Fields for some attributes of a dataclass of settings; panels lay them out.
+
+    The numpydoc ``Attributes`` of the class become tooltips. By attribute ``options`` are what magicgui's
+    widget takes (``min``, ``choices``, …), and ``suffix``, such as a unit.
+    """
+
+    def __init__(self, kind: type[Settings], **options: Mapping[str, Any]) -> None:
+        self._kind = kind
+        hints, helps = get_type_hints(kind), attribute_helps(kind)
+        defaults = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]
+        self._widgets: dict[str, ValueWidget[Any]] = {}
+        for name, asked in options.items():
+            given = dict(asked)
+            suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
+            made = create_widget(
+                defaults[name],
+                annotation=hints[name],
+                name=name,
+                widget_type=widget_type,
+                options={"tooltip": helps.get(name, ""), **given},
+            )
+            self._widgets[name] = made
+            if isinstance(made.native, QComboBox):
+                # else the longest choice makes the dock too wide
+                made.native.setSizeAdjustPolicy(
+                    QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+                )
+            if suffix:
+                made.native.setSuffix(suffix)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the Qt widget of an attribute."""
+        return self._widgets[name].native
+
+    def settings(self, **others: Any) -> Settings:
+        """Return the settings as chosen; ``others`` are attributes that have no field."""
+        chosen = {name: widget.value for name, widget in self._widgets.items()}
+        return self._kind(**chosen, **others)
 
 
 def attribute_helps(kind: type) -> dict[str, str]:

@@ -19,9 +19,9 @@ from napari_stem.model import load_model
 from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
-from napari_stem.widgets.common.form import attribute_helps, number
+from napari_stem.widgets.common.form import Form, attribute_helps, number
 from napari_stem.widgets.common.memory import DEVICES
-from napari_stem.widgets.common.parts import Folding, choice, duration, one_shot, stack
+from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from napari_stem.widgets.model.pace import Pace
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-QUANTITIES = {"counts": "Counts", "share": "Share of all counts (per 10,000)"}
-PATIENTS = {"new": "New", "same": "As in training"}
+QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
+PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST = 1e6  # counts per spot
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
@@ -82,22 +82,26 @@ class ModelPanel(QWidget):
         for place, made in enumerate(self._pitch_buttons):
             made.clicked.connect(partial(self._choose_pitch, place))
             self._pitch_rows.addWidget(made)
-        helps = attribute_helps(SamplingSettings)
-        self.n_draws = number((2, MOST_SAMPLES), remembered.n_draws, helps["n_draws"])
-        self.n_steps = number((1, MAX_STEPS), remembered.n_steps, helps["n_steps"])
-        self.seed = number((0, LARGEST_SEED), remembered.seed, helps["seed"])
-        for each in (self.n_draws, self.n_steps, self.seed):
-            each.setStepType(each.StepType.AdaptiveDecimalStepType)
-        counts = " counts per spot"
-        self.depth = number(
-            (0, DEEPEST), 0, helps["depth"], suffix=counts, step=1000, empty="as in training"
+        self._form = Form(
+            SamplingSettings,
+            n_draws={"min": 2, "max": MOST_SAMPLES},
+            n_steps={"min": 1, "max": MAX_STEPS},
+            seed={"max": LARGEST_SEED},
+            quantity={"choices": list(QUANTITIES.items())},
+            depth={"max": DEEPEST, "step": 1000},
+            patient={"choices": list(PATIENTS.items())},
+            device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
-        self.quantity = choice(QUANTITIES, helps["quantity"], is_narrow=True)
-        self.patient = choice(PATIENTS, helps["patient"], is_narrow=True)
-        devices = {device: title for title, device in DEVICES.items()}
-        self.device = choice(devices, DEVICE_TIP, is_narrow=True)
-        self.quantity.setCurrentIndex(max(0, self.quantity.findData(remembered.quantity)))
-        self.patient.setCurrentIndex(max(0, self.patient.findData(remembered.patient)))
+        self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
+        self.seed, self.device = self._form["seed"], self._form["device"]
+        self.quantity, self.depth = self._form["quantity"], self._form["depth"]
+        self.patient = self._form["patient"]
+        self.depth.setDecimals(0)
+        self.depth.setSpecialValueText("as in training")
+        self.depth.setSuffix(" counts per spot")
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index(remembered.quantity))
+        self.patient.setCurrentIndex(list(PATIENTS.values()).index(remembered.patient))
+        self.seed.setValue(remembered.seed)
         self.prefer(remembered)
         self.scale_warning = ScaleWarning(jobs, slides)
         self._lay_out()
@@ -114,15 +118,7 @@ class ModelPanel(QWidget):
 
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
-        return SamplingSettings(
-            n_draws=int(self.n_draws.value()),
-            n_steps=int(self.n_steps.value()),
-            seed=int(self.seed.value()),
-            quantity=self.quantity.currentData(),
-            depth=self.depth.value(),
-            patient=self.patient.currentData(),
-            device=self.device.currentData(),
-        )
+        return self._form.settings()
 
     def model_name(self) -> str:
         """Name of the chosen model, empty where there is none."""
@@ -230,7 +226,7 @@ class ModelPanel(QWidget):
 
     def ask_depth(self, depth: float) -> None:
         """Ask for counts of a sequencing depth, in counts per spot."""
-        self.quantity.setCurrentIndex(self.quantity.findData("counts"))
+        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index("counts"))
         self.depth.setValue(depth)
         self.advanced.open()
         show_info(
