@@ -93,8 +93,8 @@ def test_slides_that_are_open_before_the_dock_are_adopted(docked):
     dock = docked(viewer)
     assert dock.panels.slide.layer is svs
     assert (svs.visible, c5.visible) == (True, False)
-    assert dock.parts["Slide"].hint() == svs.name
-    assert dock.parts["Region"].hint() == "Take the whole tissue, or draw where to predict."
+    assert dock.parts["Slide"].hint.text() == svs.name
+    assert dock.parts["Region"].hint.text() == "Take the whole tissue, or draw where to predict."
     assert viewer.canvas.overlays.scale_bar.visible
 
 

@@ -25,7 +25,7 @@ SQUARE = [(2000, 2000), (4000, 2000), (4000, 4000), (2000, 4000)]
 
 
 def test_without_a_slide_the_dock_says_what_to_do_first(model_road):
-    assert "Open a slide" in model_road.dock.parts["Slide"].hint()
+    assert "Open a slide" in model_road.dock.parts["Slide"].hint.text()
     assert not model_road.panels.region.isEnabled()
     assert not model_road.panels.genes.isEnabled()
     assert not model_road.panels.export.isEnabled()
@@ -131,7 +131,7 @@ def test_removing_the_slide_leads_back_to_the_start(model_road):
     layer = model_road.open(sample_path())
     model_road.viewer.layers.remove(layer)
     assert model_road.dock.coordinator.slide is None
-    assert "Open a slide" in model_road.dock.parts["Slide"].hint()
+    assert "Open a slide" in model_road.dock.parts["Slide"].hint.text()
 
 
 def test_choices_are_remembered(model_road):

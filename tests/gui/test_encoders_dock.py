@@ -124,7 +124,7 @@ def test_states_are_those_of_the_command(model_road, model_of):
     model_road.draw(TUMOUR)
     model_road.wait(lambda: "Accept the terms" in model_road.panels.run.why_not.text())
     assert not model_road.panels.run.run_button.isEnabled()
-    assert "Accept the terms" in model_road.dock.parts["Model"].hint()
+    assert "Accept the terms" in model_road.dock.parts["Model"].hint.text()
 
 
 def test_what_is_not_installed_is_said():

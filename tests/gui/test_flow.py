@@ -32,7 +32,7 @@ LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other te
 
 
 def hint(road, title: str) -> str:
-    return road.dock.parts[title].hint()
+    return road.dock.parts[title].hint.text()
 
 
 # the parts that need no window
@@ -265,7 +265,8 @@ def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
     monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "0")
 
     def listed() -> set[object]:
-        return set(model_road.panels.model.predictions.table.names())
+        table = model_road.panels.model.predictions.table
+        return {table.name(row) for row in range(table.rowCount())}
 
     model_road.open(sample_path())
     model_road.wait(lambda: {old, shown} <= listed())

@@ -1,14 +1,16 @@
-"""Forms that are made from settings."""
+"""Fields, what they say, and files that are asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import pytest
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_stem.errors import RegionError
 from napari_stem.slide.tissue import TissueSettings
 from napari_stem.widgets.common.form import Form, attribute_helps
+from napari_stem.widgets.common.parts import ask_where_to_save
 
 pytestmark = pytest.mark.gui
 
@@ -61,3 +63,42 @@ def test_what_the_settings_refuse_is_refused(qtbot):
     form["sensitivity"].setValue(150)
     with pytest.raises(RegionError, match="choose one from 0 to 100"):
         form.settings()
+
+
+def test_the_settings_refuse_nothing_that_can_be_chosen(model_road):
+    tissue, model = model_road.panels.region.tissue, model_road.panels.model
+    tissue.sensitivity.setValue(150)
+    assert tissue.settings() == TissueSettings(sensitivity=100)
+    model.n_draws.setValue(1)
+    model.quantity.setCurrentText("Share of all counts (per 10,000)")
+    model.patient.setCurrentText("As in training")
+    asked = model.settings()
+    assert (asked.n_draws, asked.quantity, asked.patient) == (2, "share", "same")
+    assert model.n_draws.toolTip().startswith("Samples per spot, at least 2.")
+
+
+def test_a_file_is_replaced_only_where_the_user_was_asked_about_its_name(
+    qtbot, tmp_path, monkeypatch
+):
+    asking, asked, yes = QWidget(), [], QMessageBox.StandardButton.Yes
+    qtbot.addWidget(asking)
+    asking.folder, answers = "", [QMessageBox.StandardButton.No, yes]
+    typed = str(tmp_path / "areas"), "Regions (*.geojson)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: typed)
+
+    def question(_parent, _title, sentence):
+        asked.append(sentence)
+        return answers.pop(0)
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    whole = tmp_path / "areas.geojson"
+
+    def ask() -> str:
+        return ask_where_to_save(asking, "Save regions", "regions.geojson", "")
+
+    assert ask() == str(whole)
+    assert asked == []
+    whole.touch()
+    assert ask() == ""
+    assert ask() == str(whole)
+    assert asked == ["areas.geojson is there already. Replace it?"] * 2

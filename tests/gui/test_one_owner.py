@@ -83,7 +83,7 @@ def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
     assert names(road) == before
     assert dock.panels.genes.settings.gene == genes[-1]
     assert maps.layer("mean") in road.viewer.layers
-    assert dock.parts["Slide"].hint() == "C5"
+    assert dock.parts["Slide"].hint.text() == "C5"
     (outlines,) = (la for la in road.viewer.layers if la.name == "Regions on C5")
     outlines.add_rectangles([np.array([[0, 0], [0, 900], [900, 900], [900, 0]])])
     road.wait(lambda: dock.panels.region.table.rowCount() == 2)  # followed

@@ -385,7 +385,7 @@ def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_predic
     assert "once there is one" in model_road.panels.measured.message.text()
     model_road.drop(c5_prediction)
     model_road.wait(lambda: control.match() is not None)
-    assert model_road.dock.parts["Measured data"].hint() == COUNTS.name
+    assert model_road.dock.parts["Measured data"].hint.text() == COUNTS.name
 
 
 def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):

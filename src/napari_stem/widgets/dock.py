@@ -279,8 +279,8 @@ class StemDock(QWidget):
                 each.setParent(self)
         # the slide has the keys to itself while it is clicked on
         for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.on_canvas, lambda _, act=acts[key]: act(), overwrite=True)
-            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.on_canvas, None))
+            self._viewer.bind_key(key.sequence, lambda _, act=acts[key]: act(), overwrite=True)
+            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.sequence, None))
 
     def _remember(self) -> None:
         choices = self.panels.choices()

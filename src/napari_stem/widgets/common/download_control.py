@@ -10,14 +10,7 @@ from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.model.sources import download_in_subprocess
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    duration,
-    in_window_words,
-    row,
-    stack,
-)
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.worker import StoppableJob
 
 if TYPE_CHECKING:
@@ -36,11 +29,11 @@ class DownloadRow(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bar = ProgressBar()
+        self.bar = parts.ProgressBar()
         self.bar.setTextVisible(False)
         self.cancel_button = QPushButton("Cancel download")
-        self.text = Note()
-        stack(self, row(self.bar, self.cancel_button, stretched=0), self.text)
+        self.text = parts.Note()
+        parts.stack(self, parts.row(self.bar, self.cancel_button, stretched=0), self.text)
         self.say("")
 
     def say(self, text: str, share: tuple[int, int] | None = None) -> None:
@@ -108,7 +101,7 @@ class DownloadControl:
         text = f"{name}: {done:,} of {whole:,} MB" if n_all else f"{name}: asking Hugging Face …"
         if self._began is not None and n_bytes > self._began[1]:
             left_s = (n_all - n_bytes) * (now_s - self._began[2]) / (n_bytes - self._began[1])
-            text += f", {duration(left_s)} left"
+            text += f", {parts.duration(left_s)} left"
         for each in self._rows:
             each.say(text, (min(done, whole), whole))
 
@@ -118,7 +111,7 @@ class DownloadControl:
         if result is None:
             self.show_message(CANCELLED.format(" and ".join(names)))
         elif isinstance(result, str):
-            self.show_message(in_window_words(result))
+            self.show_message(parts.in_window_words(result))
         else:
             self.show_message("")
             done(result)

@@ -48,7 +48,11 @@ def kind_of(path: Path) -> Kind:
         return "session" if _is_session(path) else "regions"
     kind = reader.kind_of(path)
     if kind is None and path.suffix.lower() == ".h5ad":
-        return _kind_of_table(path)
+        import h5py
+
+        if not h5py.is_hdf5(path):
+            raise DropError(f"{path} cannot be read as a table; save it again.")
+        return "measured"  # spots may lack places and go by their names
     return kind or ("slides" if path.suffix.lower() == ".csv" else "slide")
 
 
@@ -59,15 +63,6 @@ def is_ours(path: Path) -> bool:
     return reader.kind_of(path) is not None or (
         path.suffix.lower() == ".json" and _is_session(path)
     )
-
-
-def _kind_of_table(path: Path) -> Kind:
-    """Measured spots may lack places and go by their names."""
-    import h5py
-
-    if not h5py.is_hdf5(path):
-        raise DropError(f"{path} cannot be read as a table; save it again.")
-    return "measured"
 
 
 def _kind_of_folder(path: Path) -> Kind:
@@ -147,10 +142,7 @@ class Dropped(QObject):
         for sentence in unusable:
             self._jobs.fail(sentence)
         # in this order, as measured counts are laid beside a prediction
-        self._waiting += sorted(
-            ((kind, path) for kind, path in kinds if kind in ON_SLIDES),
-            key=lambda each: ON_SLIDES.index(each[0]),
-        )
+        self._waiting += [each for kind in ON_SLIDES for each in kinds if each[0] == kind]
         for kind, path in kinds:
             if kind == "slide":
                 self._open_slide(path)

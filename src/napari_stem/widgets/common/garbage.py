@@ -22,7 +22,6 @@ import sys
 from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
 
 MANY_MODULES = 150  # so many new ones since the last time: a large library was loaded
-COLLECT_MS = 200
 LONGEST_WAIT_MS = 3000  # for threads, when the window has closed
 LAST_WAIT_MS = 60_000  # the same, before Python ends
 OLDEST = 2  # generation
@@ -44,7 +43,7 @@ def collect_on_gui_thread() -> None:
     gc.disable()
     collector = QTimer(application)
     collector.timeout.connect(collect_what_is_due)
-    collector.start(COLLECT_MS)
+    collector.start(200)
     application.aboutToQuit.connect(_end)
     _collectors[:] = [collector]
 
@@ -69,17 +68,11 @@ def _end() -> None:
 
 def collect_what_is_due() -> None:
     """Collect the oldest generation whose time has come by Python's own thresholds."""
-    counts, thresholds = gc.get_count(), gc.get_threshold()
-    if counts[0] <= thresholds[0]:
-        return
-    due = [
-        generation
-        for generation, (count, most) in enumerate(zip(counts, thresholds, strict=True))
-        if 0 < most < count
-    ]
-    if due and due[-1] == OLDEST:
-        spare_libraries()
-    if due:
+    counts = zip(gc.get_count(), gc.get_threshold(), strict=True)
+    due = [generation for generation, (count, most) in enumerate(counts) if 0 < most < count]
+    if due[:1] == [0]:  # only then does Python look at the older ones
+        if due[-1] == OLDEST:
+            spare_libraries()
         gc.collect(due[-1])
 
 

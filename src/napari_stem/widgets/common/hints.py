@@ -8,8 +8,6 @@ from napari_stem.texts import count
 
 FIRST = "Run a prediction first."
 LEAST_SAMPLES = 20  # one in twenty lies below the interval of 90%, one above
-# parts that have nothing to add once there is a prediction
-AFTER = ("Inspect", "Spatial analysis", "Export")
 NO_SAMPLES = "The single samples of this prediction were not kept"
 TOO_LARGE = f"{NO_SAMPLES}, being too large: run a smaller region, fewer samples or a wider spacing"
 
@@ -70,7 +68,8 @@ def hints(state: RoadState) -> dict[str, Hint]:
         "Uncertainty": _of_uncertainty(state) if state.shown else after,
         "Compare": _of_compare(state) if state.shown else after,
         "Measured data": _of_measured(state) if state.shown or state.measured else after,
-        **dict.fromkeys(AFTER, after),
+        # nothing to add once there is a prediction
+        **dict.fromkeys(("Inspect", "Spatial analysis", "Export"), after),
     }
 
 

@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its sequence as Qt writes it, and what it does, in the user's words."""
+    """One key: its sequence as Qt and napari take it, and what it does, in the user's words."""
 
     sequence: str
     meaning: str
-
-    @property
-    def on_canvas(self) -> str:
-        """As napari writes it."""
-        return self.sequence.replace("+", "-")
 
 
 RUN = Key("Ctrl+Return", "Run the prediction")
@@ -78,7 +73,6 @@ GESTURES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 SIZE_PX, MOST_SHARE_OF_SCREEN = (680, 820), 0.85
-GUIDE = "guide.md"  # in the package, so that it can be read without a network
 
 
 def shortcut(key: Key, part: QWidget, act: Callable[[], object]) -> QShortcut:
@@ -109,9 +103,9 @@ class HelpBox(QDialog):
 
 def guide() -> str:
     """Return docs/guide.md without its pictures: what they show is on screen."""
-    lines = (
-        files("napari_stem").joinpath(GUIDE).read_text(encoding="utf-8").splitlines(keepends=True)
-    )
+    # in the package, so that it can be read without a network
+    text = files("napari_stem").joinpath("guide.md").read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith(("![", "[")))
 
 

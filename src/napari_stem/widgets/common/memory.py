@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -73,13 +74,9 @@ def recall() -> Remembered:
     """Read what was stored last; anything missing or unreadable is at its default."""
     stored, found = store(), Remembered()
     for name in _names_beside():
-        kind, value = type(getattr(found, name)), stored.value(name)
-        if value is None:
-            continue
-        try:
-            setattr(found, name, kind(value))
-        except ValueError:  # a file edited by hand
-            continue
+        default = getattr(found, name)
+        with suppress(ValueError):  # a file edited by hand
+            setattr(found, name, type(default)(stored.value(name, default)))
     for page, names in PREFERENCES.items():
         preferences = _page(page)
         for name in names if preferences is not None else ():

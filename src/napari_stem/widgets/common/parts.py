@@ -6,7 +6,7 @@ import re
 import time
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from napari.utils.notifications import show_error
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLayout,
     QLineEdit,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+Box = TypeVar("Box", bound=QBoxLayout)
 SHORTEST_CHOICE = 12  # letters
 HINT_INDENT = 22  # under the title, past its arrow
 LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
@@ -161,10 +163,7 @@ def choice(
 
 def row(*items: QWidget | QLayout, stretched: int = -1) -> QHBoxLayout:
     """Lay things out beside one another; that at the place ``stretched`` takes what is left."""
-    layout = QHBoxLayout()
-    for place, item in enumerate(items):
-        _put(layout, item, int(place == stretched))
-    return layout
+    return _filled(QHBoxLayout(), items, stretched)
 
 
 def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
@@ -191,16 +190,14 @@ def stack(
     layout = QVBoxLayout(held)
     if not is_window:
         layout.setContentsMargins(0, 0, 0, 0)
+    return _filled(layout, items, stretched)
+
+
+def _filled(layout: Box, items: Sequence[QWidget | QLayout], stretched: int) -> Box:
     for place, item in enumerate(items):
-        _put(layout, item, int(place == stretched))
+        add = layout.addWidget if isinstance(item, QWidget) else layout.addLayout
+        add(item, int(place == stretched))
     return layout
-
-
-def _put(layout: QBoxLayout, item: QWidget | QLayout, stretch: int) -> None:
-    if isinstance(item, QWidget):
-        layout.addWidget(item, stretch)
-    else:
-        layout.addLayout(item, stretch)
 
 
 def answer_buttons(dialog: QDialog, needed: QLineEdit) -> QDialogButtonBox:
@@ -237,13 +234,18 @@ def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
 def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
     """Ask for a file to write, as `ask_for_file`.
 
-    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files.
+    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files;
+    the dialog has not asked about that name, so that the user is asked here before a file is replaced.
     """
     suggested = str(Path(asking.folder) / name)
     path, chosen = QFileDialog.getSaveFileName(asking, title, suggested, filters)
     if path and not Path(path).suffix:
         ending = re.search(r"\*(\.\w+)", chosen)
         path += ending[1] if ending else Path(name).suffix
+        asked = f"{Path(path).name} is there already. Replace it?"
+        yes = QMessageBox.StandardButton.Yes
+        if Path(path).exists() and QMessageBox.question(asking, title, asked) != yes:
+            return ""
     return _noted(asking, path)
 
 
@@ -304,7 +306,7 @@ class Folding(QWidget):
 
     def __init__(self, title: str, content: QWidget, *, is_open: bool) -> None:
         super().__init__()
-        self._content, self._is_alone, self._said = content, False, Hint("")
+        self._content, self._said = content, Hint("")
         self._button = QToolButton()
         self._button.setText(title)
         self._button.setCheckable(True)
@@ -313,10 +315,10 @@ class Folding(QWidget):
         self._button.setFont(font)
         self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._hint = Note()
-        self._hint.setObjectName("hint")
-        self._hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
-        stack(self, self._button, self._hint, content).setContentsMargins(0, 0, 0, 4)
+        self.hint = Note()  # under the title
+        self.hint.setObjectName("hint")
+        self.hint.setContentsMargins(HINT_INDENT, 0, 0, 2)
+        stack(self, self._button, self.hint, content).setContentsMargins(0, 0, 0, 4)
         self._button.toggled.connect(self._show)
         self._button.setChecked(is_open)
         self._show(is_open)
@@ -324,13 +326,9 @@ class Folding(QWidget):
     def show_hint(self, hint: Hint) -> None:
         """Say in a line under the title what is missing here, or what has been done."""
         self._said = hint
-        self._hint.setText(hint.text)
+        self.hint.setText(hint.text)
         is_seen = hint.when_open if self.is_open() else hint.when_folded
-        self._hint.setVisible(bool(hint.text) and is_seen)
-
-    def hint(self) -> str:
-        """Return the line under the title."""
-        return str(self._hint.text())
+        self.hint.setVisible(bool(hint.text) and is_seen)
 
     def open(self) -> None:
         """Unfold."""
@@ -338,13 +336,12 @@ class Folding(QWidget):
 
     def fold(self) -> None:
         """Fold away, unless it stands alone."""
-        self._button.setChecked(self._is_alone)
+        self._button.setChecked(self._button.isHidden())
 
     def stand_alone(self) -> None:
         """Show no title, and stay open: what holds it names it."""
         self.open()
-        self._button.setVisible(False)
-        self._is_alone = True
+        self._button.hide()
 
     def is_open(self) -> bool:
         """Whether the content is to be seen."""

@@ -71,7 +71,7 @@ class Table(QAbstractTableModel):
         self._values: dict[Hashable, NDArray[Any]] = {}
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)  # place in the frame of each row
         self._sorted_by: tuple[int, bool] | None = None  # column, whether the largest comes first
-        self._text = ""
+        self._text = ""  # searched for
 
     def fill(self, frame: pd.DataFrame) -> None:
         """Show another frame; where it has the same rows, what is chosen or being edited stays so."""
@@ -98,10 +98,6 @@ class Table(QAbstractTableModel):
     def name(self, row: int) -> Any:
         """Name of a row, as sorted now."""
         return self.frame.index[int(self._order[row])]
-
-    def names(self) -> list[Any]:
-        """Names of all rows that are listed, as sorted."""
-        return list(self.frame.index[self._order])
 
     def row_of(self, name: object) -> int | None:
         """Row of a name as sorted now, None where it is not listed."""
@@ -184,23 +180,21 @@ class Table(QAbstractTableModel):
 
     def ordered(self) -> NDArray[np.int64]:
         """Places of the rows that are listed, as sorted; what is not known comes last either way."""
-        order = np.arange(len(self.frame))
-        if self._sorted_by is not None:
-            order = np.argsort(self.sort_keys(*self._sorted_by), kind="stable")
-        if self._text:
-            wanted = self._text.lower()
-            is_listed = np.array([wanted in str(name).lower() for name in self.frame.index], bool)
-            order = order[is_listed[order]]
-        return order
+        order, wanted = np.argsort(self.sort_keys(), kind="stable"), self._text.lower()
+        is_listed = np.array([wanted in str(name).lower() for name in self.frame.index], bool)
+        return np.asarray(order[is_listed[order]])
 
-    def sort_keys(self, number: int, largest_first: bool) -> NDArray[np.float64]:
+    def sort_keys(self) -> NDArray[np.float64]:
         """(rows,) by which to sort, the smallest first; NaN where not known."""
+        if self._sorted_by is None:
+            return np.arange(len(self.frame), dtype=np.float64)
+        number, is_largest_first = self._sorted_by
         column = self.columns[number]
         values = self._values.get(column.order or column.key, np.zeros(0))
         if values.dtype == object:  # texts: by their places in the alphabet
-            values = np.unique(np.array([str(v).upper() for v in values]), return_inverse=True)[1]
+            values = np.unique([str(value).upper() for value in values], return_inverse=True)[1]
         keys = values.astype(np.float64)
-        return -keys if largest_first else keys
+        return -keys if is_largest_first else keys
 
 
 def marked(frame: pd.DataFrame, by_chance: Collection[str]) -> pd.DataFrame:
@@ -241,12 +235,7 @@ class TableView(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         trigger = QAbstractItemView.EditTrigger
-        is_editable = any(column.is_editable for column in table.columns)
-        self.setEditTriggers(
-            trigger.DoubleClicked | trigger.EditKeyPressed
-            if is_editable
-            else trigger.NoEditTriggers
-        )
+        self.setEditTriggers(trigger.DoubleClicked | trigger.EditKeyPressed)
         if sort_by is not None:
             self.setSortingEnabled(True)
             self.sortByColumn(sort_by, Qt.SortOrder.DescendingOrder)

@@ -10,9 +10,7 @@ import threading
 import warnings
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -49,10 +47,8 @@ class Jobs(QObject):
         collect_on_gui_thread()
         pool = QThreadPool.globalInstance()
         pool.setMaxThreadCount(max(pool.maxThreadCount(), MOST_JOBS))
-        self._stops: WeakSet[threading.Event] = WeakSet()
-        # by number, what follows a job: here, as no thread may hold the last reference to a widget
-        self._following: dict[int, tuple[Callable[[Any], None], Callable[[], object] | None]] = {}
-        self._numbers = count()
+        # what follows each job: here, as no thread may hold the last reference to a widget
+        self._following: dict[object, tuple[Callable[[Any], None], Callable[[], object]]] = {}
         self._ends: list[Callable[[], object]] = []
         self.is_closed = False
         self._told.connect(self._hear)
@@ -62,7 +58,7 @@ class Jobs(QObject):
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None] = lambda _: None,
-        failed: Callable[[], object] | None = None,
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         """Call a function in a thread.
 
@@ -71,9 +67,9 @@ class Jobs(QObject):
         after any error, to put the panels in order.
         """
         _spare_users()
-        number = next(self._numbers)
-        self._following[number] = done, failed
-        end = self.in_window(partial(self._end, number))
+        job = object()
+        self._following[job] = done, failed
+        end = self.in_window(partial(self._end, job))
         QThreadPool.globalInstance().start(partial(_work, end, function, args))
 
     def save(self, write: Callable[..., Any], *args: Any) -> None:
@@ -92,7 +88,7 @@ class Jobs(QObject):
     def new_stop(self) -> threading.Event:
         """Make what tells a job to stop; it is set at the latest by ``close``."""
         stop = threading.Event()
-        self._stops.add(stop)
+        self.at_end(stop.set)
         return stop
 
     def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
@@ -111,8 +107,6 @@ class Jobs(QObject):
     def close(self) -> None:
         """Stop what runs; results on disk stay."""
         self.is_closed = True
-        for stop in self._stops:
-            stop.set()
         while self._ends:
             self._ends.pop()()
         for timer in self.findChildren(QTimer):
@@ -122,8 +116,8 @@ class Jobs(QObject):
         if not self.is_closed:
             act()
 
-    def _end(self, number: int, found: Any, error: Exception | None, told: list[str]) -> None:
-        done, failed = self._following.pop(number)
+    def _end(self, job: object, found: Any, error: Exception | None, told: list[str]) -> None:
+        done, failed = self._following.pop(job)
         for warning in told:
             show_warning(warning)
         if error is None:
@@ -131,8 +125,7 @@ class Jobs(QObject):
             return
         if isinstance(error, StemError):
             self.fail(str(error))
-        if failed is not None:
-            failed()
+        failed()
         if not isinstance(error, StemError):  # ours, not the user's
             logger.error("A background job broke", exc_info=error)
             raise error
@@ -151,31 +144,22 @@ class LatestJob:
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None],
-        failed: Callable[[], None] | None = None,
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
-
-        def end(tell: Callable[[], None] | None) -> None:
-            self.is_running = False
-            if tell is not None:
-                tell()
-            following, self._next = self._next, None
-            if following is not None:
-                following()
-
-        def begin() -> None:
-            self.is_running = True
-            self._jobs.start(
-                function,
-                *args,
-                done=lambda found: end(lambda: done(found)),
-                failed=lambda: end(failed),
-            )
-
         if self.is_running:
-            self._next = begin
-        else:
-            begin()
+            self._next = partial(self.start, function, *args, done=done, failed=failed)
+            return
+        self.is_running = True
+        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
+        self._jobs.start(function, *args, **ends)
+
+    def _end(self, tell: Callable[..., object], *found: Any) -> None:
+        self.is_running = False
+        tell(*found)
+        following, self._next = self._next, None
+        if following is not None:
+            following()
 
 
 class StoppableJob:
@@ -207,19 +191,13 @@ class StoppableJob:
     ) -> None:
         """Call a function in a thread, with what tells it to stop and what it reports to as last arguments."""
         self._stop = self._jobs.new_stop()
+        asked = *args, self._stop.is_set, self._jobs.in_window(self._hear)
+        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
+        self._jobs.start(function, *asked, **ends)
 
-        def end(tell: Callable[..., None], *found: Any) -> None:
-            self._stop = None
-            tell(*found)
-
-        self._jobs.start(
-            function,
-            *args,
-            self._stop.is_set,
-            self._jobs.in_window(self._hear),
-            done=lambda found: end(done, found),
-            failed=lambda: end(failed),
-        )
+    def _end(self, tell: Callable[..., None], *found: Any) -> None:
+        self._stop = None
+        tell(*found)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""

@@ -224,7 +224,4 @@ class GeneTable(Table):
             is_allowed = self.frame.index.isin(self._allowed)
             ranks = np.where(is_allowed, ranks, NO_MATCH).astype(np.int8)
         places = np.flatnonzero(ranks < NO_MATCH)
-        keys = np.arange(len(ranks), dtype=float)
-        if self._sorted_by is not None:
-            keys = self.sort_keys(*self._sorted_by)
-        return places[np.lexsort((keys[places], ranks[places]))]
+        return places[np.lexsort((self.sort_keys()[places], ranks[places]))]

@@ -68,8 +68,7 @@ class PredictionsList(QWidget):
         """Show a prediction on its slide, which need not be the active one."""
         self._open[prediction.path] = prediction
         self._touch()
-        self._slides.owns(slide, prediction.path)
-        self._slides.predicted_with(slide, prediction.mpp)
+        self._slides.note_prediction(slide, prediction)
         with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
         self.refresh()
@@ -132,7 +131,7 @@ class PredictionsList(QWidget):
     def _add(self, slide: Slide, found: Sequence[Prediction]) -> None:
         for each in found:
             self._stored[each.path] = each
-            self._slides.predicted_with(slide, each.mpp)
+            self._slides.note_prediction(slide, each)
         self.refresh()
 
     def _on_screen(self, slide: Slide) -> Path | None:

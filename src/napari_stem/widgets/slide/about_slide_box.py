@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,19 +24,8 @@ from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_for, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.slide.scale_check import known_check
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line, number
-from napari_stem.widgets.common.parts import (
-    Note,
-    answer_buttons,
-    button,
-    choice,
-    in_window_words,
-    labelled,
-    one_shot,
-    row,
-    stack,
-    warning,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +39,9 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
     Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
+    Asked = tuple[
+        str, str, Path, Stated
+    ]  # slide and model, file of embeddings and what it does not say
 
 SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
 EMBEDDINGS = {"here": "Computed here", "file": "From a file…"}
@@ -73,24 +65,24 @@ class EmbeddingsDialog(QDialog):
         tip = "How far a patch's centre may lie from the spot it stands for"
         tenth = "a tenth of a patch"
         self.tolerance_um = number(LENGTHS, 0, tip, decimals=1, suffix=" µm", empty=tenth)
-        self.folder_button = button(
+        self.folder_button = parts.button(
             "Folder…",
             "LazySlide keeps its results in a folder that ends in .zarr",
             self._ask_for_folder,
         )
-        self.buttons = answer_buttons(self, self.path)
+        self.buttons = parts.answer_buttons(self, self.path)
         fields = {
-            "File": row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
+            "File": parts.row(self._with_button(self.path, FILES), self.folder_button, stretched=0),
             "Made by": self.encoder,
             "Patch side": self.side_px,
             "Places": self._with_button(self.places, PLACES),
             "Tolerance": self.tolerance_um,
         }
-        told = Note(
+        told = parts.Note(
             "HDF5 of CLAM or TRIDENT, a LazySlide store or AnnData, files of slide2vec. They must come "
             "from the encoder that the model was trained with."
         )
-        stack(self, told, labelled(fields), self.buttons, is_window=True)
+        parts.stack(self, told, parts.labelled(fields), self.buttons, is_window=True)
         self.setMinimumWidth(460)
 
     def chosen(self) -> tuple[Path, Stated]:
@@ -114,29 +106,15 @@ class EmbeddingsDialog(QDialog):
             if chosen:
                 field.setText(chosen)
 
-        return row(field, button("…", act=ask), stretched=0)
+        return parts.row(field, parts.button("…", act=ask), stretched=0)
 
 
 @dataclass(frozen=True)
 class AboutSlide:
-    """What the user said of one slide."""
+    """What the user said of one slide, as `napari_stem.model.serving` compares it; empty where not stated."""
 
-    # as `napari_stem.model.serving` compares them; empty where not stated
     species: str = ""
     tissue: str = ""
-    # file of embeddings, and what it does not say; None: the encoder looks
-    path: Path | None = None
-    stated: Stated | None = None
-
-
-@dataclass(frozen=True)
-class _Read:
-    """Embeddings as read for a model, or why they cannot be."""
-
-    asked: tuple[str, str, AboutSlide]  # slide, model, answers
-    embedder: PatchEmbeddings | None = None
-    notes: tuple[str, ...] = ()
-    problem: str = ""
 
 
 class AboutSlideBox(QWidget):
@@ -147,33 +125,36 @@ class AboutSlideBox(QWidget):
     def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
         super().__init__()
         self._jobs, self._slides = jobs, slides
-        self.answers: dict[str, AboutSlide] = {}  # by the slide's fingerprint
+        # by the slide's fingerprint; files of embeddings that stand in place of the encoder
+        self.answers: dict[str, AboutSlide] = {}
+        self._files: dict[str, tuple[Path, Stated]] = {}
         self._source = ""
         self._config: ModelConfig | None = None
-        self._read: _Read | None = None
-        self.species = choice(
+        # as asked for: embeddings, and what is to be said of them, or why they cannot be read
+        self._read: tuple[Asked, PatchEmbeddings | None, str] | None = None
+        self.species = parts.choice(
             SPECIES, "Of the slide; a model of another species does not predict it"
         )
         self.tissue = line(
             "not stated", "Of the slide, such as breast; you are warned where a model is of another"
         )
-        self.embeddings = choice(
+        self.embeddings = parts.choice(
             EMBEDDINGS,
             "Image features of the slide: computed by the encoder, or read from a file of CLAM, TRIDENT, "
             "LazySlide or slide2vec, which needs no encoder here",
             self._choose_embeddings,
         )
-        self.embeddings_text, self.warning = Note(), warning()
+        self.embeddings_text, self.warning = parts.Note(), parts.warning()
         self.dialog = EmbeddingsDialog(self)
         asked = {"Species": self.species, "Tissue": self.tissue, "Embeddings": self.embeddings}
-        form = labelled(asked)
+        form = parts.labelled(asked)
         form.setFieldGrowthPolicy(form.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
-        stack(self, form, self.embeddings_text, self.warning)
+        parts.stack(self, form, self.embeddings_text, self.warning)
         self._show_embeddings()
         self.species.currentIndexChanged.connect(self._on_changed)
         self.tissue.editingFinished.connect(self._on_changed)
-        self.dialog.accepted.connect(self._take_file)
+        self.dialog.accepted.connect(lambda: self.use_embeddings(*self.dialog.chosen()))
         self.dialog.rejected.connect(self._show_embeddings)
         slides.activated.connect(self._refresh)
 
@@ -193,30 +174,27 @@ class AboutSlideBox(QWidget):
     @property
     def embedder(self) -> PatchEmbeddings | None:
         """What stands in place of the encoder for the active slide and the chosen model."""
-        return None if (read := self._found()) is None else read.embedder
+        return self._found()[0]
 
     @property
     def has_embeddings(self) -> bool:
         """Whether a file of embeddings was chosen for the active slide."""
-        return self._answer().path is not None
+        return self._key() in self._files
 
     def use_model(self, source: str, config: ModelConfig | None) -> None:
         """Compare with another model."""
         self._source, self._config = source, config
         self._refresh()
 
-    def use_embeddings(self, path: Path | None, stated: Stated | None) -> None:
-        """Take the active slide's embeddings from a file; None: the encoder looks."""
-        self.answers[self._key()] = replace(self._answer(), path=path, stated=stated)
+    def use_embeddings(self, path: Path, stated: Stated) -> None:
+        """Take the active slide's embeddings from a file."""
+        self._files[self._key()] = path, stated
         self._refresh()
 
     def missing(self) -> str:
         """Say why the chosen model cannot predict the active slide; empty where it can."""
-        refusal = self._refusal()
-        if refusal or not self.has_embeddings:
-            return refusal
-        read = self._found()
-        return "The embeddings are being read …" if read is None else read.problem
+        embedder, told = self._found()
+        return self._refusal() or (told if embedder is None else "")
 
     def _key(self) -> str:
         slide = self._slides.slide
@@ -225,16 +203,22 @@ class AboutSlideBox(QWidget):
     def _answer(self) -> AboutSlide:
         key = self._key()
         if key and key not in self.answers:
-            self.answers[key] = _remembered(key)
+            told = answers_of(key)  # in an earlier session; a file edited by hand may hold anything
+            known = {name: told.get(name) for name in ("species", "tissue")}
+            texts = {name: text for name, text in known.items() if isinstance(text, str)}
+            self.answers[key] = AboutSlide(**texts)
         return self.answers.get(key, AboutSlide())
 
-    def _asked(self) -> tuple[str, str, AboutSlide]:
-        return self._key(), self._source, replace(self._answer(), species="", tissue="")
+    def _asked(self) -> Asked | None:
+        """Return what is to be read; None where the encoder looks."""
+        key = self._key()
+        return (key, self._source, *self._files[key]) if key in self._files else None
 
-    def _found(self) -> _Read | None:
-        """Return what was read as is asked for now; None: nothing was, or not yet."""
-        read = self._read
-        return None if read is None or read.asked != self._asked() else read
+    def _found(self) -> tuple[PatchEmbeddings | None, str]:
+        """Return embeddings as they are asked for now, once they are read, and what is to be said of them."""
+        if self._read is not None and self._read[0] == self._asked():
+            return self._read[1:]
+        return None, "The embeddings are being read …" if self.has_embeddings else ""
 
     def _refusal(self) -> str:
         if self._config is None:
@@ -248,7 +232,7 @@ class AboutSlideBox(QWidget):
     def _on_changed(self) -> None:
         species, tissue = str(self.species.currentData()), self.tissue.text().strip()
         key = self._key()
-        self.answers[key] = replace(self._answer(), species=species, tissue=tissue)
+        self.answers[key] = AboutSlide(species, tissue)
         if key:  # at once: of two jobs the first might write last
             keep_answers(key, species=species or None, tissue=tissue or None)
         self._refresh()
@@ -256,79 +240,55 @@ class AboutSlideBox(QWidget):
     def _choose_embeddings(self, source: str) -> None:
         if source == "file":
             self.dialog.open()
-        elif self.has_embeddings:
-            self.use_embeddings(None, None)
-
-    def _take_file(self) -> None:
-        self.use_embeddings(*self.dialog.chosen())
+        elif self._files.pop(self._key(), None) is not None:
+            self._refresh()
 
     def _refresh(self) -> None:
         """Show the answers for the active slide, and read its embeddings where that is to be done."""
-        answer = self._answer()
+        answer, slide, asked = self._answer(), self._slides.slide, self._asked()
         with QSignalBlocker(self.species):
             self.species.setCurrentIndex(max(0, self.species.findData(answer.species)))
         self.tissue.setText(answer.tissue)
-        self.setEnabled(self._slides.slide is not None)
-        self.warning.say(self._warning(answer.tissue))
+        self.setEnabled(slide is not None)
+        of_tissue = self._config and tissue_warning(self._config, answer.tissue or None)
+        self.warning.say(self._refusal() or of_tissue or "")
         self._show_embeddings()
-        slide = self._slides.slide
-        is_read = self._found() is not None
-        if answer.path is not None and slide is not None and self._source and not is_read:
-            self._jobs.start(_read, slide, self._asked(), done=self._take)
+        is_read = self._read is not None and self._read[0] == asked
+        if asked is not None and slide is not None and self._source and not is_read:
+            self._jobs.start(_read, slide, *asked[1:], done=partial(self._take, asked))
         self.changed.emit()
-
-    def _warning(self, tissue: str) -> str:
-        refusal = self._refusal()
-        if refusal or self._config is None:
-            return refusal
-        return tissue_warning(self._config, tissue or None) or ""
 
     def _show_embeddings(self) -> None:
         """Say where the embeddings come from, and what does not quite fit."""
-        text, read = "", self._found()
-        if read is not None and (patches := read.embedder) is not None:
-            text = (
-                f"{patches.path.name}: {len(patches.x_px):,} patches of {patches.encoder}, "
-                f"{patches.field_of_view_um:.0f} µm wide; predicted is where they lie."
-            )
-            text = "\n".join((text, *read.notes))
-        elif self.has_embeddings:
-            text = self.missing()
         self.embeddings.setCurrentIndex(int(self.has_embeddings))
-        self.embeddings_text.say(text)
+        self.embeddings_text.say(self._found()[1])
 
-    def _take(self, read: _Read) -> None:
-        if read.asked == self._asked():
-            self._read = read
+    def _take(self, asked: Asked, read: tuple[PatchEmbeddings | None, str]) -> None:
+        if asked == self._asked():
+            self._read = asked, *read
             self._show_embeddings()
             self.changed.emit()
 
 
-def _remembered(fingerprint: str) -> AboutSlide:
-    """Give what was said of a slide in an earlier session; a file edited by hand may hold anything."""
-    told = answers_of(fingerprint)
-    species, tissue = (told.get(key) for key in ("species", "tissue"))
-    return AboutSlide(
-        species if isinstance(species, str) else "", tissue if isinstance(tissue, str) else ""
-    )
-
-
-def _read(slide: Slide, asked: tuple[str, str, AboutSlide]) -> _Read:
-    _, source, answer = asked
-    if answer.path is None:
-        return _Read(asked)
+def _read(
+    slide: Slide, source: str, path: Path, stated: Stated
+) -> tuple[PatchEmbeddings | None, str]:
     try:
-        model, stated = load_model(source), answer.stated or Stated()
-        embedder, notes = embedder_for(answer.path, stated, slide.size, slide.require_mpp(), model)
+        model = load_model(source)
+        found, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
     except StemError as error:
-        return _Read(asked, problem=in_window_words(str(error)))
-    return _Read(asked, embedder, notes)
+        return None, parts.in_window_words(str(error))
+    told = (
+        f"{found.path.name}: {len(found.x_px):,} patches of {found.encoder}, "
+        f"{found.field_of_view_um:.0f} µm wide; predicted is where they lie."
+    )
+    return found, "\n".join((told, *notes))
 
 
 MEASURE_AFTER_MS = 4000  # the slide's first pictures come before, and its tissue
 
 
-class ScaleWarning(Note):
+class ScaleWarning(parts.Note):
     """Warns once of each slide and pixel size, and goes on saying it as long as it holds."""
 
     def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
@@ -337,7 +297,7 @@ class ScaleWarning(Note):
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
         self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
-        self._timer = one_shot(jobs, MEASURE_AFTER_MS, self._measure)
+        self._timer = parts.one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
     def _on_activated(self, slide: Slide | None) -> None:
@@ -357,7 +317,7 @@ class ScaleWarning(Note):
     def _tell(self, key: Key, found: ScaleCheck) -> None:
         if found.warning is None:
             return
-        warning = in_window_words(found.warning)
+        warning = parts.in_window_words(found.warning)
         self._found[key] = warning
         if key == _key(self._slides.slide):
             self.say(warning)

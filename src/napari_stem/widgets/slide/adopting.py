@@ -43,9 +43,9 @@ class Adopting:
         self._soon = one_shot(self._jobs, 0, self._look)
         self._jobs.listen((self._viewer.layers.events.inserted, self._look_soon))
         slides.activated.connect(self._look_soon)
-        predictions.shown.connect(self._remove_shown)
+        predictions.shown.connect(self._remove_taken)
         predictions.homeless.connect(self.show_layers)
-        measured.changed.connect(self._remove_measured)
+        measured.changed.connect(self._remove_taken)
         self._soon.start()
 
     def show_layers(self, path: Path) -> None:
@@ -138,18 +138,15 @@ class Adopting:
         self._tried.add(key)
         return is_new
 
-    def _remove_shown(self, slide: Slide) -> None:
-        paths = {str(path) for path in self._predictions.paths(slide)}
-        self._remove("prediction", lambda about: about["prediction"] in paths)
-
-    def _remove_measured(self) -> None:
-        files = {str(self._measured.path_of(slide)) for slide in self._slides.slides()}
-        self._remove("measured", lambda about: about["file"] in files)
-
-    def _remove(self, kind: str, is_taken: Any) -> None:
+    def _remove_taken(self, _: object = None) -> None:
+        """Take away layers of files that the dock shows by now."""
+        taken = set[str]()
+        for slide in self._slides.slides():
+            paths = *self._predictions.paths(slide), self._measured.path_of(slide)
+            taken.update(map(str, paths))
         for layer in list(self._viewer.layers):
             about = ours(layer)
-            if about.get("kind") == kind and is_taken(about):
+            if "kind" in about and about.get("prediction", about["file"]) in taken:
                 self._tried = {key for key in self._tried if key[0] != about["file"]}
                 self._viewer.layers.remove(layer)
 

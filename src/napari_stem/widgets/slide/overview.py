@@ -21,17 +21,18 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.parts import Note, close_button, one_shot, stack
 from napari_stem.widgets.common.pictures import colours_of_values, image_of, pixmap_within
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_layers import ours, pyramid_of, regions_of
+from napari_stem.widgets.slide.slide_layers import ours, regions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from napari.layers import Image, Layer, Shapes
+    from napari.layers import Image, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
-    from qtpy.QtGui import QCloseEvent, QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
+    from napari_stem.slide.display import Pyramid
     from napari_stem.widgets.common.worker import Jobs
 
 HEIGHT_PX = 150  # of the widget at most, before the screen's own scaling
@@ -40,9 +41,11 @@ SMALLEST_PX = 7.0  # a rectangle smaller than this would not be found
 VISIBLE = QColor(0, 90, 220)  # H&E has no blue of this kind
 AROUND = QColor(255, 255, 255)
 REGION = QColor(0, 0, 0, 170)
-# whatever changes how a map looks
-LOOKS = "data", "colormap", "contrast_limits", "gamma", "opacity", "visible"
-MARKS_MS = 250
+# of layers, and whatever changes how a map looks
+CHANGES = {
+    *("inserted", "removed"),
+    *("data", "colormap", "contrast_limits", "gamma", "opacity", "visible"),
+}
 MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
 FROM_CORNER_PX = 16
@@ -52,7 +55,6 @@ WARNING = (
     "no export, report or session."
 )
 LONGEST_PX = 420  # of an image in the window
-BOX_PX = (480, 640)
 TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Thumbnail"}
 
 
@@ -68,44 +70,35 @@ class Overview(QWidget):
         # their light is added to what lies below, as in a mixture
         self.outlines: tuple[QPolygonF, ...] = ()
         self.maps: tuple[tuple[QRectF, QImage, bool], ...] = ()
-        self._marking = one_shot(jobs, MARKS_MS, self._mark)
+        self._marking = one_shot(jobs, 250, self._mark)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
+        self.setMinimumSize(LOWEST_PX, LOWEST_PX)
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setToolTip("Where you are on the slide; click or drag to go elsewhere")
         self.setAccessibleName("Overview of the slide")
-        camera, layers = viewer.scene.camera, viewer.layers
+        camera = viewer.scene.camera
         jobs.listen(
             (camera.events.center, self._follow),
             (camera.events.zoom, self._follow),
             (viewer.canvas.events.size, self._follow),
-            (layers.events.inserted, self._on_inserted),
-            (layers.events.removed, self._mark_soon),
+            (viewer.layers.events, self._on_layers),
         )
-        for layer in layers:
-            self._watch(layer)
-        jobs.at_end(self._let_go)
-
-    def _let_go(self) -> None:
-        """Let go of the viewer."""
-        self._layer = None
-        for layer in self._viewer.layers:
-            for emitter in _looks(layer):
-                emitter.disconnect(self._mark_soon)
+        jobs.at_end(partial(setattr, self, "_layer", None))
 
     def show_slide(self, layer: Image | None) -> None:
         """Show the slide of a layer; None: there is none."""
         if layer is not self._layer:
             self.image = None  # rather nothing than another slide
         self._layer = layer
-        pyramid = None if layer is None else pyramid_of(layer)
-        self.setVisible(pyramid is not None)
+        self.setVisible(layer is not None)
         self.updateGeometry()
         self.update()
-        if layer is None or pyramid is None:
+        if layer is None:
             return
         self._mark()
+        pyramid: Pyramid = ours(layer)["pyramid"]
         if (known := pyramid.known) is not None:
             self._picture(layer, known)
         elif pyramid.slide.is_complete:
@@ -115,14 +108,6 @@ class Overview(QWidget):
     def sizeHint(self) -> QSize:
         """As high as is enough to find one's way."""
         return QSize(HEIGHT_PX, HEIGHT_PX)
-
-    def minimumSizeHint(self) -> QSize:
-        """Never smaller."""
-        return QSize(LOWEST_PX, LOWEST_PX)
-
-    def hasHeightForWidth(self) -> bool:
-        """Tell that wide slides need less height."""
-        return True
 
     def heightForWidth(self, width: int) -> int:
         """As high as the slide is at this width, but not higher than needed."""
@@ -157,7 +142,10 @@ class Overview(QWidget):
         painter, on, from_world = QPainter(self), self.picture_rect(), self._from_world()
         hints, modes = QPainter.RenderHint, QPainter.CompositionMode
         painter.setRenderHints(hints.Antialiasing | hints.SmoothPixmapTransform)
-        painter.drawImage(on, self._scaled(self.image, on))
+        # to the screen's pixels, better than painting does
+        size = QSizeF(on.size() * self.devicePixelRatioF()).toSize().expandedTo(QSize(1, 1))
+        smooth = Qt.TransformationMode.SmoothTransformation
+        painter.drawImage(on, self.image.scaled(size, Qt.AspectRatioMode.IgnoreAspectRatio, smooth))
         painter.setRenderHint(hints.SmoothPixmapTransform, on=False)
         for where, image, is_added in self.maps:
             painter.setCompositionMode(
@@ -204,12 +192,6 @@ class Overview(QWidget):
         to_corner.scale(on.width() / slide.width(), on.height() / slide.height())
         return to_corner.translate(-slide.left(), -slide.top())
 
-    def _scaled(self, image: QImage, on: QRectF) -> QImage:
-        """Reduce the picture to the screen's pixels, better than painting does."""
-        size = QSizeF(on.size() * self.devicePixelRatioF()).toSize().expandedTo(QSize(1, 1))
-        modes = Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
-        return image.scaled(size, *modes)
-
     def _picture(self, layer: Image, pixels: NDArray[np.uint8]) -> None:
         if layer is self._layer:  # not another one since
             self.image = image_of(pixels)
@@ -218,26 +200,18 @@ class Overview(QWidget):
     def _follow(self, event: Any) -> None:
         self.update()
 
-    def _on_inserted(self, event: Any) -> None:
-        self._watch(event.value)
-        self._mark_soon()
-
-    def _watch(self, layer: Layer) -> None:
-        for emitter in _looks(layer):
-            emitter.connect(self._mark_soon)
-
-    def _mark_soon(self, event: Any = None) -> None:
-        if not self._marking.isActive():
+    def _on_layers(self, event: Any) -> None:
+        if event.type in CHANGES and not self._marking.isActive():
             self._marking.start()
 
     def _mark(self) -> None:
-        pyramid = None if self._layer is None else pyramid_of(self._layer)
-        if pyramid is None:
+        if self._layer is None:
             return
-        layers, slide = self._viewer.layers, pyramid.slide.fingerprint
+        layers, slide = self._viewer.layers, ours(self._layer)["slide"].fingerprint
         regions = [layer for layer in layers if regions_of(layer) == slide]
+        seen = [la for la in layers if la.visible and "field" in ours(la) and hasattr(la, "gamma")]
         self.outlines = tuple(outline for layer in regions for outline in _outlines(layer))
-        self.maps = tuple(_laid_map(layer) for layer in layers if layer.visible and _is_map(layer))
+        self.maps = tuple(_laid_map(layer) for layer in seen)
         self.update()
 
 
@@ -248,15 +222,6 @@ def _outlines(layer: Shapes) -> Iterator[QPolygonF]:
         corners = np.asarray(data, dtype=float)[:, -2:]
         thin = corners[:: max(1, len(corners) // MOST_CORNERS)]
         yield QPolygonF([QPointF(x, y) for y, x in to_world(thin).tolist()])
-
-
-def _looks(layer: Layer) -> list[Any]:
-    """Events that tell of another look; few kinds of layers have all of them."""
-    return [layer.events[name] for name in LOOKS if name in layer.events.emitters]
-
-
-def _is_map(layer: Layer) -> bool:
-    return "field" in ours(layer) and hasattr(layer, "gamma")
 
 
 def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:
@@ -290,23 +255,16 @@ class OverviewWindow(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(overview)
-        self.finished.connect(self.give_back)
+        self.finished.connect(self._give_back)
         self.resize(SIDE_PX, SIDE_PX)
         window = parent.window()
         canvas = window.centralWidget() if isinstance(window, QMainWindow) else window
         corner = canvas.mapToGlobal(canvas.rect().bottomLeft())
         self.move(corner.x() + FROM_CORNER_PX, corner.y() - SIDE_PX - FROM_CORNER_PX)
 
-    def give_back(self) -> None:
-        """Put the overview where it was."""
-        if self._overview.parentWidget() is self:
-            self._overview.setSizePolicy(self._policy)
-            self._home.layout().insertWidget(self._place, self._overview)
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        """Give the overview back, whoever closes the window."""
-        self.give_back()
-        super().closeEvent(event)
+    def _give_back(self) -> None:
+        self._overview.setSizePolicy(self._policy)
+        self._home.layout().insertWidget(self._place, self._overview)
 
 
 def associated_pixels(slide: Slide) -> dict[str, NDArray[np.uint8]]:
@@ -339,7 +297,7 @@ class AssociatedBox(QDialog):
         scroll.setWidgetResizable(True)
         scroll.setWidget(held)
         stack(self, Note(WARNING), scroll, close_button(self), stretched=1, is_window=True)
-        self.resize(*BOX_PX)
+        self.resize(480, 640)
 
 
 def _picture(pixels: NDArray[np.uint8], ratio: float) -> QLabel:

@@ -23,13 +23,11 @@ EXPLANATION = (
     "How large is a pixel? Choose the objective it was scanned with, enter the size, or measure "
     "something of known length, such as a scale bar."
 )
-HOW_TO_MEASURE = "Drag a line along something of known length on the slide."
 CHANGE = "For slides whose file is wrong about it; regions stay where they are on the picture"
 KEPT = "The slide is being predicted with this pixel size; cancel the run, or wait for its end"
 
 DECIMALS = 4  # of the field
 LEAST_UM, MOST_UM = 0.01, 100.0  # of a pixel, as measured along a line
-RULER, COLOUR = "Known length", "#0077bb"
 EDGE_PIXELS, SCREEN_PIXELS = 4, 800  # width of the ruler on a screen that shows the whole slide
 
 
@@ -97,7 +95,7 @@ class PixelSizeBox(QWidget):
 
     def _measure(self) -> None:
         """Hand the user a ruler."""
-        self.explanation.setText(HOW_TO_MEASURE)
+        self.explanation.setText("Drag a line along something of known length on the slide.")
         self.put_ruler_away()
         slide_layer = self._layer
         if slide_layer is None:
@@ -105,8 +103,8 @@ class PixelSizeBox(QWidget):
         width = EDGE_PIXELS * max(slide_layer.level_shapes[0][:2]) / SCREEN_PIXELS
         self._ruler = ruler = self._viewer.add_shapes(
             ndim=2,
-            name=RULER,
-            edge_color=COLOUR,
+            name="Known length",
+            edge_color="#0077bb",
             edge_width=width,
             scale=slide_layer.scale,
             translate=slide_layer.translate,

@@ -16,18 +16,7 @@ from napari_stem import reader, sample_data
 from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.slide.slide_layers import (
-    SlideFeed,
-    is_fed,
-    keep_units,
-    load_units,
-    ours,
-    own_units,
-    show_scale_bar,
-    slide_of,
-    twin_of,
-    wait_little,
-)
+from napari_stem.widgets.slide import slide_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,19 +70,15 @@ def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
     together.
     """
     jobs = Jobs(partial(tell_error, viewer), QApplication.instance())
-    patience = one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…"))
-    patience.start()
+    one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…")).start()
 
-    def end() -> None:
-        patience.stop()
+    def end(found: Sequence[Any] = ()) -> None:
+        jobs.close()
         jobs.deleteLater()
-
-    def add(found: Sequence[Any]) -> None:
-        end()
         _add(viewer, found)
 
-    load_units()  # before another thread asks for them
-    jobs.start(reader.opened, kind, path, done=add, failed=end)
+    slide_layers.load_units()  # before another thread asks for them
+    jobs.start(reader.opened, kind, path, done=end, failed=end)
 
 
 def _add(viewer: Viewer, found: Sequence[Any]) -> None:
@@ -105,9 +90,7 @@ def _add(viewer: Viewer, found: Sequence[Any]) -> None:
     _tend_when_shown(viewer, found)
     for data in found:
         slide = data[1]["metadata"][METADATA_KEY].get("slide")
-        shown = None if slide is None else twin_of(slide, viewer)
-        if slide is not None and shown is not None:
-            slide.close()  # a copy would lie over its maps and regions
+        if slide is not None and (shown := slide_layers.twin_of(slide, viewer)) is not None:
             viewer.layers.selection.active = shown
         else:
             viewer.add_layer(Layer.create(*data))
@@ -115,20 +98,19 @@ def _add(viewer: Viewer, found: Sequence[Any]) -> None:
 
 def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
     """Do what needs a viewer for layers of ours, once each is in it."""
-    keep_units(viewer)
-    waiting = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
-    for about in waiting:
+    slide_layers.keep_units(viewer)
+    abouts = [data[1]["metadata"][METADATA_KEY] for data in found if len(data) == 3]
+    waiting = {id(about): about for about in abouts}
+    for about in abouts:
         if "pyramid" in about:
-            wait_little(about["pyramid"])
+            slide_layers.wait_little(about["pyramid"])
 
     def on_inserted(event: Any) -> None:
-        about = ours(event.value)
-        if not any(about is each for each in waiting):
-            return
-        waiting[:] = [each for each in waiting if each is not about]
+        about = waiting.pop(id(slide_layers.ours(event.value)), None)
+        if about is not None:
+            _tend(viewer, event.value, about)
         if not waiting:
             viewer.layers.events.inserted.disconnect(on_inserted)
-        _tend(viewer, event.value, about)
 
     if waiting:
         viewer.layers.events.inserted.connect(on_inserted)
@@ -136,16 +118,16 @@ def _tend_when_shown(viewer: Viewer, found: Sequence[Any]) -> None:
 
 def _tend(viewer: Viewer, layer: Layer, about: dict[str, Any]) -> None:
     if "slide" in about:
-        if not is_fed(layer):  # our dock may have been faster
-            SlideFeed(viewer, layer)  # the layer's view keeps it
+        if not slide_layers.is_fed(layer):  # our dock may have been faster
+            slide_layers.SlideFeed(viewer, layer)  # the layer's view keeps it
         for other in viewer.layers:
             _lay_on_slide(other, layer)
         return
     for below in viewer.layers:
         _lay_on_slide(layer, below)
     if about["mpp"] is not None:
-        show_scale_bar(viewer)
-    slides = [slide for other in viewer.layers if (slide := slide_of(other)) is not None]
+        slide_layers.show_scale_bar(viewer)
+    slides = filter(None, map(slide_layers.slide_of, viewer.layers))
     if "overview" in about and about.get("slide_fingerprint") in {s.fingerprint for s in slides}:
         layer.visible = False
     if "field" in about and layer.visible:
@@ -162,13 +144,13 @@ def _show_legend(viewer: Viewer, layer: Layer) -> None:
 
 def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:
     """Turn the places of a layer from px into um, which the file did not know and a slide does."""
-    about, slide = ours(layer), slide_of(slide_layer)
+    about, slide = slide_layers.ours(layer), slide_layers.slide_of(slide_layer)
     if "file" in about and about["mpp"] is None and slide is not None and slide.mpp is not None:
         about["mpp"] = slide.mpp
         per_px = (slide.mpp.y_um, slide.mpp.x_um)
         layer.scale, layer.translate = layer.scale * per_px, layer.translate * per_px
         layer.units = ("um", "um")
-        own_units(layer)
+        slide_layers.own_units(layer)
 
 
 def _open_dock(viewer: Viewer) -> None:

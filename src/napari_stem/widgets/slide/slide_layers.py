@@ -5,9 +5,8 @@ Layers beside them get their units: napari shows none, and warns, where some are
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import numpy as np
@@ -20,7 +19,7 @@ from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
     View = tuple[tuple[float, ...], float]  # centre and zoom
 
 PATIENCE_S = 0.04  # what most steps take; the rest is drawn when it comes
-REDRAW_MS = 30
-PREVIEW_MS = 400
 FIRST_PREVIEW_MS = 40  # until there is anything to be seen
-FIT_AGAIN_MS = 60
-SCALE_BAR_MS = 100
 LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had gone to a place
 PIXEL = "pixel"
 _kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
@@ -45,26 +40,22 @@ _lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
 
 def ours(layer: Any) -> dict[str, Any]:
     """Return what of ours a layer shows, as its metadata say; nothing for layers of others."""
-    about: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
-    return about
+    return cast("dict[str, Any]", layer.metadata.get(METADATA_KEY, {}))
 
 
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    slide: Slide | None = ours(layer).get("slide")
-    return slide
+    return cast("Slide | None", ours(layer).get("slide"))
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    pyramid: Pyramid | None = ours(layer).get("pyramid")
-    return pyramid
+    return cast("Pyramid | None", ours(layer).get("pyramid"))
 
 
 def regions_of(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
-    fingerprint: str | None = ours(layer).get("regions_of")
-    return fingerprint
+    return cast("str | None", ours(layer).get("regions_of"))
 
 
 def is_fed(layer: Any) -> bool:
@@ -84,10 +75,14 @@ def slides_among(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def twin_of(slide: Slide, viewer: Viewer) -> Any:
-    """Layer that shows the same slide, from a file that is still there; None where there is none."""
+    """Layer that shows the same slide, from a file that is still there; None where there is none.
+
+    A slide that has a twin is closed: a copy would lie over its maps and regions.
+    """
     for layer in viewer.layers:
         other = slide_of(layer)
         if other is not None and other.fingerprint == slide.fingerprint and other.path.exists():
+            slide.close()
             return layer
     return None
 
@@ -100,7 +95,7 @@ def show_scale_bar(viewer: Viewer, *, is_shown: bool = True) -> None:
 
 
 def keep_units(viewer: Viewer) -> None:
-    """From now on, give layers in pixels um for as long as a layer of ours is in um.
+    """From now on, give layers in pixels um while there are a layer of ours and one in a unit of length.
 
     Nothing moves: napari draws one pixel of theirs as 1 um beside ours whatever the units say.
     """
@@ -122,15 +117,13 @@ def keep_units(viewer: Viewer) -> None:
 
 def settle_units(viewer: Viewer) -> None:
     """Make the units of all layers agree, as far as that is ours to do."""
-    measured = [layer for layer in viewer.layers if not is_in_pixels(layer) and layer not in _lent]
-    is_ours_measured = any(METADATA_KEY in layer.metadata for layer in measured)
+    is_measured = any(not is_in_pixels(each) and each not in _lent for each in viewer.layers)
+    is_lending = is_measured and any(METADATA_KEY in each.metadata for each in viewer.layers)
     for layer in viewer.layers:
-        is_ours = METADATA_KEY in layer.metadata
-        if is_ours_measured or (is_ours and measured):
-            if is_in_pixels(layer):
-                _lent.add(layer)
-                layer.units = (*layer.units[:-2], *UM)
-        elif layer in _lent:
+        if is_lending and is_in_pixels(layer):
+            _lent.add(layer)
+            layer.units = (*layer.units[:-2], *UM)
+        elif not is_lending and layer in _lent:
             _lent.discard(layer)
             layer.units = (*layer.units[:-2], PIXEL, PIXEL)
 
@@ -157,15 +150,12 @@ class SlideFeed(QObject):
 
     def __init__(self, viewer: Viewer, layer: Image) -> None:
         super().__init__()
-        pyramid = pyramid_of(layer)
-        if pyramid is None:
-            msg = "the layer shows no slide"
-            raise ValueError(msg)
+        pyramid: Pyramid = ours(layer)["pyramid"]
         self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
         self._n_changes = 0
         self._has_told = False
         self._jobs = Jobs(partial(tell_error, viewer), self)
-        self._redrawing = one_shot(self._jobs, REDRAW_MS, self._redraw)
+        self._redrawing = one_shot(self._jobs, 30, self._redraw)
         self._previewing = QTimer(self._jobs)
         self._previewing.timeout.connect(self._show_preview)
         wait_little(pyramid)
@@ -218,7 +208,7 @@ class SlideFeed(QObject):
         if n_changes == self._n_changes:
             return
         self._n_changes = n_changes
-        self._previewing.setInterval(PREVIEW_MS)
+        self._previewing.setInterval(400)
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
         self.grown.emit(self._layer)
 
@@ -250,8 +240,8 @@ class SlideLayers:
         self._views: dict[Image, View] = {}
         self._fitted: View | None = None  # as ``fit`` left it
         # a first layer widens napari's own docks: fit once more
-        self._fitting = one_shot(jobs, FIT_AGAIN_MS, self._fit_again)
-        self._scale_bar = one_shot(jobs, SCALE_BAR_MS, self._show_scale_bar)
+        self._fitting = one_shot(jobs, 60, self.fit)
+        self._scale_bar = one_shot(jobs, 160, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
 
     def all(self) -> list[Image]:
@@ -272,38 +262,31 @@ class SlideLayers:
         if before is layer:
             return
         if before is not None:
-            self._views[before] = self._looked_at()
-        is_known = layer in self._views
-        slide = slide_of(layer)
-        # its first drawing compiles shaders and letters for half a second: the picture comes before
-        if is_known or not hasattr(self._viewer, "window") or slide is None or slide.mpp is None:
+            self._views[before] = self.view()
+        if layer in self._views:
             self._show_scale_bar()
-        if is_known:
             camera.center, camera.zoom = self._views[layer]
             return
+        if hasattr(self._viewer, "window"):
+            # its first drawing compiles shaders and letters for half a second: the picture comes before
+            self._scale_bar.start()
+        else:
+            self._show_scale_bar()
         self.fit()
         self._fitting.start()
 
-    @contextmanager
-    def place_kept(self) -> Iterator[None]:
-        """Turn to a slide without leaving the place to which somebody had gone on it."""
+    def go_back(self, view: View) -> None:
+        """Go back to the place to which somebody had gone on a slide before it was turned to."""
         camera = self._viewer.scene.camera
-        centre, zoom = self._looked_at()
-        yield
-        if zoom > LOOKED_CLOSER * camera.zoom:
+        if view[1] > LOOKED_CLOSER * camera.zoom:
             self._fitting.stop()
-            camera.center, camera.zoom = centre, zoom
+            camera.center, camera.zoom = view
 
     def fit(self) -> None:
         """Show the whole of the active slide."""
-        if self.active is not None:
-            self._viewer.reset_view(layers=[self.active])
-            self._fitted = self._looked_at()
-
-    def _fit_again(self) -> None:
         if self.active in self._viewer.layers:
-            self.fit()
-            self._scale_bar.start()
+            self._viewer.reset_view(layers=[self.active])
+            self._fitted = self.view()
 
     def _show_scale_bar(self) -> None:
         if self.active in self._viewer.layers:
@@ -311,10 +294,11 @@ class SlideLayers:
             show_scale_bar(self._viewer, is_shown=slide is not None and slide.mpp is not None)
 
     def _on_canvas_resized(self, event: Any) -> None:
-        if self.active is not None and self._fitted == self._looked_at():
+        if self.active is not None and self._fitted == self.view():
             self._fitting.start()  # nobody has moved or zoomed since
 
-    def _looked_at(self) -> View:
+    def view(self) -> View:
+        """Return where one is."""
         camera = self._viewer.scene.camera
         return tuple(camera.center), float(camera.zoom)
 
@@ -328,23 +312,6 @@ class SlideLayers:
         settle_units(self._viewer)
         show_scale_bar(self._viewer)
         self.fit()
-
-    def why_unusable(self) -> list[str]:
-        """One sentence for every image that is not a slide of ours."""
-        sentences = []
-        for layer in self._viewer.layers:
-            if not isinstance(layer, Image) or METADATA_KEY in layer.metadata:
-                continue
-            path = layer.source.path
-            remedy = (
-                f"use “Open slide…” on {path}"
-                if path
-                else "save it as a file and use “Open slide…”"
-            )
-            sentences.append(
-                f"“{layer.name}” was not opened as a slide; to predict on it, {remedy}."
-            )
-        return sentences
 
 
 class BackButton(QPushButton):

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, Signal
+from napari.layers import Image
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.geometry import Mpp
@@ -15,17 +16,8 @@ from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.pixel_size import remember
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
-from napari_stem.widgets.common.parts import (
-    Note,
-    ProgressBar,
-    ask_for_file,
-    button,
-    choice,
-    one_shot,
-    row,
-    stack,
-)
 from napari_stem.widgets.slide.overview import AssociatedBox, Overview, associated_pixels
 from napari_stem.widgets.slide.pixel_size import PixelSizeBox, is_said
 from napari_stem.widgets.slide.slide_layers import (
@@ -44,9 +36,9 @@ from napari_stem.widgets.slide.slide_layers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
@@ -68,18 +60,18 @@ class SlidePanel(QWidget):
         self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
-        self._is_following = True
         self._lay_out()
         for layer in self.layers.all():
             self._take_in(layer)
         # napari selects and unselects several times within one change
-        self._selected = one_shot(jobs, 0, self._follow)
+        self._selected = parts.one_shot(jobs, 0, self._follow)
+        self._not_selected = parts.one_shot(jobs, 0, self._selected.stop)
         layers = viewer.layers
         jobs.listen(
             (layers.events.inserted, self._on_inserted),
             (layers.events.removed, self._on_removed),
             (layers.events.reordered, self._list),
-            (layers.selection.events.active, self._on_selected),
+            (layers.selection.events.active, lambda _: self._selected.start()),
         )
         viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.layers.fit(), overwrite=True)
         jobs.at_end(self._let_go)
@@ -87,39 +79,39 @@ class SlidePanel(QWidget):
         jobs.start(load_libraries)
 
     def _lay_out(self) -> None:
-        self.open_button = button(
+        self.open_button = parts.button(
             "Open slide…",
             "Open a whole-slide image, or drag one onto this panel",
             self._ask_for_file,
         )
-        self.sample_button = button(
+        self.sample_button = parts.button(
             "Open sample",
             "A breast cancer section (HER2ST, C5) that comes with Stem",
             self.open_sample,
         )
         tip = "The slide that regions, maps and export belong to"
-        self.choice = choice({}, tip, is_narrow=True)
+        self.choice = parts.choice({}, tip, is_narrow=True)
         self.back_button = BackButton(self.viewer)
         self.overview = Overview(self.viewer, self.jobs)
-        self.fit_button = button(
+        self.fit_button = parts.button(
             "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.layers.fit
         )
-        self.associated_button = button(
+        self.associated_button = parts.button(
             "Label and macro…",
             "The images that the scanner took beside the slide; the label may name the patient",
             self._show_associated,
         )
         self.pixel_size = PixelSizeBox(self.viewer, self.set_pixel_size)
-        self.details, self.preparing = Note(), Note()
-        self.unusable, self.progress_text = Note(), Note()
-        self.progress = ProgressBar()
-        stack(
+        self.details, self.preparing = parts.Note(), parts.Note()
+        self.unusable, self.progress_text = parts.Note(), parts.Note()
+        self.progress = parts.ProgressBar()
+        parts.stack(
             self,
-            row(self.open_button, self.sample_button),
+            parts.row(self.open_button, self.sample_button),
             self.back_button,
             self.choice,
             self.overview,
-            row(self.fit_button, self.associated_button),
+            parts.row(self.fit_button, self.associated_button),
             self.preparing,
             self.details,
             self.pixel_size.change_button,
@@ -128,12 +120,7 @@ class SlidePanel(QWidget):
             self.progress_text,
             self.progress,
         )
-        self._show_details()
-        self._show_busy("")
-        self._show_preparing("")
-        self.unusable.say("")
-        for widget in (self.choice, self.overview):
-            widget.setVisible(False)
+        self._show_busy("")  # what else there is to see, `announce` shows
         self.choice.activated.connect(lambda place: self._go_to(self.layers.all()[place]))
 
     @property
@@ -171,9 +158,9 @@ class SlidePanel(QWidget):
         if not layers:
             self.announce()
             return
-        selected = self.viewer.layers.selection.active
-        with self.layers.place_kept():
-            self._choose(selected if selected in layers else layers[-1])
+        selected, view = self.viewer.layers.selection.active, self.layers.view()
+        self._choose(selected if selected in layers else layers[-1])
+        self.layers.go_back(view)
 
     def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
@@ -202,7 +189,7 @@ class SlidePanel(QWidget):
             path,
             mpp,
             done=partial(self._add, name, then),
-            failed=partial(self._failed, then),
+            failed=partial(self._add, name, then, None),
         )
 
     def open_sample(self) -> None:
@@ -210,50 +197,38 @@ class SlidePanel(QWidget):
         self.open(str(sample_path()), SAMPLE_NAME)
 
     def _ask_for_file(self) -> None:
-        if path := ask_for_file(self, "Open slide", FILE_FILTER):
+        if path := parts.ask_for_file(self, "Open slide", FILE_FILTER):
             self.open(path)
 
-    def _add(self, name: str | None, then: Callable[[Slide | None], object], slide: Slide) -> None:
+    def _add(
+        self, name: str | None, then: Callable[[Slide | None], object], slide: Slide | None
+    ) -> None:
         self._show_busy("")
-        shown = twin_of(slide, self.viewer)
-        if shown is None:
-            shown = self.layers.add(slide, name)
-        else:
-            slide.close()  # a copy would lie over its maps and regions
-            self._go_to(shown)
-        then(slide_of(shown))
-
-    def _failed(self, then: Callable[[Slide | None], object]) -> None:
-        self._show_busy("")
-        then(None)
+        if slide is not None:
+            if (shown := twin_of(slide, self.viewer)) is None:
+                shown = self.layers.add(slide, name)
+            else:
+                self._go_to(shown)
+            slide = slide_of(shown)
+        then(slide)
 
     # choosing
 
     def activate(self, slide: Slide) -> None:
         """Make a slide the active one."""
-        layer = self.layer_of(slide)
-        if layer is not None:
+        if (layer := self.layer_of(slide)) is not None:
             self._go_to(layer)
-
-    def owns(self, slide: Slide, prediction: Path) -> None:
-        """Note whose a prediction is, so that choosing its map chooses its slide."""
-        self._owners[str(prediction)] = slide.fingerprint
 
     @contextmanager
     def kept_unless_active(self, slide: Slide) -> Iterator[None]:
         """Change layers of a slide without changing what the user looks at, where that is another one."""
-        if slide is self.slide:
-            yield
-            return
-        selection = self.viewer.layers.selection
+        selection, is_other = self.viewer.layers.selection, slide is not self.slide
         before = selection.active
-        self._is_following = False
-        try:
-            yield
-        finally:
+        yield
+        if is_other:
             if before in self.viewer.layers:
                 selection.active = before
-            self._is_following = True
+            self._selected.stop()  # by nobody
 
     def announce(self) -> None:
         """Let everybody know which slides there are and which is active."""
@@ -299,8 +274,7 @@ class SlidePanel(QWidget):
             self._choose(event.value)
 
     def _on_removed(self, event: Any) -> None:
-        self._is_following = False  # what napari selects instead was not chosen by anybody
-        QTimer.singleShot(0, self._follow_again)
+        self._not_selected.start()  # what napari selects instead was not chosen by anybody
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
@@ -314,13 +288,6 @@ class SlidePanel(QWidget):
         elif METADATA_KEY not in event.value.metadata or slide is not None:
             self.announce()
 
-    def _follow_again(self) -> None:
-        self._is_following = True
-
-    def _on_selected(self, event: Any) -> None:
-        if self._is_following:
-            self._selected.start()
-
     def _follow(self) -> None:
         """Make the slide of the selected layer the active one."""
         selected = self.viewer.layers.selection.active
@@ -331,11 +298,10 @@ class SlidePanel(QWidget):
             return
         owner = regions_of(selected) or self._owners.get(str(ours(selected).get("prediction")))
         active = self.slide
-        if owner is None or (active is not None and active.fingerprint == owner):
+        slide = None if owner is None else self.find_open(owner)
+        if slide is None or (active is not None and active.fingerprint == owner):
             return
-        slide = self.find_open(owner)
-        layer = None if slide is None else self.layer_of(slide)
-        if layer is not None:
+        if (layer := self.layer_of(slide)) is not None:
             self._choose(layer)
 
     def _list(self, event: Any = None) -> None:
@@ -358,19 +324,19 @@ class SlidePanel(QWidget):
 
     def _show_associated(self) -> None:
         if (slide := self.slide) is not None and self.layer is not None:
-            title = str(self.layer.name)
-            self.jobs.start(
-                associated_pixels,
-                slide,
-                done=lambda images: AssociatedBox(title, images, parent=self).show(),
-            )
+            shown = partial(AssociatedBox, str(self.layer.name), parent=self)
+            self.jobs.start(associated_pixels, slide, done=lambda images: shown(images).show())
 
     # the pixel size
 
-    def predicted_with(self, slide: Slide, mpp: Mpp | None) -> None:
-        """Note a pixel size of a slide's predictions: whoever states it as it is said means all its digits."""
-        if mpp is not None:
-            self._sizes.setdefault(slide.fingerprint, set()).add(mpp)
+    def note_prediction(self, slide: Slide, prediction: Prediction) -> None:
+        """Note a prediction of a slide: choosing its map chooses the slide.
+
+        Its pixel size, too: whoever states that as it is said means all its digits.
+        """
+        self._owners[str(prediction.path)] = slide.fingerprint
+        if prediction.mpp is not None:
+            self._sizes.setdefault(slide.fingerprint, set()).add(prediction.mpp)
 
     def set_pixel_size(self, mpp_um: float) -> None:
         """Take the user's word for the pixel size of the active slide, and remember it."""
@@ -395,7 +361,16 @@ class SlidePanel(QWidget):
         self.details.say("" if slide is None else _size_of(slide))
 
     def _tell_unusable(self) -> None:
-        self.unusable.say("\n".join(self.layers.why_unusable()))
+        """Say one sentence for every image that is not a slide of ours."""
+        sentences = []
+        for layer in self.viewer.layers:
+            if isinstance(layer, Image) and METADATA_KEY not in layer.metadata:
+                path, how = layer.source.path, "use “Open slide…”"
+                what = f"{how} on {path}" if path else f"save it as a file and {how}"
+                sentences.append(
+                    f"“{layer.name}” was not opened as a slide; to predict on it, {what}."
+                )
+        self.unusable.say("\n".join(sentences))
 
     def _show_busy(self, text: str, done: int = 0, total: int = 0) -> None:
         self.progress.show_share(done, total)

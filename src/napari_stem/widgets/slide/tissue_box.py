@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.tissue import FoundTissue
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-MOST_MM2 = 100.0
 LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves
 
 
@@ -52,7 +50,7 @@ class TissueBox(QWidget):
         self._form = Form(
             TissueSettings,
             sensitivity={"widget_type": "Slider", "max": 100, "readout": False},
-            min_area_mm2={"max": MOST_MM2, "step": 0.05, "suffix": " mm²"},
+            min_area_mm2={"max": 100.0, "step": 0.05, "suffix": " mm²"},
         )
         self.sensitivity = self._form["sensitivity"].findChild(QSlider)
         self.min_area = self._form["min_area_mm2"]
@@ -103,12 +101,8 @@ class TissueBox(QWidget):
             settings, done = self.settings(), partial(self._take, slide)
             self._looking.start(_find, slide, settings, done=done, failed=self._end)
 
-    def _take(self, slide: Slide, tissue: FoundTissue | str) -> None:
-        if isinstance(tissue, str):
-            message, regions = tissue, []
-        else:
-            message, regions = tissue.note, tissue.regions
-        self._notes[slide.fingerprint] = message
+    def _take(self, slide: Slide, found: tuple[Sequence[Region], str]) -> None:
+        regions, self._notes[slide.fingerprint] = found
         self.outlined(slide, regions)
         self._end()
 
@@ -122,19 +116,19 @@ class TissueBox(QWidget):
         self._on_activated(self._slides.slide)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        was_found = slide is not None and slide.fingerprint in self._notes
-        self.details.setVisible(was_found)
-        message = self._notes.get(slide.fingerprint, "") if slide is not None else ""
-        self.message.say(message.replace("mm2", "mm²"))
+        note = None if slide is None else self._notes.get(slide.fingerprint)
+        self.details.setVisible(note is not None)
+        self.message.say((note or "").replace("mm2", "mm²"))
 
     def _show_busy(self, *, is_busy: bool) -> None:
         self.button.setEnabled(not is_busy)
         self.button.setText("Looking for tissue …" if is_busy else "Whole tissue")
 
 
-def _find(slide: Slide, settings: TissueSettings) -> FoundTissue | str:
-    """Look at the slide if that was not done yet; the tissue, or why there is none."""
+def _find(slide: Slide, settings: TissueSettings) -> tuple[Sequence[Region], str]:
+    """Look at the slide if that was not done yet; the tissue, and what was left out or why there is none."""
     try:
-        return find_tissue(slide, settings)
+        found = find_tissue(slide, settings)
     except RegionError as error:
-        return str(error)
+        return [], str(error)
+    return found.regions, found.note
