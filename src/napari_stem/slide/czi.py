@@ -12,7 +12,6 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.base import Slide
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
@@ -24,6 +23,7 @@ from napari_stem.slide.source import (
     fingerprint,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def read_header(location: Location) -> Slide:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; coarser levels come from the file's own pyramid.
 
     SlideError: damaged, or not 8-bit RGB.
@@ -68,7 +68,7 @@ def read_header(location: Location) -> Slide:
         ) from error
 
 
-def _native(path: Path, document: Any, check: Callable[[], None]) -> Slide:
+def _native(path: Path, document: Any, check: Callable[[], None]) -> StoredSlide:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
         raise SlideError(
@@ -91,7 +91,7 @@ def _native(path: Path, document: Any, check: Callable[[], None]) -> Slide:
         )
         for number, each in enumerate(sizes)
     )
-    return Slide(
+    return StoredSlide(
         path,
         sources,
         fingerprint(path),

@@ -27,8 +27,8 @@ from zict import LRU
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.base import scaled
 from napari_stem.slide.source import WHITE, Level, from_tiles, halved, tiles_under
+from napari_stem.slide.stored import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

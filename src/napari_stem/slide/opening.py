@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
+from napari_stem.slide.base import Slide
 from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import PyramidBuilder, lacking
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.base import Slide
     from napari_stem.slide.location import Location
+    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
         sources = all_sources(read.path, read.fingerprint, read.mpp_sources, mpp)
         rights = read.path.stat().st_mode if location.url is None else 0o700
     except BaseException:
-        read.close()
+        read.on_close()
         raise
     builder = PyramidBuilder(read, rights) if lacking(read) else None
     levels = [
@@ -149,17 +149,15 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     for number, level in enumerate(levels):
         level.downsample = downsample(read.size, level.size)
         level.key = f"slide-{read.fingerprint}-{name}-{number}"
-    return replace(
-        read,
-        levels=tuple(levels),
+    return Slide(
+        **(vars(read) | {"levels": tuple(levels), "mpp_sources": sources}),
         reader=name,
         mpp=sources[0].mpp if sources else None,
-        mpp_sources=sources,
         builder=builder,
     )
 
 
-def _choose(location: Location, wanted: str | None) -> tuple[str, Slide]:
+def _choose(location: Location, wanted: str | None) -> tuple[str, StoredSlide]:
     """Find the first reader for this kind of file, and what it makes of the file; SlideError where none can."""
     if wanted is not None:
         return _insisted(location, wanted)
@@ -195,7 +193,7 @@ def _hinted(error: SlideError, absent: list[str]) -> SlideError:
     return SlideError(f"{error} It may be {'; or '.join(absent)}.")
 
 
-def _insisted(location: Location, wanted: str) -> tuple[str, Slide]:
+def _insisted(location: Location, wanted: str) -> tuple[str, StoredSlide]:
     if wanted not in READERS:
         raise SlideError(f"There is no reader '{wanted}'; choose from {', '.join(READERS)}.")
     reader = _reader(wanted)
@@ -210,7 +208,7 @@ def _why_not(reader: ModuleType, location: Location) -> str | None:
     reason: str | None = reader.why_not(location)
     if reason is None:
         try:
-            reader.read_header(location).close()
+            reader.read_header(location).on_close()
         except SlideError as error:
             reason = str(error)
     return reason

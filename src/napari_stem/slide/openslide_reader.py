@@ -19,7 +19,6 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.base import Slide
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
@@ -33,6 +32,7 @@ from napari_stem.slide.source import (
     over_white,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def read_header(location: Location) -> Slide:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; SlideError: damaged, or a folder with several DICOM slides."""
     import openslide
 
@@ -124,7 +124,7 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(location: Location, path: Path, osr: Any, check: Callable[[], None]) -> Slide:
+def _native(location: Location, path: Path, osr: Any, check: Callable[[], None]) -> StoredSlide:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
@@ -150,7 +150,7 @@ def _native(location: Location, path: Path, osr: Any, check: Callable[[], None])
         told["objective_power"] = float(power)
     vendor = properties.get("openslide.vendor", "generic")
     digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
-    return Slide(
+    return StoredSlide(
         location.path,
         sources,
         digest,

@@ -28,7 +28,6 @@ from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.base import Preview
 from napari_stem.slide.source import (
     READ_ERRORS,
     Level,
@@ -39,6 +38,7 @@ from napari_stem.slide.source import (
     halve_often,
     level_of_array,
 )
+from napari_stem.slide.stored import Preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.base import Slide
+    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ MEMORY_LIMIT_BYTES = 4 * 2**30
 SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
 
 
-def lacking(slide: Slide) -> list[SizePx]:
+def lacking(slide: StoredSlide) -> list[SizePx]:
     """Extents of the levels to make for a slide, finest first: perhaps its only one anew, and those missing."""
     coarsest = slide.levels[-1].size
     return [*([coarsest] if slide.copies_base else ()), *coarser_sizes(coarsest)]
@@ -75,7 +75,7 @@ class PyramidBuilder:
     total)`` by whichever thread makes them.
     """
 
-    def __init__(self, slide: Slide, rights: int = 0o700) -> None:
+    def __init__(self, slide: StoredSlide, rights: int = 0o700) -> None:
         self.first_level = 0 if slide.copies_base else len(slide.levels)
         self.sizes = lacking(slide)
         self.preview = Preview(self.sizes[-1])
@@ -405,7 +405,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _thumbnail(slide: Slide) -> Callable[[], NDArray[np.uint8]] | None:
+def _thumbnail(slide: StoredSlide) -> Callable[[], NDArray[np.uint8]] | None:
     """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
     found = slide.associated.get("thumbnail")
     if found is None:

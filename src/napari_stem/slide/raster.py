@@ -14,7 +14,6 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
-from napari_stem.slide.base import Slide
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 from napari_stem.slide.source import (
     READ_ERRORS,
@@ -26,6 +25,7 @@ from napari_stem.slide.source import (
     over_white,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def why_not(location: Location) -> str | None:
     return "not a JPEG, PNG, TIFF, JPEG 2000, WebP or BMP by its content"
 
 
-def read_header(location: Location) -> Slide:
+def read_header(location: Location) -> StoredSlide:
     """Open; the whole image is decoded when its pixels are first asked for.
 
     SlideError: damaged, cut short, too large to decode at once, or not 8-bit.
@@ -84,7 +84,7 @@ def read_header(location: Location) -> Slide:
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
     whole = partial(_decoded, path, size, colour)
-    return Slide(
+    return StoredSlide(
         path,
         (Level(lambda *window: whole().window(*window), size, size, path.name),),
         fingerprint(path),

@@ -17,7 +17,6 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.base import Slide
 from napari_stem.slide.location import watched
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.recognising import TIFF_MAGIC
@@ -31,6 +30,7 @@ from napari_stem.slide.source import (
     level_of_array,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     associated_series,
@@ -70,7 +70,7 @@ def why_not(location: Location) -> str | None:
     return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
 
-def read_header(location: Location) -> Slide:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; the file stays open until ``close``. Decodes nothing.
 
     SlideError: damaged, cut short, or not 8-bit RGB or grey. UnsuitedError: its tiles must be stitched, or are
@@ -193,7 +193,9 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     return int(following)
 
 
-def _native(path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[], None]) -> Slide:
+def _native(
+    path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[], None]
+) -> StoredSlide:
     copies = _stored_in_strips(series)
     levels = series.levels[:1] if copies else series.levels
     profile = series.keyframe.tags.valueof(ICC_TAG)
@@ -207,7 +209,7 @@ def _native(path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[]
     if tiff.is_philips:
         associated = philips_images(tiff, path.name) | associated
     vendor = vendor_of(tiff)
-    return Slide(
+    return StoredSlide(
         path,
         sources,
         fingerprint(path),

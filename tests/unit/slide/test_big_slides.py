@@ -18,9 +18,9 @@ from writing import RGB
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import display, pyramid
-from napari_stem.slide.base import GROUND, Preview
 from napari_stem.slide.display import Pyramid, enlarged, kept_chunks
 from napari_stem.slide.source import Level, halve, halve_often
+from napari_stem.slide.stored import GROUND, Preview
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
