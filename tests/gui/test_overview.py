@@ -18,8 +18,9 @@ import napari_stem
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import slide_layer
 from napari_stem.reader import SlideWarning
-from napari_stem.slide import open_slide, pyramid_builder
+from napari_stem.slide import open_slide
 from napari_stem.slide.display import kept_chunks
+from napari_stem.slide.pyramid import PyramidBuilder
 from napari_stem.slide.source import Level
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.regions.region_layers import label_colours
@@ -303,9 +304,9 @@ def test_what_napari_opens_is_completed_without_the_dock(
 ):
     from qtpy.QtCore import QThreadPool
 
-    viewer, may_make, make = one_viewer, threading.Event(), pyramid_builder.made_levels
+    viewer, may_make, make = one_viewer, threading.Event(), PyramidBuilder.levels
     monkeypatch.setattr(
-        pyramid_builder, "made_levels", lambda *args: make(*args) if may_make.wait(60) else None
+        PyramidBuilder, "levels", lambda self: make(self) if may_make.wait(60) else None
     )
     with pytest.warns(SlideWarning, match="how large its pixels are"):
         (layer,) = viewer.open(str(named_svs), plugin="napari-stem")

@@ -38,7 +38,7 @@ def small_slide(mpp: Mpp | None) -> Slide:
         replace(each, downsample=downsample(sources[0].size, each.size), key=str(each.size))
         for each in sources
     )
-    return Slide(Path("a.tif"), mpp, levels, "none", "generic", "f")
+    return Slide(Path("a.tif"), levels, "f", mpp=mpp, reader="none")
 
 
 def measured_spots() -> Spots:

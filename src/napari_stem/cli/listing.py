@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +44,7 @@ def info(
         from napari_stem.slide.scale_check import check_scale as measure
 
         with open_slide(slide, stated, reader=reader) as opened:
-            facts["scale_check"] = measure(opened).as_json()
+            facts["scale_check"] = asdict(measure(opened))
     answer(facts, say_slide)
 
 

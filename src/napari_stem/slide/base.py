@@ -1,72 +1,48 @@
-"""What every slide reader offers: a multiscale pyramid with its pixel size."""
+"""A slide, open for reading: a multiscale pyramid with its pixel size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from napari_stem.errors import MissingMppError, SlideError
-from napari_stem.slide.colour import WHITE
+from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx
     from napari_stem.progress import Progress
-    from napari_stem.slide.pixel_size import MppSource
-    from napari_stem.slide.pyramid_builder import PyramidBuilder
-    from napari_stem.slide.source import Level
+    from napari_stem.slide.pyramid import PyramidBuilder
 
 
 @dataclass(eq=False)
-class Slide:
+class Slide(StoredSlide):
     """A whole-slide image, open for reading. Safe to read from several threads.
 
     Attributes
     ----------
-    path
-        The file.
-    mpp
-        Pixel size, or None where neither the file nor the user says.
     levels
         Finest first; each later one coarser; the last at most about 1024 px on its longer side.
+    mpp_sources
+        Every statement of the pixel size, the user's too: ``mpp`` is the first one's.
     reader
         Name of the reader that opened it, as ``info`` prints it.
-    vendor
-        Scanner vendor as the file says ("aperio"), or "generic".
-    fingerprint
-        Hex digest that tells this file's content from any other's; the key of all caches.
-    properties
-        What else the file says of itself, JSON-ready; ``colour`` says what is done to the pixels.
-    mpp_sources
-        Every statement of the pixel size, the most trusted first: ``mpp`` is the first one's.
-    associated
-        Label, macro and thumbnail images, by these names.
+    mpp
+        Pixel size, or None where neither the file nor the user says.
     builder
-        Makes the last of them, where the file lacks them and they were not waited for.
-    on_close
-        Lets go of the file.
+        Makes the last of the levels, where the file lacks them and they were not waited for.
     alias
         Stands for the file's name in whatever is written of the slide.
+
+    The others are as in `StoredSlide`.
     """
 
-    path: Path
-    mpp: Mpp | None
-    levels: tuple[Level, ...]
-    reader: str
-    vendor: str
-    fingerprint: str
-    properties: dict[str, Any] = field(default_factory=dict)
-    mpp_sources: tuple[MppSource, ...] = ()
-    associated: Mapping[str, Level] = field(default_factory=dict)
+    reader: str = ""
+    mpp: Mpp | None = None
     builder: PyramidBuilder | None = None
-    on_close: Callable[[], None] = lambda: None
     alias: str = ""
 
     def require_mpp(self) -> Mpp:
@@ -83,11 +59,6 @@ class Slide:
                 f"--mpp 0.5 on the command line, or 'Pixel size' in the Slide panel."
             )
         return self.mpp
-
-    @property
-    def size(self) -> SizePx:
-        """Extent at level 0."""
-        return self.levels[0].size
 
     @property
     def name(self) -> str:
@@ -160,15 +131,8 @@ class Slide:
             raise SlideError(
                 f"{self.path.name} has levels 0 to {len(self.levels) - 1}, not {level}."
             )
-        source = self.levels[level]
-        top, bottom = np.clip((y_px, y_px + size.height_px), 0, source.size.height_px).tolist()
-        left, right = np.clip((x_px, x_px + size.width_px), 0, source.size.width_px).tolist()
-        window = np.full((size.height_px, size.width_px, 3), WHITE, dtype=np.uint8)
-        if top < bottom and left < right:
-            window[top - y_px : bottom - y_px, left - x_px : right - x_px] = source.window(
-                slice(top, bottom), slice(left, right)
-            )
-        return window
+        rows, columns = slice(y_px, y_px + size.height_px), slice(x_px, x_px + size.width_px)
+        return self.levels[level].padded(rows, columns)
 
     def read_level(self, level: int) -> NDArray[np.uint8]:
         """Read all of one level, -1 the coarsest: (height, width, 3) uint8; raises as `read_region`."""

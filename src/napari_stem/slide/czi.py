@@ -12,18 +12,18 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import AS_STORED
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
+    AS_STORED,
     READ_ERRORS,
     Level,
     OpenFile,
-    SlideSource,
     coarser_sizes,
     fingerprint,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def open_source(location: Location) -> SlideSource:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; coarser levels come from the file's own pyramid.
 
     SlideError: damaged, or not 8-bit RGB.
@@ -68,7 +68,7 @@ def open_source(location: Location) -> SlideSource:
         ) from error
 
 
-def _native(path: Path, document: Any, check: Callable[[], None]) -> SlideSource:
+def _native(path: Path, document: Any, check: Callable[[], None]) -> StoredSlide:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
         raise SlideError(
@@ -91,9 +91,11 @@ def _native(path: Path, document: Any, check: Callable[[], None]) -> SlideSource
         )
         for number, each in enumerate(sizes)
     )
-    return SlideSource(
+    return StoredSlide(
+        path,
         sources,
         fingerprint(path),
+        "zeiss",
         {
             "format": "czi",
             "native_levels": len(sizes),
@@ -101,8 +103,7 @@ def _native(path: Path, document: Any, check: Callable[[], None]) -> SlideSource
             "scenes": len(document.scenes_bounding_rectangle) or 1,
         },
         _scaling(document.metadata),
-        "zeiss",
-        close=file.close,
+        on_close=file.close,
     )
 
 

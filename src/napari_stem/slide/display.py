@@ -15,7 +15,6 @@ import os
 import sys
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache, partial
@@ -24,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import dask.threaded
 import numpy as np
+from zict import LRU
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import WHITE
-from napari_stem.slide.pyramid import scaled
-from napari_stem.slide.source import Level, halved, paste, tiles_under
+from napari_stem.slide.source import WHITE, Level, from_tiles, halved, tiles_under
+from napari_stem.slide.stored import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,38 +62,8 @@ def _drawers() -> ThreadPoolExecutor:
     )
 
 
-class Kept:
-    """The chunks used last, up to a number of bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes, self._n_bytes = limit_bytes, 0
-        self._chunks: OrderedDict[Chunk, NDArray[np.uint8]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, chunk: Chunk) -> NDArray[np.uint8] | None:
-        """Give a chunk, (h, w, 3), if it is kept."""
-        with self._lock:
-            if chunk in self._chunks:
-                self._chunks.move_to_end(chunk)
-            return self._chunks.get(chunk)
-
-    def put(self, chunk: Chunk, pixels: NDArray[np.uint8]) -> None:
-        """Keep a chunk, and forget those used longest ago."""
-        with self._lock:
-            if chunk not in self._chunks:
-                self._n_bytes += pixels.nbytes
-            self._chunks[chunk] = pixels
-            while self._n_bytes > self._limit_bytes and len(self._chunks) > 1:
-                self._n_bytes -= self._chunks.popitem(last=False)[1].nbytes
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._chunks.clear()
-            self._n_bytes = 0
-
-
-kept_chunks = Kept(KEEP_BYTES)
+# the chunks used last, (h, w, 3)
+kept_chunks: LRU[Chunk, NDArray[np.uint8]] = LRU(KEEP_BYTES, {}, weight=lambda _, p: p.nbytes)
 
 
 class SlideArray(da.Array):  # type: ignore[misc]
@@ -161,11 +130,6 @@ class Pyramid:
             future.cancel()
         return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
 
-    def _chunks(self, level: int, rows: slice, columns: slice) -> list[Chunk]:
-        """List the chunks in which a window lies."""
-        tile = self.levels[level].whole_tiles(CHUNK_PX)
-        return [(self._number, level, *place) for place in tiles_under(rows, columns, tile)]
-
     def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
         kept = kept_chunks.get(chunk)
@@ -214,7 +178,7 @@ class Pyramid:
 
     def _decode(self, chunk: Chunk) -> NDArray[np.uint8]:
         pixels = self.levels[chunk[1]].window(*self._window(chunk))
-        kept_chunks.put(chunk, pixels)
+        kept_chunks[chunk] = pixels
         return pixels
 
     def _came(self, chunk: Chunk, future: Future[NDArray[np.uint8]]) -> None:
@@ -258,14 +222,14 @@ class Pyramid:
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""
-        window = np.empty((*_extent(rows, columns), 3), np.uint8)
-        for chunk in self._chunks(level, rows, columns):
-            pixels = kept_chunks.get(chunk)
-            if pixels is None:
-                return None
-            down, right = self._window(chunk)
-            paste(window, rows, columns, pixels, (down.start, right.start))
-        return window
+        tile = self.levels[level].whole_tiles(CHUNK_PX)
+        kept = {
+            place: kept_chunks.get((self._number, level, *place))
+            for place in tiles_under(rows, columns, tile)
+        }
+        if any(pixels is None for pixels in kept.values()):
+            return None
+        return from_tiles(rows, columns, tile, lambda *place: kept[place])
 
     @property
     def known(self) -> NDArray[np.uint8] | None:

@@ -17,10 +17,16 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import AS_STORED, over_white
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
-from napari_stem.slide.source import READ_ERRORS, Level, SlideSource, refuse_absurd
+from napari_stem.slide.source import (
+    AS_STORED,
+    READ_ERRORS,
+    Level,
+    over_white,
+    refuse_absurd,
+)
+from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -60,7 +66,7 @@ def why_not(location: Location) -> str | None:
     return None if names & set(METADATA) else "a zip file without Zarr metadata"
 
 
-def open_source(location: Location) -> SlideSource:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading.
 
     SlideError: not reachable, no OME-Zarr image in it, or none that is 8-bit RGB or grey.
@@ -178,7 +184,7 @@ def _native(
     group: Any,
     multiscale: dict[str, Any],
     close: Callable[[], None],
-) -> SlideSource:
+) -> StoredSlide:
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     names = _axis_names(multiscale)
@@ -195,7 +201,9 @@ def _native(
     digest = _fingerprint(multiscale, arrays)
     is_ours = place.startswith("images/") and OUR_TABLE in root
     found = _mpp_sources(multiscale, names, is_global_um=is_ours)
-    return SlideSource(sources, digest, told, found, close=close)
+    return StoredSlide(
+        location.path, sources, digest, properties=told, mpp_sources=found, on_close=close
+    )
 
 
 def _watch(location: Location, array: Any) -> Callable[[], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.slide.base import Slide
 from napari_stem.slide.location import locate
 from napari_stem.slide.pixel_size import all_sources, conflict
-from napari_stem.slide.pyramid import Plan
-from napari_stem.slide.pyramid_builder import PyramidBuilder
+from napari_stem.slide.pyramid import PyramidBuilder, lacking
 from napari_stem.slide.source import UnsuitedError, downsample
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
-    from napari_stem.slide.source import SlideSource
+    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 
@@ -136,41 +134,30 @@ def describe(
 def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
     """Open a slide as ``open_slide`` does, and decode nothing: levels that it lacks are yet to be made."""
     location = locate(path)
-    name, source = _choose(location, reader)
+    name, read = _choose(location, reader)
     try:
-        mpp_sources = all_sources(location.path, source.fingerprint, source.mpp_sources, mpp)
-        rights = location.path.stat().st_mode if location.url is None else 0o700
+        sources = all_sources(read.path, read.fingerprint, read.mpp_sources, mpp)
+        rights = read.path.stat().st_mode if location.url is None else 0o700
     except BaseException:
-        source.close()
+        read.on_close()
         raise
-    plan = Plan(location.name, source, rights)
-    builder = PyramidBuilder(plan) if plan.sizes else None
-    stored = () if source.copies_base else source.sources
-    levels = [*stored, *(builder.pending() if builder else ())]
-    finest = source.sources[0].size
+    builder = PyramidBuilder(read, rights) if lacking(read) else None
+    levels = [
+        *(() if read.copies_base else read.levels),
+        *(builder.pending() if builder else ()),
+    ]
+    for number, level in enumerate(levels):
+        level.downsample = downsample(read.size, level.size)
+        level.key = f"slide-{read.fingerprint}-{name}-{number}"
     return Slide(
-        path=location.path,
-        mpp=mpp_sources[0].mpp if mpp_sources else None,
-        levels=tuple(
-            replace(
-                each,
-                downsample=downsample(finest, each.size),
-                key=f"slide-{source.fingerprint}-{name}-{number}",
-            )
-            for number, each in enumerate(levels)
-        ),
+        **(vars(read) | {"levels": tuple(levels), "mpp_sources": sources}),
         reader=name,
-        vendor=source.vendor,
-        fingerprint=source.fingerprint,
-        properties=source.properties,
-        mpp_sources=mpp_sources,
-        associated=source.associated,
+        mpp=sources[0].mpp if sources else None,
         builder=builder,
-        on_close=source.close,
     )
 
 
-def _choose(location: Location, wanted: str | None) -> tuple[str, SlideSource]:
+def _choose(location: Location, wanted: str | None) -> tuple[str, StoredSlide]:
     """Find the first reader for this kind of file, and what it makes of the file; SlideError where none can."""
     if wanted is not None:
         return _insisted(location, wanted)
@@ -181,7 +168,7 @@ def _choose(location: Location, wanted: str | None) -> tuple[str, SlideSource]:
         reason = reader.why_not(location)
         if reason is None:
             try:
-                return name, reader.open_source(location)
+                return name, reader.read_header(location)
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
@@ -206,7 +193,7 @@ def _hinted(error: SlideError, absent: list[str]) -> SlideError:
     return SlideError(f"{error} It may be {'; or '.join(absent)}.")
 
 
-def _insisted(location: Location, wanted: str) -> tuple[str, SlideSource]:
+def _insisted(location: Location, wanted: str) -> tuple[str, StoredSlide]:
     if wanted not in READERS:
         raise SlideError(f"There is no reader '{wanted}'; choose from {', '.join(READERS)}.")
     reader = _reader(wanted)
@@ -214,19 +201,19 @@ def _insisted(location: Location, wanted: str) -> tuple[str, SlideSource]:
         raise SlideError(
             f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
         )
-    return wanted, reader.open_source(location)
+    return wanted, reader.read_header(location)
 
 
 def _why_not(reader: ModuleType, location: Location) -> str | None:
     reason: str | None = reader.why_not(location)
     if reason is None:
         try:
-            reader.open_source(location).close()
+            reader.read_header(location).on_close()
         except SlideError as error:
             reason = str(error)
     return reason
 
 
 def _reader(name: str) -> ModuleType:
-    """Load a reader: ``why_not`` gives a clause that completes "it is", or None; ``open_source`` opens."""
+    """Load a reader: ``why_not`` gives a clause that completes "it is", or None; ``read_header`` opens."""
     return import_module(f"napari_stem.slide.{READERS[name]}")

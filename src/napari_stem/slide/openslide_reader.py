@@ -19,17 +19,20 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import AS_STORED, Colour, colour_of, over_white
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
+    AS_STORED,
     READ_ERRORS,
+    Colour,
     Level,
     OpenFile,
-    SlideSource,
+    colour_of,
     fingerprint,
+    over_white,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +72,7 @@ def why_not(location: Location) -> str | None:
     return None
 
 
-def open_source(location: Location) -> SlideSource:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; SlideError: damaged, or a folder with several DICOM slides."""
     import openslide
 
@@ -78,7 +81,7 @@ def open_source(location: Location) -> SlideSource:
         refuse_fatal(path)
     try:
         check = watched(path, location.path)
-        return _native(path, openslide.OpenSlide(str(path)), check)
+        return _native(location, path, openslide.OpenSlide(str(path)), check)
     except (openslide.OpenSlideError, *READ_ERRORS) as error:
         raise SlideError(
             f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
@@ -121,7 +124,7 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(path: Path, osr: Any, check: Callable[[], None]) -> SlideSource:
+def _native(location: Location, path: Path, osr: Any, check: Callable[[], None]) -> StoredSlide:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
     properties = dict(osr.properties)
@@ -147,14 +150,15 @@ def _native(path: Path, osr: Any, check: Callable[[], None]) -> SlideSource:
         told["objective_power"] = float(power)
     vendor = properties.get("openslide.vendor", "generic")
     digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
-    return SlideSource(
+    return StoredSlide(
+        location.path,
         sources,
         digest,
+        vendor,
         told,
         _mpp(properties, vendor),
-        vendor,
-        associated=_associated(osr, file, path.name),
-        close=file.close,
+        _associated(osr, file, path.name),
+        on_close=file.close,
     )
 
 

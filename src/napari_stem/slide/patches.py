@@ -10,22 +10,17 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_stem.slide.colour import WHITE
-from napari_stem.slide.source import paste, tiles_under
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import PatchSpec, SizePx, Spots
+    from napari_stem.geometry import PatchSpec, Spots
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.source import Level
 
 MAX_WORKERS = 8
 KEEP_BYTES = 256 * 2**20  # four rows of tiles of 256 px, across 85,000 px
@@ -117,13 +112,8 @@ class PatchReader:
         self.max_workers = max_workers or min(MAX_WORKERS, os.cpu_count() or 1)
         self._views = [View.of(slide, fov_um, spec.side_px) for fov_um in spec.fields_of_view_um]
         levels = {view.level for view in self._views}
-        self._tiles: dict[int, Callable[[int, int], NDArray[np.uint8]]] = {}
-        self._tile_px: dict[int, SizePx] = {}
-        for level in levels:
-            source = slide.levels[level]
-            extent = self._tile_px[level] = source.whole_tiles(TILE_PX)
-            n_kept = keep_bytes // len(levels) // (3 * extent.height_px * extent.width_px)
-            self._tiles[level] = lru_cache(n_kept)(partial(_decoded, source, extent))
+        n_bytes = keep_bytes // len(levels)
+        self._levels = {level: slide.levels[level].cached(TILE_PX, n_bytes) for level in levels}
 
     def looks(self, spots: Spots) -> list[tuple[Look, ...]]:
         """Say what there is to see of each spot: looks that are equal where spots share them."""
@@ -190,31 +180,10 @@ class PatchReader:
         """(side_px, side_px, 3) of one field of view."""
         from PIL import Image
 
-        window, box = view.window(x_px, y_px)
+        (left, top, right, bottom), box = view.window(x_px, y_px)
+        pixels = self._levels[view.level].padded(slice(top, bottom), slice(left, right))
         size = (self.spec.side_px, self.spec.side_px)
-        pixels = Image.fromarray(self._pixels(view.level, *window))
-        return np.asarray(pixels.resize(size, Image.Resampling.BILINEAR, box=box))
-
-    def _pixels(
-        self, level: int, left: int, top: int, right: int, bottom: int
-    ) -> NDArray[np.uint8]:
-        """Put a window of a level together from its tiles."""
-        size, tile = self._slide.levels[level].size, self._tile_px[level]
-        window = np.full((bottom - top, right - left, 3), WHITE, np.uint8)
-        rows = slice(max(top, 0), min(bottom, size.height_px))
-        columns = slice(max(left, 0), min(right, size.width_px))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            return window  # off the slide
-        for row, column in tiles_under(rows, columns, tile):
-            corner = (row * tile.height_px, column * tile.width_px)
-            pixels = self._tiles[level](row, column)
-            paste(window, slice(top, bottom), slice(left, right), pixels, corner)
-        return window
-
-
-def _decoded(source: Level, extent: SizePx, row: int, column: int) -> NDArray[np.uint8]:
-    """Decode the pixels of a tile that lie on the level."""
-    return source.window(*source.tile(row, column, extent))
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _nearest(at_px: float, step_px: float) -> float:

@@ -1,4 +1,4 @@
-"""Coarser levels that a file lacks, made once and kept on disk as OME-Zarr 0.5.
+"""Levels that a file lacks, made by the thread that needs them first, and kept on disk as OME-Zarr 0.5.
 
 Every level is made from the one before it, block by block: level 0 is read once, nothing is held
 whole. A store is one folder per slide content; it is written under a temporary name and renamed when
@@ -14,11 +14,11 @@ import os
 import shutil
 import stat
 import struct
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,12 @@ from napari_stem.slide.source import (
     Level,
     coarser_sizes,
     downsample,
+    from_tiles,
     halve,
+    halve_often,
     level_of_array,
-    paste,
-    tiles_under,
 )
+from napari_stem.slide.stored import Preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.source import SlideSource
+    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 
@@ -55,132 +56,281 @@ BLOCK_PX = 1024
 WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
 MOST_WRITERS = 4
 MEMORY_LIMIT_BYTES = 4 * 2**30
-GROUND = 228  # darker than glass, so that what is not there yet is not taken for it
+SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which levels to make for a slide."""
+def lacking(slide: StoredSlide) -> list[SizePx]:
+    """Extents of the levels to make for a slide, finest first: perhaps its only one anew, and those missing."""
+    coarsest = slide.levels[-1].size
+    return [*([coarsest] if slide.copies_base else ()), *coarser_sizes(coarsest)]
 
-    title: str  # what progress and warnings call it
-    source: SlideSource
-    # its own, which those of the store never exceed: bits of ``os.stat_result.st_mode``
-    rights: int = 0o700
 
-    @cached_property
-    def sizes(self) -> list[SizePx]:
-        """Of the levels to make, finest first: perhaps the only stored one anew, then those that it lacks."""
-        coarsest = self.source.sources[-1].size
-        return [*([coarsest] if self.source.copies_base else ()), *coarser_sizes(coarsest)]
+class PyramidBuilder:
+    """The levels that a slide lacks, the first of which is its ``first_level``.
+
+    ``slide`` is what its reader makes of the file; ``rights`` are the file's own, bits of
+    ``os.stat_result.st_mode``, which those of the store never exceed.
+
+    ``preview`` is what is known of the slide until the levels are there. ``progress`` is told ``(text, done,
+    total)`` by whichever thread makes them.
+    """
+
+    def __init__(self, slide: StoredSlide, rights: int = 0o700) -> None:
+        self.first_level = 0 if slide.copies_base else len(slide.levels)
+        self.sizes = lacking(slide)
+        self.preview = Preview(self.sizes[-1])
+        self.progress: Progress | None = None
+        self._slide, self._rights = slide, rights
+        self._title = slide.path.name
+        self._folder = CACHES["pyramids"].folder / slide.fingerprint
+        self._label = f"{self._folder} (the stored levels of {self._title})"
+        self._made: list[Level] | None = None
+        self._lock = threading.Lock()
+        self._base_lock = threading.Lock()
+        self._decoded: Level | None = None
+        self._is_stopped = self._is_seen = False
+        self._has_looked = threading.Event()
 
     @property
-    def is_light(self) -> bool:
-        """Whether making the levels takes no longer than looking for them in a store."""
-        return len(self.sizes) == 1  # the last level is small
+    def is_done(self) -> bool:
+        """Whether the levels are there."""
+        return self._made is not None
+
+    def look(self) -> None:
+        """Begin to take the levels from an earlier opening's store, or to make light ones, in a thread.
+
+        Whoever asks for this sees the preview meanwhile.
+        """
+        self._is_seen = True
+        threading.Thread(target=self._look, name="slide-levels", daemon=True).start()
+
+    def await_look(self, at_most_s: float) -> bool:
+        """Wait for what ``look`` has begun, but not for the making of levels; tell whether all are there."""
+        if not self.is_done:
+            self._has_looked.wait(at_most_s)
+        return self.is_done
+
+    def _look(self) -> None:
+        try:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._light() or self._open_store()
+        except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
+            logger.debug("%s: %s", self._title, error)
+        finally:
+            self._has_looked.set()
+
+    def levels(self) -> list[Level]:
+        """Give the levels; makes them if nobody has, and waits if somebody does.
+
+        SlideError: the file is damaged, the levels can be kept nowhere, or ``stop`` was called.
+        """
+        with self._lock:
+            if self._made is None:
+                preview = None if self._draw_first() else self.preview
+                try:
+                    self._made = self._light() or self._open_store() or self._make(preview)
+                finally:
+                    self._decoded = None
+            return self._made
+
+    def pending(self) -> list[Level]:
+        """Give the same levels at once; reading from one waits for it, or makes all if nobody does."""
+        chunk = SizePx(CHUNK_PX, CHUNK_PX)
+        return [
+            Level(partial(self._window, number), size, chunk, self._label)
+            for number, size in enumerate(self.sizes)
+        ]
+
+    def stop(self) -> None:
+        """Make no more; what is half made is removed."""
+        self._is_stopped = True
+
+    def _tell(self, text: str, done: int, total: int) -> None:
+        if self._is_stopped:
+            raise SlideError(f"{self._title} was closed before it was ready; open it again.")
+        if self.progress is not None:
+            self.progress(text, done, total)
+
+    def _base(self) -> Level:
+        """Give the level that the others are made from, decoded once for all threads that make or wait."""
+        with self._base_lock:
+            if self._decoded is None:
+                base = self._slide.base
+                self._decoded = self._slide.levels[-1] if base is None else base(self._tell)
+            return self._decoded
+
+    def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
+        if self._made is None and self._is_seen:
+            self._has_looked.wait()
+        if self._made is None and self._lock.locked():
+            pixels, times = self._base().held, number + (not self._slide.copies_base)
+            if self.is_done:  # meanwhile: nobody needs it any more
+                self._decoded = None
+            if pixels is not None:
+                rows, columns = (slice(s.start << times, s.stop << times) for s in (rows, columns))
+                return halve_often(pixels[rows, columns], times)
+        return (self._made or self.levels())[number].read(rows, columns)
+
+    def _draw_first(self) -> bool:
+        """Preview the whole at once if that can be; tell whether it is as fine as the preview can show."""
+        quick = self._slide.quick or _thumbnail(self._slide)
+        if quick is None or not self._is_seen:
+            return False
+        try:
+            picture = quick()
+        except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
+            logger.debug("No quick picture of %s: %s", self._title, error)
+            return False
+        size = SizePx(*picture.shape[:2])
+        self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
+        return bool(picture.shape[0] >= self.preview.pixels.shape[0])
+
+    def _light(self) -> list[Level] | None:
+        """Make a single, small level in memory, which takes no longer than to look for it in a store."""
+        if len(self.sizes) > 1:
+            return None
+        pixels = self._base().whole()
+        return [level_of_array(pixels if self._slide.copies_base else halve(pixels), self._title)]
 
     @property
-    def folder(self) -> Path:
-        """Where the store lies once it is complete."""
-        return CACHES["pyramids"].folder / self.source.fingerprint
-
-    @property
-    def label(self) -> str:
-        """What an error message calls the place of the levels."""
-        return f"{self.folder} (the stored levels of {self.title})"
-
-    @property
-    def stamp(self) -> dict[str, Any]:
+    def _stamp(self) -> dict[str, Any]:
         """What a store must say of itself to be the one that is asked for."""
         return {
             "format": FORMAT,
             "sizes_px": [[s.height_px, s.width_px] for s in self.sizes],
-            "copies_base": self.source.copies_base,
-            "colour": str(self.source.properties.get("colour", "")),
+            "copies_base": self._slide.copies_base,
+            "colour": str(self._slide.properties.get("colour", "")),
         }
 
+    def _open_store(self) -> list[Level] | None:
+        """Open the levels of a complete store; None where there is none that fits."""
+        about = self._folder / "zarr.json"
+        try:
+            if not about.is_file():
+                return None
+            if json.loads(about.read_bytes())["attributes"].get("napari_stem") != self._stamp:
+                return None
+        except READ_ERRORS as error:
+            logger.warning("%s is not used: %s", self._folder, error)
+            return None
+        _keep_rights(self._folder, self._rights)
+        touch(self._folder)
+        extent = SizePx(CHUNK_PX, CHUNK_PX)
+        return [
+            Level(partial(_stored_window, self._folder, index), size, extent, self._label)
+            for index, size in enumerate(self.sizes)
+        ]
 
-def made_levels(
-    plan: Plan,
-    base: Callable[[], Level],
-    progress: Progress | None = None,
-    preview: Preview | None = None,
-) -> list[Level]:
-    """Open the planned levels, making them first if this slide is new; light ones are always made.
+    def _make(self, preview: Preview | None) -> list[Level]:
+        """Make the levels, and the store if it can be written; ``preview`` is painted with what has been read.
 
-    ``base`` gives the level that they are made from, and is called only when they must be made. ``progress`` is
-    told ``(text, blocks done, blocks in all)``; what it raises stops the making and leaves nothing behind.
-    ``preview`` is painted with what has been read. SlideError: the base is damaged, or the store cannot be
-    written and the levels do not fit in memory.
-    """
-    if plan.is_light:
-        pixels = base().whole()
-        return [level_of_array(pixels if plan.source.copies_base else halve(pixels), plan.title)]
-    found = open_store(plan)
-    if found is not None:
-        return found
-    fill = partial(_fill, plan, base(), progress, preview)
-    failure: OSError | None = None
-    try:
-        _write_store(plan, fill)
-    except OSError as error:  # reading errors of the slide itself come as SlideError
-        failure = error
-    found = open_store(plan)  # perhaps another process's, which was faster
-    if found is not None:
-        return found
-    if failure is None:
-        raise SlideError(
-            f"{plan.folder} was changed while it was being written; open {plan.title} again."
+        SlideError: the base is damaged, or the store cannot be written and the levels do not fit in memory.
+        """
+        failure: OSError | None = None
+        try:
+            self._write_store(preview)
+        except OSError as error:  # reading errors of the slide itself come as SlideError
+            failure = error
+        found = self._open_store()  # perhaps another process's, which was faster
+        if found is not None:
+            return found
+        if failure is None:
+            raise SlideError(
+                f"{self._folder} was changed while it was being written; open {self._title} again."
+            )
+        logger.warning(
+            "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
+            "Set %s to a folder with free space.",
+            self._title,
+            self._folder,
+            failure,
+            CACHE_VARIABLE,
         )
-    logger.warning(
-        "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
-        "Set %s to a folder with free space.",
-        plan.title,
-        plan.folder,
-        failure,
-        CACHE_VARIABLE,
-    )
-    return _levels_in_memory(plan, fill)
+        n_bytes = sum(3 * s.height_px * s.width_px for s in self.sizes)
+        if n_bytes > MEMORY_LIMIT_BYTES:
+            raise SlideError(
+                f"{self._title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
+                f"{self._folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
+            )
+        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
+        self._fill(arrays, preview)
+        return [
+            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
+        ]
+
+    def _write_store(self, preview: Preview | None) -> None:
+        """Make the levels in a temporary folder and move it into place; OSError where it cannot be written."""
+        import zarr
+
+        folder = self._folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+        try:
+            fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
+            group = zarr.open_group(fresh, mode="a", zarr_format=3)
+            self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)], preview)
+            group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
+            _keep_rights(fresh, self._rights)
+            if self._open_store() is None:  # else another process was faster
+                shutil.rmtree(folder, ignore_errors=True)
+                fresh.rename(folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        keep_bounded("pyramids", keep=[folder])
+
+    def _ome_metadata(self) -> dict[str, Any]:
+        datasets = []
+        for index, size in enumerate(self.sizes):
+            factor = downsample(self._slide.size, size)
+            scale = {"type": "scale", "scale": [1.0, factor, factor]}
+            shift = {"type": "translation", "translation": [0.0, *[(factor - 1) / 2] * 2]}
+            datasets.append({"path": str(index), "coordinateTransformations": [scale, shift]})
+        axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
+        multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
+        return {"version": "0.5", "multiscales": [multiscale]}
+
+    def _fill(self, arrays: list[Any], preview: Preview | None) -> None:
+        """Write every level, (3, height, width), from the one before it, several blocks at a time."""
+        below, extent = self._base(), SizePx(CHUNK_PX, CHUNK_PX)
+        jobs = [list(_blocks(size, below.native)) for size in self.sizes]
+        n_blocks, n_done = sum(map(len, jobs)), 0
+        # one core is left to the viewer that waits for them
+        n_writers = max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
+        with ThreadPoolExecutor(n_writers) as pool:
+            for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
+                copies = self._slide.copies_base and index == 0
+                shown = preview if index == 0 else None
+                futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                        n_done += 1
+                        self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
+                except BaseException:
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
+                below = Level(partial(_pixels, array), self.sizes[index], extent, self._label)
 
 
-def open_store(plan: Plan) -> list[Level] | None:
-    """Open the levels of a complete store; None where there is none that fits."""
-    about = plan.folder / "zarr.json"
-    try:
-        if not about.is_file():
-            return None
-        if json.loads(about.read_bytes())["attributes"].get("napari_stem") != plan.stamp:
-            return None
-    except READ_ERRORS as error:
-        logger.warning("%s is not used: %s", plan.folder, error)
-        return None
-    _keep_rights(plan.folder, plan.rights)
-    touch(plan.folder)
-    return [_stored_level(plan, index) for index in range(len(plan.sizes))]
-
-
-def _stored_level(plan: Plan, index: int) -> Level:
-    """Offer a level of a complete store.
+def _stored_window(folder: Path, index: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """Read a window of a level of a complete store.
 
     Chunks are read here: zarr gives white for one that was removed, and goes to three other threads for each.
     """
-    extent = SizePx(CHUNK_PX, CHUNK_PX)
-    chunks = plan.folder / str(index) / "c" / "0"
+    touch(folder)  # keeps it from removal
 
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        touch(plan.folder)  # keeps it from removal
-        window = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-        for row, column in tiles_under(rows, columns, extent):
-            try:
-                packed = (chunks / str(row) / str(column)).read_bytes()
-            except FileNotFoundError:
-                raise SlideError(
-                    f"The stored levels in {plan.folder} were removed while the slide was open; open the "
-                    f"slide again, and they are made anew."
-                ) from None
-            paste(window, rows, columns, _unpacked(packed), (row * CHUNK_PX, column * CHUNK_PX))
-        return window
+    def read(row: int, column: int) -> NDArray[np.uint8]:
+        try:
+            return _unpacked(folder.joinpath(f"{index}/c/0/{row}/{column}").read_bytes())
+        except FileNotFoundError:
+            raise SlideError(
+                f"The stored levels in {folder} were removed while the slide was open; open the "
+                f"slide again, and they are made anew."
+            ) from None
 
-    return Level(read, plan.sizes[index], extent, plan.label)
+    return from_tiles(rows, columns, SizePx(CHUNK_PX, CHUNK_PX), read)
 
 
 def _unpacked(packed: bytes) -> NDArray[np.uint8]:
@@ -191,27 +341,6 @@ def _unpacked(packed: bytes) -> NDArray[np.uint8]:
     if struct.unpack_from("<IxxxxI", packed, 4) != (3 * CHUNK_PX**2, len(packed)):
         raise ValueError("a chunk is cut off or damaged")
     return np.frombuffer(blosc.decompress(packed), np.uint8).reshape(CHUNK_PX, CHUNK_PX, 3)
-
-
-def _write_store(plan: Plan, fill: Callable[[list[Any]], None]) -> None:
-    """Make the levels in a temporary folder and move it into place; OSError where it cannot be written."""
-    import zarr
-
-    folder = plan.folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
-        group = zarr.open_group(fresh, mode="a", zarr_format=3)
-        fill([_new_array(group, index, size) for index, size in enumerate(plan.sizes)])
-        group.attrs.update({"ome": _ome_metadata(plan), "napari_stem": plan.stamp})
-        _keep_rights(fresh, plan.rights)
-        if open_store(plan) is None:  # else another process was faster
-            shutil.rmtree(folder, ignore_errors=True)
-            fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    keep_bounded("pyramids", keep=[folder])
 
 
 def _keep_rights(folder: Path, rights: int) -> None:
@@ -244,56 +373,6 @@ def _new_array(group: Any, index: int, size: SizePx) -> Any:
     )
 
 
-def _ome_metadata(plan: Plan) -> dict[str, Any]:
-    datasets = []
-    for index, size in enumerate(plan.sizes):
-        factor = downsample(plan.source.sources[0].size, size)
-        scale = {"type": "scale", "scale": [1.0, factor, factor]}
-        shift = {"type": "translation", "translation": [0.0, *[(factor - 1) / 2] * 2]}
-        datasets.append({"path": str(index), "coordinateTransformations": [scale, shift]})
-    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space"} for n in "yx")]
-    multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
-    return {"version": "0.5", "multiscales": [multiscale]}
-
-
-def _fill(
-    plan: Plan,
-    source: Level,
-    progress: Progress | None,
-    preview: Preview | None,
-    arrays: list[Any],
-) -> None:
-    """Write every level from the one before it, several blocks at a time."""
-    jobs = [list(_blocks(size, source.native)) for size in plan.sizes]
-    n_blocks, n_done = sum(map(len, jobs)), 0
-    below, extent = source, SizePx(CHUNK_PX, CHUNK_PX)
-    with ThreadPoolExecutor(max_workers=n_writers()) as pool:
-        for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
-            copies = plan.source.copies_base and index == 0
-            shown = preview if index == 0 else None
-            futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    n_done += 1
-                    if progress is not None:
-                        progress(f"Preparing {plan.title} for viewing", n_done, n_blocks)
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-            below = Level(partial(_pixels, array), plan.sizes[index], extent, plan.label)
-
-
-def _pixels(array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    """Read a window of a level that is being made: (h, w, 3)."""
-    return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
-
-
-def n_writers() -> int:
-    """How many threads write levels: one core is left to the viewer that waits for them."""
-    return max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
-
-
 def fill_block(
     below: Level,
     array: Any,
@@ -309,6 +388,11 @@ def fill_block(
         preview.paint(pixels, rows, columns, SizePx(*array.shape[1:]))
 
 
+def _pixels(array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """Read a window of a level that is being made: (h, w, 3)."""
+    return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
+
+
 def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
     """Windows that cover a level: squares, or bands as wide as the level for strips."""
     width_px = size.width_px if native.width_px > WIDE_PX else BLOCK_PX
@@ -321,52 +405,12 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
             )
 
 
-def _levels_in_memory(plan: Plan, fill: Callable[[list[Any]], None]) -> list[Level]:
-    """Make the same levels without a store."""
-    n_bytes = sum(3 * s.height_px * s.width_px for s in plan.sizes)
-    if n_bytes > MEMORY_LIMIT_BYTES:
-        raise SlideError(
-            f"{plan.title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
-            f"{plan.folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
-        )
-    arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in plan.sizes]
-    fill(arrays)
-    return [level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), plan.title) for a in arrays]
-
-
-class Preview:
-    """The whole slide, as far as it is known: ``pixels``, (height, width, 3) uint8.
-
-    Painted by the thread that makes the levels and read by the viewer's, without a lock: half a stroke is
-    seen for a moment at worst. ``n_changes`` grows with every change.
-    """
-
-    def __init__(self, size: SizePx) -> None:
-        self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
-        self.n_changes = 0
-
-    def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
-        """Take over a window, (h, w, 3), of a finer picture, whose extent is ``whole``."""
-        from PIL import Image
-
-        spans = [
-            slice(round(start), round(stop))
-            for start, stop in scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
-        ]
-        height_px, width_px = (span.stop - span.start for span in spans)
-        if height_px < 1 or width_px < 1:
-            return
-        small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
-        self.pixels[spans[0], spans[1]] = np.asarray(small)
-        self.n_changes += 1
-
-
-def scaled(rows: slice, columns: slice, whole: SizePx, other: SizePx) -> list[tuple[float, float]]:
-    """Where a window of a picture begins and ends in another one, down and across."""
-    return [
-        (span.start * own / extent, span.stop * own / extent)
-        for span, own, extent in (
-            (rows, other.height_px, whole.height_px),
-            (columns, other.width_px, whole.width_px),
-        )
-    ]
+def _thumbnail(slide: StoredSlide) -> Callable[[], NDArray[np.uint8]] | None:
+    """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
+    found = slide.associated.get("thumbnail")
+    if found is None:
+        return None
+    own = found.size.width_px / found.size.height_px
+    if abs(own * slide.size.height_px / slide.size.width_px - 1) > SAME_SHAPE:
+        return None
+    return found.whole

@@ -14,16 +14,18 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import Colour, colour_of, over_white
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 from napari_stem.slide.source import (
     READ_ERRORS,
+    Colour,
     Level,
-    SlideSource,
+    colour_of,
     fingerprint,
     level_of_array,
+    over_white,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +67,7 @@ def why_not(location: Location) -> str | None:
     return "not a JPEG, PNG, TIFF, JPEG 2000, WebP or BMP by its content"
 
 
-def open_source(location: Location) -> SlideSource:
+def read_header(location: Location) -> StoredSlide:
     """Open; the whole image is decoded when its pixels are first asked for.
 
     SlideError: damaged, cut short, too large to decode at once, or not 8-bit.
@@ -82,11 +84,12 @@ def open_source(location: Location) -> SlideSource:
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
     whole = partial(_decoded, path, size, colour)
-    return SlideSource(
+    return StoredSlide(
+        path,
         (Level(lambda *window: whole().window(*window), size, size, path.name),),
         fingerprint(path),
-        properties,
-        () if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
+        properties=properties,
+        mpp_sources=() if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
         copies_base=True,
         base=whole,
         quick=partial(_reduced, path, size, colour) if properties["format"] == "jpeg" else None,

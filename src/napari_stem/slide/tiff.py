@@ -17,19 +17,20 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import Colour, colour_of
 from napari_stem.slide.location import watched
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.recognising import TIFF_MAGIC
 from napari_stem.slide.source import (
     READ_ERRORS,
+    Colour,
     Level,
-    SlideSource,
     UnsuitedError,
+    colour_of,
     fingerprint,
     level_of_array,
     refuse_absurd,
 )
+from napari_stem.slide.stored import StoredSlide
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     associated_series,
@@ -42,8 +43,8 @@ from napari_stem.slide.tiff_metadata import (
 )
 from napari_stem.slide.tiff_tiles import (
     CONVERTED,
-    LevelReader,
     has_alpha,
+    level_of,
     refuse_undecodable,
     space_of,
     unreadable,
@@ -69,7 +70,7 @@ def why_not(location: Location) -> str | None:
     return "a folder, not a TIFF" if location.is_folder else "not a TIFF by its content"
 
 
-def open_source(location: Location) -> SlideSource:
+def read_header(location: Location) -> StoredSlide:
     """Open for reading; the file stays open until ``close``. Decodes nothing.
 
     SlideError: damaged, cut short, or not 8-bit RGB or grey. UnsuitedError: its tiles must be stitched, or are
@@ -194,30 +195,31 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
 
 def _native(
     path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[], None]
-) -> SlideSource:
+) -> StoredSlide:
     copies = _stored_in_strips(series)
     levels = series.levels[:1] if copies else series.levels
     profile = series.keyframe.tags.valueof(ICC_TAG)
     colour = colour_of(None if profile is None else bytes(profile))
-    sources = tuple(_level(path.name, tiff, level, check, colour) for level in levels)
+    sources = tuple(level_of(path.name, tiff, list(level.pages), check, colour) for level in levels)
     associated = {
-        name: _level(path.name, tiff, each, check, Colour())
+        name: level_of(path.name, tiff, list(each.pages), check, Colour())
         for name, each in associated_series(tiff, series).items()
         if not unreadable(each.keyframe)
     }
     if tiff.is_philips:
         associated = philips_images(tiff, path.name) | associated
     vendor = vendor_of(tiff)
-    return SlideSource(
+    return StoredSlide(
+        path,
         sources,
         fingerprint(path),
+        vendor,
         _properties(tiff, series, vendor, colour),
         mpp_sources(tiff, series, vendor),
-        vendor,
-        associated=associated,
+        associated,
         copies_base=copies,
         base=partial(_decoded_if_one_piece, path.name, sources[-1]),
-        close=tiff.close,
+        on_close=tiff.close,
     )
 
 
@@ -245,21 +247,6 @@ def _stored_in_strips(series: Any) -> bool:
         return False  # so small that its strips are no burden
     chunks = series.keyframe.chunks  # of the page, so without a planes' axis if it has one
     return not series.keyframe.is_tiled or max(chunks) > 2 * WIDE_PX
-
-
-def _level(
-    name: str, tiff: tifffile.TiffFile, level: Any, check: Callable[[], None], colour: Colour
-) -> Level:
-    """Offer one level of a series."""
-    reader = LevelReader(tiff, list(level.pages))
-    return Level(
-        reader.window,
-        _size(level),
-        reader.segment,
-        name,
-        colour,
-        check,
-    )
 
 
 def _decoded_if_one_piece(name: str, base: Level, _progress: Progress | None) -> Level:

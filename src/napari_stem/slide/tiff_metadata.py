@@ -77,13 +77,10 @@ def objective_power(tiff: tifffile.TiffFile, series: Any, vendor: str) -> float 
 
 
 def _aperio(series: Any) -> dict[str, Any]:
-    """Read the ``key = value`` pairs of an SVS description; empty where they are damaged."""
+    """Read the ``key = value`` pairs of an SVS description."""
     import tifffile
 
-    try:
-        return dict(tifffile.tifffile.svs_description_metadata(series.keyframe.description))
-    except READ_ERRORS:
-        return {}
+    return dict(tifffile.tifffile.svs_description_metadata(series.keyframe.description))
 
 
 def associated_series(tiff: tifffile.TiffFile, baseline: Any) -> dict[str, Any]:

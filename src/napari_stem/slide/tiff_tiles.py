@@ -13,7 +13,7 @@ import math
 import os
 import re
 import struct
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,15 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.colour import lab_to_srgb, over_white
-from napari_stem.slide.source import UnsuitedError, paste, tiles_under
+from napari_stem.slide.source import Level, UnsuitedError, from_tiles, over_white
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import tifffile
     from numpy.typing import NDArray
 
-    from napari_stem.slide.colour import Convert
+    from napari_stem.slide.source import Colour, Convert
 
 MAX_SEGMENT_BYTES = 2**31
 JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF
@@ -76,47 +77,40 @@ def unreadable(key: Any) -> str:
     return ""
 
 
-class Colours:
-    """How the samples of a level become RGB: colours, and alpha behind them, in all planes and pages together.
+def colours_of(key: Any, n_samples: int) -> tuple[tuple[int, ...], Convert | None]:
+    """Say how so many samples, in all planes and pages of a level together, become RGB: colours, then alpha.
 
-    ``key`` is the first page of the level. ``white`` are the samples of what is not stored, which is glass.
+    ``key`` is the first page of the level. Returns the samples of what is not stored, which is glass, and what
+    turns (height, width, samples) to (height, width, 3) on white; None where they are that.
     """
+    space = space_of(key)
+    white = WHITE_OF[space]
+    if n_samples >= 3 and len(white) == 1:  # a page for each colour
+        white = white * 3
+    n_colours, is_premultiplied = len(white), PREMULTIPLIED in tuple(key.extrasamples)
+    if space == "rgb" and n_samples == n_colours:
+        return white, None
+    ways: dict[str, Convert] = {
+        "minisblack": _grey,
+        "miniswhite": lambda samples: _grey(255 - samples),
+        "rgb": lambda samples: samples,
+        "ycbcr": partial(_affine, *_ycbcr(key)),
+        "cielab": _lab,
+        "icclab": lambda samples: _lab(samples ^ np.array([0, 128, 128], np.uint8)),
+    }
+    convert = ways[space]
 
-    def __init__(self, key: Any, n_samples: int) -> None:
-        space = space_of(key)
-        white = WHITE_OF[space]
-        if n_samples >= 3 and len(white) == 1:  # a page for each colour
-            white = white * 3
-        self.white = (*white, 255)[:n_samples]
-        self._has_alpha = n_samples > len(white)
-        self._is_rgb = space == "rgb" and not self._has_alpha
-        self._is_premultiplied = PREMULTIPLIED in tuple(key.extrasamples)
-        ways: dict[str, Convert] = {
-            "minisblack": _grey,
-            "miniswhite": lambda samples: _grey(255 - samples),
-            "rgb": lambda samples: samples,
-            "ycbcr": partial(_affine, *_ycbcr(key)),
-            "cielab": lab_to_srgb,
-            "icclab": lambda samples: lab_to_srgb(samples ^ np.array([0, 128, 128], np.uint8)),
-        }
-        self._convert = ways[space]
-
-    def rgb(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn (height, width, samples) to (height, width, 3) on white."""
-        if self._is_rgb:
-            return samples
+    def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
         rgb = np.empty((*samples.shape[:2], 3), np.uint8)
         for top in range(0, len(rgb), BAND_PX):  # what is between takes eight times as much
-            band = slice(top, top + BAND_PX)
-            rgb[band] = self._on_white(samples[band])
+            band = samples[top : top + BAND_PX]
+            part, alpha = convert(band[..., :n_colours]), band[..., n_colours:]
+            if alpha.size:
+                part = over_white(part, alpha, is_premultiplied=is_premultiplied)
+            rgb[top : top + BAND_PX] = part
         return rgb
 
-    def _on_white(self, samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        n_colours = len(self.white) - self._has_alpha
-        rgb = self._convert(samples[..., :n_colours])
-        if not self._has_alpha:
-            return rgb
-        return over_white(rgb, samples[..., n_colours:], is_premultiplied=self._is_premultiplied)
+    return (*white, 255)[:n_samples], to_rgb
 
 
 def _grey(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -128,6 +122,23 @@ def _affine(
 ) -> NDArray[np.uint8]:
     rgb = samples.astype(np.float32) @ factors + offset
     return np.asarray(np.clip(np.rint(rgb), 0, 255), dtype=np.uint8)
+
+
+def _lab(lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turn CIE L*a*b* (L* of 100 as 255, a* and b* as signed bytes) to sRGB, white to white."""
+    from PIL import Image
+
+    size = (lab.shape[1], lab.shape[0])
+    image = Image.frombytes("LAB", size, np.ascontiguousarray(lab).tobytes())
+    return np.asarray(_lab_transform().apply(image), dtype=np.uint8)
+
+
+@cache
+def _lab_transform() -> Any:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
 
 
 def _ycbcr(key: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -160,64 +171,52 @@ def _ratios(value: Any, default: list[float]) -> NDArray[np.float64]:
     return numbers[::2] / numbers[1::2]
 
 
-class LevelReader:
-    """Reads windows of one level as RGB.
+def level_of(
+    name: str, tiff: tifffile.TiffFile, pages: list[Any], check: Callable[[], None], colour: Colour
+) -> Level:
+    """Offer a level of a TIFF as RGB.
 
-    ``pages`` are those of the level: one, or one per channel (three or four), all with the same tags.
-    ``segment`` is the extent of its tiles or strips. ValueError: tags do not fit together, or a page is
-    missing.
+    ``name``, ``check`` and ``colour`` become the level's. ``pages`` are one, or one per channel (three or
+    four), all with the same tags. ValueError: tags do not fit together, or a page is missing.
     """
+    if any(page is None for page in pages):
+        raise ValueError("a channel is missing")
+    key = pages[0].keyframe
+    samples, height_px, width_px = map(int, (key.samplesperpixel, key.imagelength, key.imagewidth))
+    if key.is_tiled:
+        segment = SizePx(int(key.tilelength), int(key.tilewidth))
+    else:
+        segment = SizePx(min(int(key.rowsperstrip), height_px), width_px)
+    if min(segment.height_px, segment.width_px, height_px, width_px) < 1:
+        raise ValueError("it has a level or tiles without any pixel")
+    if key.is_tiled and segment.height_px * segment.width_px * samples > MAX_SEGMENT_BYTES:
+        raise ValueError(f"its tiles are said to be {segment.width_px} x {segment.height_px} px")
+    n_rows = math.ceil(height_px / segment.height_px)
+    n_columns = math.ceil(width_px / segment.width_px)
+    # planes of one colour each may be stored one after the other
+    n_planes = samples if key.planarconfig == 2 else 1
+    n_due = n_rows * n_columns * n_planes
+    for page in pages:
+        n_stored = min(len(page.dataoffsets), len(page.databytecounts))
+        if n_stored < n_due:
+            raise ValueError(f"it lists {n_stored} tiles or strips where {n_due} belong")
+    planes = [(page, plane) for page in pages for plane in range(n_planes)]
+    n_own = samples // n_planes
+    white, to_rgb = colours_of(key, samples * len(pages))
 
-    def __init__(self, tiff: tifffile.TiffFile, pages: list[Any]) -> None:
-        if any(page is None for page in pages):
-            raise ValueError("a channel is missing")
-        key = pages[0].keyframe
-        samples, height_px, width_px = map(
-            int, (key.samplesperpixel, key.imagelength, key.imagewidth)
-        )
-        if key.is_tiled:
-            segment = SizePx(int(key.tilelength), int(key.tilewidth))
-        else:
-            segment = SizePx(min(int(key.rowsperstrip), height_px), width_px)
-        if min(segment.height_px, segment.width_px, height_px, width_px) < 1:
-            raise ValueError("it has a level or tiles without any pixel")
-        if key.is_tiled and segment.height_px * segment.width_px * samples > MAX_SEGMENT_BYTES:
-            raise ValueError(
-                f"its tiles are said to be {segment.width_px} x {segment.height_px} px"
-            )
-        self._n_rows = math.ceil(height_px / segment.height_px)
-        self._n_columns = math.ceil(width_px / segment.width_px)
-        # planes of one colour each may be stored one after the other
-        n_planes = samples if key.planarconfig == 2 else 1
-        n_due = self._n_rows * self._n_columns * n_planes
-        for page in pages:
-            n_stored = min(len(page.dataoffsets), len(page.databytecounts))
-            if n_stored < n_due:
-                raise ValueError(f"it lists {n_stored} tiles or strips where {n_due} belong")
-        self._tiff, self.segment = tiff, segment
-        self._n_samples = samples // n_planes
-        self._planes = [(page, plane) for page in pages for plane in range(n_planes)]
-        self._colours = Colours(key, samples * len(pages))
+    def tile(number: int, row: int, column: int) -> NDArray[np.uint8] | None:
+        page, plane = planes[number]
+        return _segment(tiff, page, (plane * n_rows + row) * n_columns + column)
 
-    def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Read a window that lies on the level: (height, width, 3) uint8."""
-        parts = [self._plane(number, rows, columns) for number in range(len(self._planes))]
-        return self._colours.rgb(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2))
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        parts = [
+            from_tiles(rows, columns, segment, partial(tile, number), white[number:][:n_own])
+            for number in range(len(planes))
+        ]
+        both = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        return both if to_rgb is None else to_rgb(both)
 
-    def _plane(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Read a window of one plane: (height, width, samples) uint8."""
-        page, plane = self._planes[number]
-        shape = (rows.stop - rows.start, columns.stop - columns.start, self._n_samples)
-        white = self._colours.white[number : number + self._n_samples]
-        window = np.full(shape, white, dtype=np.uint8)
-
-        for row, column in tiles_under(rows, columns, self.segment):
-            index = (plane * self._n_rows + row) * self._n_columns + column
-            pixels = _segment(self._tiff, page, index)
-            if pixels is not None:
-                corner = (row * self.segment.height_px, column * self.segment.width_px)
-                paste(window, rows, columns, pixels, corner)
-        return window
+    return Level(read, SizePx(height_px, width_px), segment, name, colour, check)
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:

@@ -19,8 +19,7 @@ import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region
-from napari_stem.slide.morphology import dilated, eroded, outline_of
-from napari_stem.slide.pen_marks import pen_marks
+from napari_stem.slide.pen_marks import dilated, eroded, pen_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +183,7 @@ def find_tissue(slide: Slide, settings: TissueSettings | None = None) -> FoundTi
     else:
         min_area_px = settings.min_area_mm2 / mm2_per_px
     extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
-    outline = shapely.intersection(outline_of(mask, view.downsample), extent)
+    outline = shapely.intersection(_outline(mask, view.downsample), extent)
     every = [part for part in shapely.get_parts(outline) if part.geom_type == "Polygon"]
     pieces = sorted((p for p in every if p.area >= min_area_px), key=lambda p: -p.area)
     if not pieces:
@@ -294,6 +293,19 @@ def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArra
         filled[rim] = False  # open to the slide's border: no hole
     filled[0] = True  # the tissue itself
     return np.asarray(filled[pieces], dtype=bool)
+
+
+def _outline(mask: NDArray[np.bool_], downsample: float) -> shapely.Polygon | shapely.MultiPolygon:
+    """Outline the True pixels, with holes, in level-0 px, simplified to a mask's pixel."""
+    from skimage.measure import find_contours
+
+    # A margin of one pixel closes outlines at the slide's border: + 0.5 for centres - 1 for margin
+    contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    rings = [(contour[:, ::-1] - 0.5) * downsample for contour in contours]
+    area = shapely.build_area(
+        shapely.GeometryCollection([shapely.LinearRing(ring) for ring in rings])
+    )
+    return shapely.make_valid(shapely.simplify(area, downsample))
 
 
 def _no_tissue(slide: Slide) -> str:

@@ -18,9 +18,9 @@ from writing import RGB
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import display, pyramid
-from napari_stem.slide.display import Kept, Pyramid, enlarged
-from napari_stem.slide.pyramid import GROUND, Preview
+from napari_stem.slide.display import Pyramid, enlarged, kept_chunks
 from napari_stem.slide.source import Level, halve, halve_often
+from napari_stem.slide.stored import GROUND, Preview
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -173,15 +173,17 @@ def test_damage_that_is_found_at_once_stops_nobody(svs_path, opened, monkeypatch
     assert set(told) == {"slide.svs has gone away"}
 
 
-def test_kept_chunks_are_bounded_and_the_last_used_stay():
+def test_kept_chunks_are_bounded_and_the_last_used_stay(monkeypatch):
     pixels = np.zeros((10, 10, 3), np.uint8)
-    kept = Kept(3 * pixels.nbytes)
-    chunks = [(0, 0, n, 0) for n in range(4)]
+    kept_chunks.clear()
+    monkeypatch.setattr(kept_chunks, "n", 3 * pixels.nbytes)
+    chunks = [(-1, 0, n, 0) for n in range(4)]
     for chunk in chunks[:3]:
-        kept.put(chunk, pixels)
-    assert kept.get(chunks[0]) is not None
-    kept.put(chunks[3], pixels)
-    assert [kept.get(chunk) is not None for chunk in chunks] == [True, False, True, True]
+        kept_chunks[chunk] = pixels
+    assert kept_chunks.get(chunks[0]) is not None
+    kept_chunks[chunks[3]] = pixels
+    assert [chunk in kept_chunks for chunk in chunks] == [True, False, True, True]
+    kept_chunks.clear()
 
 
 def test_a_jpeg_opened_early_is_whole_when_it_is_read(jpeg_path, cache, opened):
