@@ -11,7 +11,7 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,7 +216,7 @@ class PredictionJob:
             keep_draws=self.keep_draws,
             resume=resume,
             also=self.of_embeddings,
-            noted={"scale_check": asdict(known_check(self.slide)), "shared_tissue": shared},
+            noted={"scale_check": known_check(self.slide).as_json(), "shared_tissue": shared},
         )
 
     def begin_unless_in_doubt(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-
 from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import visible
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari_stem.geometry import SizePx
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
+    from napari_stem.geometry import Mpp, SizePx
     from napari_stem.progress import Progress
     from napari_stem.slide.pyramid import PyramidBuilder
 
