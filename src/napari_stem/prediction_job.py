@@ -11,7 +11,7 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,7 +223,7 @@ class PredictionJob:
         if resume and out.exists():
             return Prediction.resumed(out, spots, provenance, self.regions)
         # what no value depends on: a resumed run may say otherwise
-        provenance["scale_check"] = asdict(known_check(slide))
+        provenance["scale_check"] = known_check(slide).as_json()
         provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._looking.field_of_view_um)
         if slide.mpp_sources:
             provenance["mpp_source"] = slide.mpp_sources[0].source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import pytest
 import shapely
@@ -143,7 +142,7 @@ def test_both_roads_note_the_same_check(crop_road, slides_folder, tmp_path):
     crop_road.ask_little()
     crop_road.run()
     from_dock = coordinator.panels.maps.current().prediction.provenance["scale_check"]
-    assert from_dock == asdict(known_check(coordinator.slide))
+    assert from_dock == known_check(coordinator.slide).as_json()
     assert "factor of 2" in from_dock["warning"]
     out = tmp_path / "p.zarr"
     command = ["predict", str(slides_folder / "C5-crop.jpg"), "--out", str(out), "--mpp"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +43,7 @@ def info(
         from napari_stem.slide.scale_check import check_scale as measure
 
         with open_slide(slide, stated, reader=reader) as opened:
-            facts["scale_check"] = asdict(measure(opened))
+            facts["scale_check"] = measure(opened).as_json()
     answer(facts, say_slide)
 
 

@@ -10,8 +10,8 @@ keratin has 3.9 um. The limits lie between. docs/pixel-size.md has the table and
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class ScaleCheck:
     n_windows: int  # places measured
     warning: str | None  # A sentence if the pixel size is probably wrong, else None
     told: str  # the finding in words, warning or not
+
+    def as_json(self) -> dict[str, Any]:
+        """``{width_um, n_windows, warning, told}``."""
+        return asdict(self)
 
 
 def check_scale(slide: Slide, mpp: Mpp | None = None) -> ScaleCheck:

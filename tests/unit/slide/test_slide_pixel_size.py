@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -185,7 +184,7 @@ def test_nuclei_tell_a_wrong_pixel_size(name, mpp_um, factor, is_wrong, slides, 
         assert "the pixel size may be wrong by a factor of" in found.warning
     else:
         assert 4.7 <= found.width_um <= 7.5
-    assert json.loads(json.dumps(asdict(found)))["width_um"] == found.width_um
+    assert json.loads(json.dumps(found.as_json()))["width_um"] == found.width_um
 
 
 def test_glass_has_no_nuclei(tmp_path, opened, jpeg_path):
@@ -220,11 +219,11 @@ def test_a_coarser_scan_of_the_same_tissue_shows_the_same_nuclei(
 def test_a_slide_is_measured_once_for_each_pixel_size(slides, opened, monkeypatch):
     monkeypatch.setattr("napari_stem.slide.scale_check._known", {})
     slide = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
-    record = asdict(known_check(slide))
-    assert record == asdict(check_scale(slide))
+    record = known_check(slide).as_json()
+    assert record == check_scale(slide).as_json()
     monkeypatch.setattr("napari_stem.slide.scale_check.check_scale", None)  # asked no more
     again = opened(slides / "C5-crop.jpg", Mpp.square(0.345))
-    assert asdict(known_check(again)) == record
+    assert known_check(again).as_json() == record
     again.mpp = Mpp.square(0.6907)
     with pytest.raises(TypeError):
         known_check(again)
