@@ -18,7 +18,7 @@ import napari_stem
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import slide_layer
 from napari_stem.reader import SlideWarning
-from napari_stem.slide import open_slide
+from napari_stem.slide import open_slide, pyramid
 from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.pyramid import PyramidBuilder
 from napari_stem.slide.source import Level
@@ -240,17 +240,24 @@ def test_label_and_macro_are_shown_when_asked_for_only(road):
     assert len(road.viewer.layers) == 2  # they become no layers
 
 
-def test_a_flat_picture_is_seen_before_it_is_complete(road, jpeg):
+def test_a_flat_picture_is_seen_before_it_is_complete(road, jpeg, monkeypatch):
+    is_seen, fill_block = threading.Event(), pyramid.fill_block
+
+    def when_seen(*args):
+        is_seen.wait(120)
+        fill_block(*args)
+
+    monkeypatch.setattr(pyramid, "fill_block", when_seen)
     layer = road.open(jpeg)
     slide = road.dock.coordinator.slide
     assert not slide.is_complete
     road.wait(lambda: slide.n_changes > 0)
+    is_seen.set()
     road.wait(lambda: slide.is_complete and road.panels.slide.preparing.isHidden())
     assert list(road.viewer.layers) == [layer]
     with Image.open(jpeg) as image:
         true = np.asarray(image)
-    pyramid = pyramid_of(layer)
-    pyramid.patience_s = None
+    pyramid_of(layer).patience_s = None
     np.testing.assert_array_equal(layer.data[0][100:300, 200:500], true[100:300, 200:500])
     coarsest = slide.levels[-1].pixels.compute()
     np.testing.assert_array_equal(np.asarray(layer.data[-1]), coarsest)
