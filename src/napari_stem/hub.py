@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.errors import EncoderError
+from napari_stem.errors import EncoderError, StemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from napari_stem.errors import StemError
 
     Progress = Callable[[int, int], None]
 

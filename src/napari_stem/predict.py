@@ -16,7 +16,7 @@ import numpy as np
 
 from napari_stem.device import blas, torch_device
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Spots, lattice, spots_in_regions
+from napari_stem.geometry import Region, Spots, lattice, spots_in_regions
 from napari_stem.metrics import central_interval
 from napari_stem.model.head import evenly
 from napari_stem.spatial.region_files import as_regions
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import EmbedsSpots
-    from napari_stem.geometry import Region
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings

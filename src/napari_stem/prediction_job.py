@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.caches import CACHES
 from napari_stem.device import torch_device
 from napari_stem.errors import OutputError
-from napari_stem.geometry import shared_tissue
+from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.head import doubt, evenly
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
 from napari_stem.predict import (
     Clock,
+    PredictionProgress,
     Stopped,
     Unwritten,
     choose_spots,
@@ -35,7 +36,7 @@ from napari_stem.predict import (
     spots_at_once,
     stopping,
 )
-from napari_stem.progress import shown
+from napari_stem.progress import Progress, shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import OF_ALL, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
@@ -52,10 +53,7 @@ if TYPE_CHECKING:
 
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
-    from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.model.bundle import Model
-    from napari_stem.predict import PredictionProgress
-    from napari_stem.progress import Progress
     from napari_stem.slide.tissue import TissueSettings
 
 

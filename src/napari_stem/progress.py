@@ -5,14 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 from napari_stem.texts import sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 # whose warnings are told to whoever opened a file

@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
-from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
+from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
@@ -25,7 +25,6 @@ from napari_stem.texts import NOTICE, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.cli.terminal import ProgressBars
     from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]

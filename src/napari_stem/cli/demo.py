@@ -14,13 +14,12 @@ from typer import Option
 from napari_stem.cli.app import app
 from napari_stem.cli.predict import run_job
 from napari_stem.cli.tables import say_figures
-from napari_stem.cli.terminal import MANNER, answer, progress_bars, say, tell
+from napari_stem.cli.terminal import MANNER, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import PredictionError
 from napari_stem.io import require_writable
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    from napari_stem.cli.terminal import ProgressBars
     from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction

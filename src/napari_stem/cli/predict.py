@@ -17,7 +17,15 @@ import typer
 from napari_stem.cli.app import FAILED, SlidesArgument, app, asked_of, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.tables import say_list
-from napari_stem.cli.terminal import MANNER, Interrupted, answer, progress_bars, say, tell
+from napari_stem.cli.terminal import (
+    MANNER,
+    Interrupted,
+    ProgressBars,
+    answer,
+    progress_bars,
+    say,
+    tell,
+)
 from napari_stem.errors import OutputError
 from napari_stem.io import (
     require_free,
@@ -32,7 +40,6 @@ from napari_stem.texts import NOTICE, count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.cli.terminal import ProgressBars
     from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
     from napari_stem.model.bundle import Model

@@ -30,6 +30,7 @@ from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import (
     MANNER,
     Interrupted,
+    Manner,
     answer,
     progress_bars,
     say,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.queues import SimpleQueue
 
-    from napari_stem.cli.terminal import Manner
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.options import TrainingOptions
 

@@ -18,13 +18,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_stem.diffusion.objectives import learned_log_variance
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from napari_stem.diffusion.schedule import LinearSchedule
 
 Denoise: TypeAlias = Callable[[Tensor, float], Tensor]

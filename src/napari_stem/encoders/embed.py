@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.caches import CACHES, keep_bounded, touch
-from napari_stem.slide.patches import PatchReader, along_tiles
+from napari_stem.slide.patches import Look, PatchReader, along_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Mpp, Spots
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.patches import Look
 
     Seen = dict[Look, NDArray[np.float32]]  # what the encoder gave: (transforms, width of a look)
 

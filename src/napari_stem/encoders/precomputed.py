@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.encoders.embed import rounded
-from napari_stem.encoders.precomputed_files import SUFFIXES, canonical, read_raw
+from napari_stem.encoders.precomputed_files import SUFFIXES, RawEmbeddings, canonical, read_raw
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.precomputed_files import RawEmbeddings
     from napari_stem.geometry import Mpp, SizePx, Spots
 
 TOLERANCE = 0.1  # of a patch's side: how far its centre may lie from the spot that it stands for

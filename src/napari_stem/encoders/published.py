@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from napari_stem.device import in_threads, n_threads
-from napari_stem.encoders.base import PRECISION_MARK, ByPatch, fields_text
+from napari_stem.encoders.base import PRECISION_MARK, ByPatch, Encoder, fields_text
 from napari_stem.errors import EncoderError
 from napari_stem.geometry import PatchSpec
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.catalogue import Colour, EncoderFacts, Pooling
     from napari_stem.encoders.networks import Network
 

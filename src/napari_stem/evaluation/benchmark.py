@@ -14,7 +14,7 @@ import numpy as np
 from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
 from napari_stem.evaluation import runs as stored
-from napari_stem.evaluation.baselines import NAMES, Denoising, Task, predictors
+from napari_stem.evaluation.baselines import NAMES, Denoising, Predictor, Task, predictors
 from napari_stem.evaluation.runs import Run, Summary, aggregates, own_figures
 from napari_stem.metrics import evaluate, pcc
 from napari_stem.slide.source import fingerprint
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.evaluation.baselines import Predictor
     from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset

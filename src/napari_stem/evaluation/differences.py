@@ -21,7 +21,7 @@ from napari_stem.exporting.selection import NOTICE
 from napari_stem.geometry import Region, inside
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval, holding
-from napari_stem.results import Prediction
+from napari_stem.results import Field, Prediction
 from napari_stem.texts import own_names
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
-
-    from napari_stem.results import Field
 
     Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 
 from napari_stem.errors import PredictionError
-from napari_stem.geometry import SizePx
+from napari_stem.geometry import Mpp, Region, SizePx, Spots
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.exporting.selection import Selection, Shown
-    from napari_stem.geometry import Mpp, Region, Spots
     from napari_stem.slide.base import Slide
 
 MARGIN = 0.04  # of a window's longer side

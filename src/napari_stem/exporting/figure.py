@@ -11,6 +11,8 @@ from napari_stem.errors import OutputError
 from napari_stem.exporting.drawing import (
     Limits,
     Look,
+    SeenMap,
+    WindowUm,
     cut,
     draw_map,
     draw_regions,
@@ -22,9 +24,9 @@ from napari_stem.exporting.drawing import (
     window_of,
 )
 from napari_stem.exporting.kinds import USUAL, ExportOptions, FigureFormat
-from napari_stem.exporting.selection import NOTICES, Selection
+from napari_stem.exporting.selection import NOTICES, Selection, Shown
 from napari_stem.io import written_whole
-from napari_stem.results import Prediction
+from napari_stem.results import Field, Prediction
 from napari_stem.spatial.region_files import as_regions
 
 if TYPE_CHECKING:
@@ -33,10 +35,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from napari_stem.exporting.drawing import SeenMap, WindowUm
-    from napari_stem.exporting.selection import Shown
     from napari_stem.geometry import Region
-    from napari_stem.results import Field
     from napari_stem.slide.base import Slide
 
 PANEL_MM, SMALL_PANEL_MM = 110.0, 70.0  # longer side of a map where the scale is ours to choose

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.drawing import USUAL_LOOK, Look
+from napari_stem.exporting.drawing import USUAL_LOOK, Look, SeenMap
 from napari_stem.exporting.selection import Selection, telling_genes
 from napari_stem.io import require_replaceable
-from napari_stem.progress import shown, silent
+from napari_stem.progress import Progress, shown, silent
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import as_regions
@@ -20,9 +20,7 @@ from napari_stem.spatial.region_files import as_regions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_stem.exporting.drawing import SeenMap
     from napari_stem.geometry import Region
-    from napari_stem.progress import Progress
     from napari_stem.settings import ExportKind
     from napari_stem.slide.base import Slide
 

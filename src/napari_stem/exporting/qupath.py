@@ -18,7 +18,7 @@ from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
 from napari_stem.exporting.kinds import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE, region_summaries
+from napari_stem.exporting.selection import NOTICE, Selection, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_stem.exporting.selection import Selection
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}

@@ -22,7 +22,13 @@ from napari_stem.exporting.drawing import (
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
 from napari_stem.exporting.kinds import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE, gene_summaries, model_card, region_summaries
+from napari_stem.exporting.selection import (
+    NOTICE,
+    Selection,
+    gene_summaries,
+    model_card,
+    region_summaries,
+)
 from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.model.genes import BY_CHANCE, MARK
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_stem.exporting.selection import Selection
     from napari_stem.slide.base import Slide
 
 TEMPLATE = "report.html"

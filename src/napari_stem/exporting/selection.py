@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from napari_stem.errors import ModelError, PredictionError
-from napari_stem.geometry import inside, region_names
+from napari_stem.geometry import Mpp, Region, Spots, inside, region_names
 from napari_stem.io import sha256
 from napari_stem.metrics import central_interval, holding
-from napari_stem.results import FIELDS
+from napari_stem.results import FIELDS, Field, Prediction
 from napari_stem.texts import RESEARCH
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, Region, Spots
-    from napari_stem.results import Field, Prediction
 
 Shown: TypeAlias = Literal["predicted", "measured", "predicted minus measured"]
 NOTICES: dict[Shown, str] = {

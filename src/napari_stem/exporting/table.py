@@ -11,7 +11,7 @@ import numpy as np
 from napari_stem.cells import harmless_table
 from napari_stem.errors import OutputError
 from napari_stem.exporting.kinds import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE
+from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.io import write_h5ad, written_whole
 from napari_stem.model.genes import BY_CHANCE
 from napari_stem.results import FIELDS, PROVENANCE_KEY
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.exporting.selection import Selection
 
 SPOTS_PER_PIECE = 1000
 COLUMNS = {"mean": "predicted_mean", "sd": "sd", "q05": "q05", "q95": "q95"}

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from napari_stem.geometry import Mpp, Spots
+from napari_stem.geometry import Mpp, Region, Spots
 from napari_stem.layers.placement import (
     AXES,
     METADATA_KEY,
     PIXELS,
     UM,
+    LayerData,
     SpotGrid,
     one_ring,
     slide_placement,
 )
-from napari_stem.layers.values import colour_limits, map_title
-from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.layers.values import Field, colour_limits, map_title
+from napari_stem.spatial.region_files import ClassedRegion, Colour, class_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Region
-    from napari_stem.layers.placement import LayerData
-    from napari_stem.layers.values import Field
     from napari_stem.results import Prediction
-    from napari_stem.spatial.region_files import Colour
 
 OUTLINE = 1 / 120  # width of outlines, of the longer side of all regions
 OPACITY = 0.7

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem import __version__
-from napari_stem.geometry import region_names
+from napari_stem.geometry import Region, Spots, region_names
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from napari_stem.caches import CACHES
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import elements_known, require_own_zarr
-from napari_stem.geometry import Mpp, region_names
+from napari_stem.geometry import Mpp, Region, Spots, region_names
 from napari_stem.io import DAMAGE, written_whole
 from napari_stem.model.genes import NUMBERS, best_first
 from napari_stem.results.empty import (
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
-
-    from napari_stem.geometry import Region, Spots
 
 
 class Prediction(StoredValues):

@@ -17,8 +17,8 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import watched
-from napari_stem.slide.pixel_size import UM_PER_UNIT, source_of
+from napari_stem.slide.location import Location, watched
+from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
 from napari_stem.slide.source import (
     AS_STORED,
     READ_ERRORS,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.slide.location import Location
-    from napari_stem.slide.pixel_size import MppSource
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
 ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
 from napari_stem.slide.base import Slide
-from napari_stem.slide.location import locate
+from napari_stem.slide.location import Location, locate
 from napari_stem.slide.pixel_size import all_sources, conflict
 from napari_stem.slide.pyramid import PyramidBuilder, lacking
 from napari_stem.slide.source import UnsuitedError, downsample
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.location import Location
     from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)

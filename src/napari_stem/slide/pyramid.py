@@ -38,7 +38,7 @@ from napari_stem.slide.source import (
     halve_often,
     level_of_array,
 )
-from napari_stem.slide.stored import Preview
+from napari_stem.slide.stored import Preview, StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 

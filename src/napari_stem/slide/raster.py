@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
-from napari_stem.geometry import SizePx
+from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 from napari_stem.slide.source import (
     READ_ERRORS,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from napari_stem.geometry import Mpp
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
 

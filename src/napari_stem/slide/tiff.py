@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import watched
+from napari_stem.slide.location import Location, watched
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.recognising import TIFF_MAGIC
 from napari_stem.slide.source import (
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     import tifffile
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.location import Location
 
 WHOLE_LIMIT_BYTES = 4 * 2**30
 

@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Region
+from napari_stem.geometry import Region, Spots
 from napari_stem.slide.pen_marks import dilated, eroded, pen_marks
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Spots
     from napari_stem.slide.base import Slide
 
 THUMBNAIL_PX = 1024

@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import read_json
-from napari_stem.geometry import Mpp
+from napari_stem.geometry import Mpp, Spots
 from napari_stem.spatial.checks import (
     check_counts,
     check_genes,
@@ -26,6 +26,7 @@ from napari_stem.spatial.checks import (
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 from napari_stem.spatial.normalise import columns_of
 from napari_stem.spatial.table_files import (
+    SpotTable,
     library_sizes,
     read_genes,
     read_spot_table,
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Spots
-    from napari_stem.spatial.table_files import SpotTable
 
 IMAGE_ENDINGS = (
     ".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png", ".qptiff", ".mrxs", ".czi",

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.checks import ENSEMBL_ID, as_finding
+from napari_stem.spatial.checks import ENSEMBL_ID, Finding, as_finding
 from napari_stem.texts import clean_name
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.spatial.checks import Finding
 
 # Where Space Ranger, scanpy, CELLxGENE, HEST and GEO uploads keep symbols, in order of preference.
 SYMBOL_COLUMNS = (

@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import IMAGE_ENDINGS
-from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
+from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 200.0
 DIAMETER_UM = 100.0

@@ -26,10 +26,11 @@ from napari_stem.spatial.dataset import (
     SLIDES,
     TABLES,
     Dataset,
+    Section,
     image_facts,
 )
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.importing import BY_IMAGE, NewSection, import_sections
+from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.spatial.dataset import Section
-    from napari_stem.spatial.importing import Outcome
 
 HEST = "MahmoodLab/hest"
 PAGE = f"https://huggingface.co/datasets/{HEST}"

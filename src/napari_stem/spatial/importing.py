@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from napari_stem.errors import DatasetError, OutputError
 from napari_stem.io import unwritable, write_h5ad, written_whole
-from napari_stem.progress import silent
+from napari_stem.progress import Progress, silent
 from napari_stem.spatial.checks import (
     Finding,
     as_finding,
@@ -32,6 +32,9 @@ from napari_stem.spatial.dataset import (
     SLIDES,
     TABLES,
     WIDTH_KEY,
+    Dataset,
+    ImageFacts,
+    Section,
     image_facts,
 )
 from napari_stem.spatial.lattice import mpp_from_spacing_um
@@ -42,9 +45,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
-
-    from napari_stem.progress import Progress
-    from napari_stem.spatial.dataset import Dataset, ImageFacts, Section
 
 
 @dataclass(frozen=True)

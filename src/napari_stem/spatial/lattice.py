@@ -5,21 +5,18 @@ Scale factors, tags and metadata can be of another image than the one at hand; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, Spots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
 
 HEXAGONAL_ROW = np.sqrt(3) / 2  # distance of two rows, in pitches
 # Median distance of spots from their nodes, in pitches, beyond which it is another lattice. The

@@ -20,7 +20,7 @@ from shapely.geometry import mapping, shape
 
 from napari_stem.errors import RegionError
 from napari_stem.foreign import read_json
-from napari_stem.geometry import Region
+from napari_stem.geometry import Mpp, Region
 from napari_stem.io import DAMAGE, write_file
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
 from napari_stem.texts import quoted, read_text, reason_of
@@ -28,7 +28,6 @@ from napari_stem.texts import quoted, read_text, reason_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from napari_stem.geometry import Mpp
 
 Colour = tuple[int, int, int]
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import opened_hdf5, read_json
 from napari_stem.io import DAMAGE
-from napari_stem.spatial.checks import as_finding
+from napari_stem.spatial.checks import Finding, as_finding
 from napari_stem.spatial.dataset import IMAGE_ENDINGS, image_facts
 from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.texts import clean_name, read_text, reason_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.slide.base import Slide
-    from napari_stem.spatial.checks import Finding
 
 SCALE_FACTORS = "scalefactors_json.json"
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")

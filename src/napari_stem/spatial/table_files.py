@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SpotError
 from napari_stem.foreign import elements_known, opened_hdf5, read_h5ad, require_own_zarr
-from napari_stem.geometry import Spots
+from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.lattice import array_positions, stated_diameter_px
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp, SizePx
 
 _log = logging.getLogger(__name__)
 _VALUES_PER_BLOCK = 4_000_000  # 32 MB of values and column numbers

@@ -16,7 +16,7 @@ import numpy as np
 from napari_stem.errors import DatasetError, require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.importing import NewSection, fitted_section, import_sections
+from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
     BINS,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     import anndata
 
-    from napari_stem.spatial.importing import Outcome
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0

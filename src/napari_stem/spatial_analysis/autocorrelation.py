@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_stem.errors import PredictionError
 from napari_stem.metrics import central_interval
-from napari_stem.progress import silent
+from napari_stem.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from napari_stem.geometry import Spots
-    from napari_stem.progress import Progress
     from napari_stem.results import Prediction
 
 _LOGGER = "spatialdata._logging"  # through which squidpy speaks too

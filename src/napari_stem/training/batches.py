@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_stem.diffusion.objectives import edm_loss, published_loss
+from napari_stem.diffusion.objectives import Network, edm_loss, published_loss
 from napari_stem.diffusion.schedule import LinearSchedule
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_stem.diffusion.objectives import Network
     from napari_stem.training.options import FitSettings
 
 

@@ -18,10 +18,17 @@ import torch
 from napari_stem.device import halved, is_out_of_memory
 from napari_stem.diffusion.denoiser import build_denoiser
 from napari_stem.io import under
-from napari_stem.progress import silent, stop_on_signals
+from napari_stem.progress import Progress, silent, stop_on_signals
 from napari_stem.texts import reason_of
-from napari_stem.training.batches import Batch, Rows, draw_batch, drop_by_rows, loss_sums
-from napari_stem.training.checkpoints import Checkpoints, Logs, StageState
+from napari_stem.training.batches import (
+    Batch,
+    Rows,
+    TrainingData,
+    draw_batch,
+    drop_by_rows,
+    loss_sums,
+)
+from napari_stem.training.checkpoints import Checkpoints, Logs, Row, StageState
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -30,9 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_stem.progress import Progress
-    from napari_stem.training.batches import TrainingData
-    from napari_stem.training.checkpoints import Row
     from napari_stem.training.options import FitSettings
 
     EvalCallback = Callable[[nn.Module], NDArray[np.float32]]

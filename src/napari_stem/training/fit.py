@@ -21,21 +21,21 @@ from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
 from napari_stem.metrics import evaluate
-from napari_stem.model.bundle import load_folder
+from napari_stem.model.bundle import Model, load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig, objective_of
 from napari_stem.model.head import Head
-from napari_stem.progress import shown, silent
+from napari_stem.progress import Progress, shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
-from napari_stem.spatial.panels import detected, hmhvg, parse_panel
+from napari_stem.spatial.panels import Panel, detected, hmhvg, parse_panel
 from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
-from napari_stem.training.sections import depths_of, load_sections, patient_of
+from napari_stem.training.sections import SectionArrays, depths_of, load_sections, patient_of
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.model.bundle import Model
-    from napari_stem.progress import Progress
-    from napari_stem.spatial.panels import Panel
-    from napari_stem.training.sections import SectionArrays
 
 __all__ = ["TrainingOptions", "fit_sections", "train"]
 

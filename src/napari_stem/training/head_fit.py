@@ -14,7 +14,7 @@ from napari_stem.model.head import Head, beyond, unexplained
 from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
 from napari_stem.spatial.normalise import in_unit, normalisation
 from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, leading, stacked, standards
-from napari_stem.training.sections import depths_of, patient_of
+from napari_stem.training.sections import SectionArrays, depths_of, patient_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Spots
-    from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
 

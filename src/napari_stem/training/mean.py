@@ -12,14 +12,12 @@ import numpy as np
 
 from napari_stem.model.head import kernel
 from napari_stem.spatial.normalise import possible
-from napari_stem.training.sections import groups_of
+from napari_stem.training.sections import SectionArrays, groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-
-    from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
     # (n, G) means, a generator -> (n, G) residuals, one draw for each spot

@@ -14,12 +14,12 @@ from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
-from napari_stem.training.denoiser_fit import fit_denoiser
-from napari_stem.training.head_fit import fit_domain, fit_head
+from napari_stem.training.denoiser_fit import TrainingRun, fit_denoiser
+from napari_stem.training.head_fit import HeadFit, fit_domain, fit_head
 from napari_stem.training.mean import stacked, standards
-from napari_stem.training.options import fit_settings
+from napari_stem.training.options import TrainingOptions, fit_settings
 from napari_stem.training.reliability import left_out_parts, reliability, share_reliability
-from napari_stem.training.sections import groups_of
+from napari_stem.training.sections import SectionArrays, groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_stem.model.config import ModelConfig
-    from napari_stem.training.denoiser_fit import TrainingRun
-    from napari_stem.training.head_fit import HeadFit
-    from napari_stem.training.options import TrainingOptions
-    from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
 

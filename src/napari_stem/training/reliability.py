@@ -9,7 +9,7 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.normalise import counts_of
 from napari_stem.training.mean import out_of_fold, stacked
-from napari_stem.training.sections import groups_of
+from napari_stem.training.sections import SectionArrays, groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.spatial.panels import Panel
-    from napari_stem.training.sections import SectionArrays
 
     Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.errors import DatasetError
-from napari_stem.progress import silent
+from napari_stem.progress import Progress, silent
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import in_unit, is_of_counts
 from napari_stem.training.options import STRIPS
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Spots
-    from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset, Section
 
 

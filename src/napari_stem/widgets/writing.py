@@ -16,7 +16,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.layers.from_files import BLANK
 from napari_stem.layers.placement import METADATA_KEY, slide_placement
 from napari_stem.spatial import region_files
-from napari_stem.spatial.region_files import class_colour
+from napari_stem.spatial.region_files import ClassedRegion, class_colour
 from napari_stem.widgets.regions.region_shapes import number_shapes, read_shapes
 from napari_stem.widgets.slide.slide_layers import is_in_pixels, ours, slide_of, slides_among
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.settings import ExportKind
-    from napari_stem.spatial.region_files import ClassedRegion
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_stem.errors import StemError
-from napari_stem.model.sources import download_in_subprocess
+from napari_stem.model.sources import Kind, download_in_subprocess
 from napari_stem.widgets.common import parts
-from napari_stem.widgets.common.worker import StoppableJob
+from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_stem.model.sources import Kind
-    from napari_stem.widgets.common.worker import Jobs
 
 BYTES_PER_MB = 1e6
 CANCELLED = "The download of {} is cancelled; what had come of it is removed."

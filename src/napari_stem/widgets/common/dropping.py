@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem import reader
-from napari_stem.cohort.orders import is_slide_folder, slides_in
+from napari_stem.cohort.orders import Order, is_slide_folder, slides_in
 from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
 from napari_stem.spatial.lazyslide import SHAPES, LazySlideStore
@@ -20,7 +20,6 @@ from napari_stem.widgets.session import FORMAT
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari_stem.cohort.orders import Order
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.evaluation.differences import Background, background
-from napari_stem.layers.placement import SpotGrid
-from napari_stem.layers.values import colour_limits, map_title, read_by_gene
+from napari_stem.layers.placement import SpotGrid, SpotShape
+from napari_stem.layers.values import ColourRange, Field, colour_limits, map_title, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap
-from napari_stem.widgets.state import uncertainty_colormap
+from napari_stem.widgets.state import DisplaySettings, uncertainty_colormap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Spots
-    from napari_stem.layers.placement import SpotShape
-    from napari_stem.layers.values import ColourRange, Field
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
-    from napari_stem.widgets.state import DisplaySettings
 
     Measured = tuple[Background, NDArray[np.float32] | None, tuple[float, float] | None]
 

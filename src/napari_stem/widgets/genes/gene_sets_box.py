@@ -33,13 +33,13 @@ from napari_stem.widgets.state import (
     MIX,
     MOST_GENES,
     SET_PREFIX,
+    DisplaySettings,
     GeneSet,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from napari_stem.widgets.state import DisplaySettings
 
 PASTE, LOAD = "paste", "load"
 FILES = "Gene lists (*.gmt *.txt *.csv *.tsv *.json);;All files (*)"

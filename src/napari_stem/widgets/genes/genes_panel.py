@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
-from qtpy.QtCore import QEvent, QModelIndex, QSignalBlocker, QSize, Qt, QTimer
-from qtpy.QtGui import QIcon, QPixmap
+from qtpy.QtCore import QEvent, QModelIndex, QObject, QSignalBlocker, QSize, Qt, QTimer
+from qtpy.QtGui import QIcon, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QButtonGroup,
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pandas as pd
-    from qtpy.QtCore import QObject
-    from qtpy.QtGui import QShowEvent
 
 
 VIEWS = {

@@ -10,10 +10,10 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
-from napari_stem.layers.values import mean_z_score, score_title
+from napari_stem.layers.values import ColourRange, Field, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
-from napari_stem.widgets.common.worker import LatestJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
@@ -28,6 +28,7 @@ from napari_stem.widgets.state import (
     ONE,
     SCORE,
     SD,
+    DisplaySettings,
     uncertainty_colormap,
 )
 
@@ -36,12 +37,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.layers.values import ColourRange, Field
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.genes_panel import GenesPanel
-    from napari_stem.widgets.state import DisplaySettings
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
 

@@ -14,9 +14,9 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
 from napari.utils.colormaps import CyclicLabelColormap
 
-from napari_stem.layers.placement import AXES, METADATA_KEY, UM
+from napari_stem.layers.placement import AXES, METADATA_KEY, UM, SpotGrid, SpotShape
 from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
-from napari_stem.widgets.genes.map_turns import DOMAIN_MAP
+from napari_stem.widgets.genes.map_turns import DOMAIN_MAP, LayerTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
-    from napari_stem.layers.placement import SpotGrid, SpotShape
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
-    from napari_stem.widgets.genes.map_turns import LayerTurns
 
 Legend = tuple[tuple[int, int], int]  # (width, height) of its bar in px, its letters in points
 USUAL_LEGEND: Legend = ((20, 180), 10)

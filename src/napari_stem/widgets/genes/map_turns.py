@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
-from napari.layers import Points
+from napari.layers import Layer, Points
 from qtpy.QtCore import QObject
 
 from napari_stem.widgets.common.garbage import spare_libraries, thaw
@@ -21,7 +21,6 @@ from napari_stem.widgets.slide.slide_layers import ours, slide_of, slides_among
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
 # from the lowest to the topmost

@@ -11,27 +11,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 
 from napari_stem.layers.placement import METADATA_KEY, slide_layer
-from napari_stem.layers.values import map_title
+from napari_stem.layers.values import Field, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
-from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS
+from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS, LayerTurns
 from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
-from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES
+from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
-
     from napari_stem.geometry import Mpp
-    from napari_stem.layers.values import Field
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
-    from napari_stem.widgets.genes.map_turns import LayerTurns
-    from napari_stem.widgets.state import DisplaySettings
 
 TWO_COLOURS = ("magenta", "green")  # stay apart for colour-blind eyes
 # by the setting; of brick red, green and violet every two stay apart for colour-blind eyes (a test)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 import pandas as pd
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer, Shapes
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.layers.from_files import BLANK, CLASS, CLICKED, NAME, NEW, NUMBER, region_rows
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM
 from napari_stem.layers.values import luminance
-from napari_stem.spatial.region_files import class_colour
+from napari_stem.spatial.region_files import Colour, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
@@ -31,13 +31,11 @@ from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari.layers import Layer, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
-    from napari_stem.spatial.region_files import Colour
 
 EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
 SCREEN_PIXELS = 800

@@ -12,7 +12,7 @@ import shapely
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QPushButton, QWidget
 
 from napari_stem.evaluation.differences import REST
 from napari_stem.geometry import Region
@@ -32,7 +32,7 @@ from napari_stem.widgets.common.parts import (
     stack,
 )
 from napari_stem.widgets.common.table import Table
-from napari_stem.widgets.common.worker import LatestJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
@@ -49,11 +49,9 @@ if TYPE_CHECKING:
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QDoubleSpinBox
 
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.memory import Remembered
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 CLICK = "click"

@@ -10,10 +10,10 @@ import numpy as np
 import shapely
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Mpp, Region
+from napari_stem.geometry import Mpp, Region, SizePx
 from napari_stem.layers.from_files import CLASS, CLICKED, NAME, NEW, NUMBER
 from napari_stem.layers.placement import outline
-from napari_stem.spatial.region_files import ClassedRegion
+from napari_stem.spatial.region_files import ClassedRegion, Colour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from numpy.typing import NDArray
 
-    from napari_stem.geometry import SizePx
-    from napari_stem.spatial.region_files import Colour
 
 UNDER_WAY = "new region"
 ESTIMATE_ABOVE = 100_000  # spots round a region: beyond, its area alone says how many

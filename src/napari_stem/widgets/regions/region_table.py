@@ -12,19 +12,17 @@ from qtpy.QtWidgets import (
     QComboBox,
     QMenu,
     QStyledItemDelegate,
+    QStyleOptionViewItem,
     QWidget,
 )
 
-from napari_stem.spatial.region_files import CLASS_COLOURS
+from napari_stem.spatial.region_files import CLASS_COLOURS, Colour
 from napari_stem.widgets.common.keys import REMOVE_REGION, shortcut
 from napari_stem.widgets.common.table import Column, Table, TableView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qtpy.QtWidgets import QStyleOptionViewItem
-
-    from napari_stem.spatial.region_files import Colour
 
 NAME, CLASS, AREA, SPOTS = range(4)
 NO_CLASS = "–"

@@ -18,23 +18,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.encoders.precomputed import Stated
+from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_for, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
-from napari_stem.slide.scale_check import known_check
+from napari_stem.slide.scale_check import ScaleCheck, known_check
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.scale_check import ScaleCheck
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 

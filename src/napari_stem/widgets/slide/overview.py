@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPolygonF, QTransform
+from qtpy.QtGui import (
+    QColor,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QPen,
+    QPolygonF,
+    QTransform,
+)
 from qtpy.QtWidgets import (
     QDialog,
     QLabel,
@@ -29,7 +39,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from napari.viewer import Viewer
     from numpy.typing import NDArray
-    from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from napari_stem.slide.base import Slide
     from napari_stem.slide.display import Pyramid

@@ -13,7 +13,7 @@ from qtpy.QtCore import QThread, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_stem import reader, sample_data
-from napari_stem.layers.placement import METADATA_KEY
+from napari_stem.layers.placement import METADATA_KEY, LayerData
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide import slide_layers
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
-    from napari_stem.layers.placement import LayerData
     from napari_stem.reader import Kind, NapariReader
 
 TELL_AFTER_MS = 700  # shorter waits need no words

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
@@ -21,7 +21,6 @@ from napari_stem.widgets.common.worker import Jobs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Mpp

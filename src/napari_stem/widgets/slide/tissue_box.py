@@ -12,7 +12,7 @@ from napari_stem.errors import RegionError
 from napari_stem.slide.tissue import TissueSettings, find_tissue
 from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.parts import Note, button, labelled, one_shot, row, stack
-from napari_stem.widgets.common.worker import LatestJob
+from napari_stem.widgets.common.worker import Jobs, LatestJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Region
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.memory import Remembered
-    from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 LOOK_AFTER_MS = 100  # after the slider has moved, and again so long as it moves

@@ -14,7 +14,7 @@ from napari_stem.encoders.bundled import BundledEncoder
 from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.registry import BUNDLED, parse_name
 from napari_stem.errors import StemError
-from napari_stem.evaluation.differences import background, spot_profile
+from napari_stem.evaluation.differences import Background, background, spot_profile
 from napari_stem.geometry import PatchSpec
 from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_stem.evaluation.differences import Background
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
