@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 
-# Sums in one thread, here and in processes begun here: tests run side by side, one process a core.
-os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+# Sums in one thread, here and in processes begun here: tests run side by side, one process a core. Not by
+# OMP_THREAD_LIMIT: torch shares bf16's attention among as many threads as it believes to have, and the parts of
+# those that may not be are never done (torch 2.13 on a processor with avx512_bf16).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Else each thread that ever was keeps a heap of its own, for hours: in processes begun here, and here.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -279,6 +280,12 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     assert digest(alone.path) == digest(orders[0].out)
 
 
+def is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it has just ended
+        return "spawn_main" in " ".join(process.cmdline())
+    return False
+
+
 @pytest.mark.slow
 def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: Path) -> None:
     """A worker is killed, then everything; the same command with --resume ends as one that nothing befell."""
@@ -324,7 +331,7 @@ def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: P
         wait_for(lambda out=out: n_done(out) >= 1, broken)
         time.sleep(rng.uniform(0, 1))
         children = psutil.Process(broken.pid).children(recursive=True)
-        for child in [each for each in children if "spawn_main" in " ".join(each.cmdline())][:1]:
+        for child in list(filter(is_worker, children))[:1]:
             child.kill()
         time.sleep(rng.uniform(0, 4))
         os.killpg(broken.pid, signal.SIGKILL)

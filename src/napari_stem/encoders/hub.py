@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import EncoderError
-from napari_stem.hub import (
-    FOLDER_VARIABLE,
-    Asked,
-    Progress,
-    encoder_folder,
-    in_clear_words,
-    reporting,
-)
+from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_words, reporting
 from napari_stem.io import free_bytes, sha256
 
 if TYPE_CHECKING:
     from napari_stem.encoders.catalogue import EncoderFacts
+    from napari_stem.hub import Progress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 

@@ -10,13 +10,14 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from napari_stem.encoders.catalogue import BUNDLED_FACTS, CATALOGUE, POOLINGS, EncoderFacts, Pooling
+from napari_stem.encoders.catalogue import BUNDLED_FACTS, CATALOGUE, POOLINGS
 from napari_stem.encoders.hub import locate
 from napari_stem.errors import EncoderError
 from napari_stem.hub import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
+    from napari_stem.encoders.catalogue import EncoderFacts, Pooling
 
 logger = logging.getLogger(__name__)
 

@@ -6,30 +6,26 @@ place, and residuals drawn round ridge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from napari_stem.errors import ModelError
-from napari_stem.progress import Progress, silent
+from napari_stem.progress import silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.lattice import nearest_distance_px
 from napari_stem.training import mean
-from napari_stem.training.mean import (
-    N_DRAWS,
-    Array,
-    Residuals,
-    gaussian_residuals,
-    round_ridge,
-    stacked,
-    standards,
-)
+from napari_stem.training.mean import N_DRAWS, gaussian_residuals, round_ridge, stacked, standards
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from napari_stem.progress import Progress
+    from napari_stem.training.mean import Array, Residuals
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's

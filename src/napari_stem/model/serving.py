@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.device import torch_device
-from napari_stem.encoders.base import Encoder, same_features
+from napari_stem.encoders.base import same_features
 from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.precomputed import SAME_MPP, PatchEmbeddings, Stated, read_embeddings
+from napari_stem.encoders.precomputed import SAME_MPP, read_embeddings
 from napari_stem.encoders.precomputed_files import canonical
 from napari_stem.encoders.registry import fields_of_view_of, load_encoder
 from napari_stem.errors import EncoderError, ModelError
@@ -15,6 +15,8 @@ from napari_stem.errors import EncoderError, ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_stem.encoders.base import Encoder
+    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
     from napari_stem.geometry import Mpp, PatchSpec, SizePx
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig

@@ -22,7 +22,6 @@ from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
 from napari_stem.hub import HUB_PAGE, Asked, in_clear_words, reporting
-from napari_stem.hub import Progress as OfBytes
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module
@@ -32,6 +31,7 @@ from napari_stem.texts import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_stem.hub import Progress as OfBytes
     from napari_stem.progress import Progress
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)

@@ -12,14 +12,13 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import Location, watched
-from napari_stem.slide.pixel_size import MppSource, source_of
+from napari_stem.slide.location import watched
+from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
     AS_STORED,
     READ_ERRORS,
     Level,
     OpenFile,
-    ReadWindow,
     coarser_sizes,
     fingerprint,
     refuse_absurd,
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.source import ReadWindow
 
 MAGIC = b"ZISRAWFILE"
 MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"

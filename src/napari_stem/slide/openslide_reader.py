@@ -19,15 +19,14 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import Location, watched
-from napari_stem.slide.pixel_size import MppSource, source_of
+from napari_stem.slide.location import watched
+from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.source import (
     AS_STORED,
     READ_ERRORS,
     Colour,
     Level,
     OpenFile,
-    ReadWindow,
     colour_of,
     fingerprint,
     over_white,
@@ -41,6 +40,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
+    from napari_stem.slide.source import ReadWindow
 
 MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
 SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing

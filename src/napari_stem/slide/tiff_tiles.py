@@ -21,7 +21,7 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.source import Colour, Convert, Level, UnsuitedError, from_tiles, over_white
+from napari_stem.slide.source import Level, UnsuitedError, from_tiles, over_white
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
+    from napari_stem.slide.source import Colour, Convert
 
 MAX_SEGMENT_BYTES = 2**31
 JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF

@@ -99,11 +99,14 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
 
 
 def test_it_says_what_it_is(unlike: Prediction) -> None:
-    said = texts(drawn(Selection.of(unlike, ("SCD", "GNAS"))))
+    said = " ".join(
+        texts(drawn(Selection.of(unlike, ("SCD", "GNAS")))).split()
+    )  # lines as they fit
     for words in (
         "SCD: predicted mean",
         "GNAS: uncertainty (SD)",
-        f"SCD predicted mean\n{unlike.unit}",
+        f"SCD predicted mean {unlike.unit}",
+        "Neighbouring spots share tissue",
         NOTICE,
         "C5.jpg",
         "her2st-breast",
