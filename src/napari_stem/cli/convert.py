@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -12,6 +12,10 @@ from napari_stem.cli.app import ModelName, OverwriteModel, app, encoder_names
 from napari_stem.cli.terminal import answer, tell
 from napari_stem.io import only_writer, require_model_room
 from napari_stem.texts import count
+
+if TYPE_CHECKING:
+    from napari_stem.model.bundle import Model
+    from napari_stem.model.published import Checkpoint
 
 PUBLISHED_PATCH_UM = 112.0  # 224 px at 0.5 um per pixel, the usual 20x slide
 
@@ -84,45 +88,10 @@ def convert(
         species=species,
     )
     model.save(out)
-    dropped = {
-        "opt": "the optimiser's state",
-        "model": "the last weights",
-        "ema": "the averaged ones",
-    }
-    if read.dropped:
-        what = ", ".join(dropped.get(part, f"'{part}'") for part in read.dropped)
-        tell(f"Left out of {checkpoint.name}: {what}.")
-    for stated, text in (
-        (
-            patch_um,
-            f"patches of {PUBLISHED_PATCH_UM:g} um (224 px at 0.5 um per pixel). Published Stem crops 224 px "
-            "whatever the pixel size; if it was another one in training, say --patch-um.",
-        ),
-        (pitch, f"spots {model.pitch_um:g} um apart, a patch's side; --pitch changes it."),
-        (
-            heads,
-            f"{read.denoiser.heads} attention heads, as published at this width; see --heads.",
-        ),
-    ):
-        if stated is None:
-            tell(f"Assumed: {text}")
-    result = {
-        "out": str(out),
-        "name": model.name,
-        "n_genes": len(model.genes),
-        "weights": read.taken,
-        "dropped": list(read.dropped),
-        "encoder": model.encoder_name,
-        "condition_width": read.denoiser.condition_width,
-        "fields_of_view_um": list(model.config.fields_of_view_um or ()),
-        "pitch_um": model.pitch_um,
-        "unit": model.unit,
-        "calibrated": model.config.calibrated,
-        "domain": "known" if model.head.knows_domain else "unknown",
-        "denoiser": read.denoiser.to_dict(),
-    }
+    _tell_left_out(read, checkpoint.name)
+    _tell_assumed(read, model, {"patch": patch_um, "pitch": pitch, "heads": heads})
     answer(
-        result,
+        _to_dict(out, read, model),
         f"Model '{model.name}', {count(len(model.genes), 'gene')} ({model.unit}), from '{read.taken}' "
         f"in {checkpoint.name}: {out}. Its intervals are not calibrated.",
     )
@@ -138,3 +107,44 @@ def _sides_um(words: str) -> tuple[float, ...]:
             f"'{words}' is no side of a patch in um; write 112, or 150,300,600 for several."
         )
     return sides
+
+
+def _tell_left_out(read: Checkpoint, name: str) -> None:
+    dropped = {
+        "opt": "the optimiser's state",
+        "model": "the last weights",
+        "ema": "the averaged ones",
+    }
+    if read.dropped:
+        what = ", ".join(dropped.get(part, f"'{part}'") for part in read.dropped)
+        tell(f"Left out of {name}: {what}.")
+
+
+def _tell_assumed(read: Checkpoint, model: Model, stated: dict[str, object]) -> None:
+    assumed = {
+        "patch": f"patches of {PUBLISHED_PATCH_UM:g} um (224 px at 0.5 um per pixel). Published Stem crops "
+        "224 px whatever the pixel size; if it was another one in training, say --patch-um.",
+        "pitch": f"spots {model.pitch_um:g} um apart, a patch's side; --pitch changes it.",
+        "heads": f"{read.denoiser.heads} attention heads, as published at this width; see --heads.",
+    }
+    for what, text in assumed.items():
+        if stated[what] is None:
+            tell(f"Assumed: {text}")
+
+
+def _to_dict(out: Path, read: Checkpoint, model: Model) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "name": model.name,
+        "n_genes": len(model.genes),
+        "weights": read.taken,
+        "dropped": list(read.dropped),
+        "encoder": model.encoder_name,
+        "condition_width": read.denoiser.condition_width,
+        "fields_of_view_um": list(model.config.fields_of_view_um or ()),
+        "pitch_um": model.pitch_um,
+        "unit": model.unit,
+        "calibrated": model.config.calibrated,
+        "domain": "known" if model.head.knows_domain else "unknown",
+        "denoiser": read.denoiser.to_dict(),
+    }

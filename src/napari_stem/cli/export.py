@@ -16,7 +16,7 @@ from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
-    pass
+    from napari_stem.exporting.selection import Selection
 
 
 @app.command()
@@ -73,6 +73,7 @@ def export(
 
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
     within = as_regions(regions)
+    opened = Prediction.open(prediction)
     options = ExportOptions(
         file_format=file_format,
         um_per_mm=scale_um,
@@ -82,7 +83,7 @@ def export(
     )
     with progress_bars() as bars:
         kinds.export(
-            prediction,
+            opened,
             to,
             out,
             genes=listed(genes),
@@ -92,7 +93,10 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-    selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
+    _answer(kinds.select(to, opened, listed(genes), within), to, out)
+
+
+def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
     unit = selection.prediction.unit
     n_spots, n_genes = len(selection.rows), len(selection.genes)
     told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
@@ -100,7 +104,7 @@ def export(
         told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."
     result = {
         "out": str(out),
-        "kind": to,
+        "kind": kind,
         "n_spots": n_spots,
         "n_missing": selection.n_missing,
         "n_genes": n_genes,
