@@ -236,16 +236,7 @@ def match_measured(
         return None
     predicted, apart_um = asked.take(rows), 0.0
     if "spatial" in truth.obsm:
-        truth_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
-        apart_px, diameter_px = nearest_distance_px(truth_px), stated_diameter_px(truth.uns)
-        spots = spots_at(  # what the table does not say of them is as predicted
-            truth_px,
-            truth.obs_names,
-            mpp,
-            pitch_um=apart_px * mpp.x_um if apart_px else asked.pitch_um,
-            diameter_um=asked.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
-            obs=truth.obs,
-        )
+        spots = _measured_spots(truth, asked, mpp)
         pairs = spots.take(measured_rows)
         off_x_um = (predicted.x_px - pairs.x_px) * mpp.x_um
         off_y_um = (predicted.y_px - pairs.y_px) * mpp.y_um
@@ -292,3 +283,17 @@ def _agreement(
         figures[2, some] = (predicted - truth).mean(axis=0)
     columns = ("pcc", "coverage_90", "mean_difference")
     return pd.DataFrame(figures.T, columns=columns, index=pd.Index(genes, name="gene"))
+
+
+def _measured_spots(truth: anndata.AnnData, predicted: Spots, mpp: Mpp) -> Spots:
+    """Where was measured; what the table does not say of its spots is as predicted."""
+    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
+    apart_px, diameter_px = nearest_distance_px(xy_px), stated_diameter_px(truth.uns)
+    return spots_at(
+        xy_px,
+        truth.obs_names,
+        mpp,
+        pitch_um=apart_px * mpp.x_um if apart_px else predicted.pitch_um,
+        diameter_um=predicted.diameter_um if diameter_px is None else diameter_px * mpp.x_um,
+        obs=truth.obs,
+    )
