@@ -243,8 +243,8 @@ class AnalysisPanel(QWidget):
             self.refresh()
 
         self._is_loading = True
-        told = partial(take, None)  # already: they are damaged
-        self._jobs.start(store.read_domains, prediction, done=take, failed=told)
+        nothing = partial(take, None)  # that they are damaged has been told
+        self._jobs.start(store.read_domains, prediction, done=take, failed=nothing)
 
     def _rename(self, domain: int, _key: str, name: str) -> None:
         active = self._maps.current()
