@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_stem import predict
+from napari_stem import prediction_job
 from napari_stem.cohort import orders
 from napari_stem.model import serving
 from napari_stem.results import Prediction
@@ -92,7 +92,7 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
     path, is_stopped, predicted = (
         tmp_path / "predicted" / "crop.zarr",
         threading.Event(),
-        predict.predicted,
+        prediction_job.predicted,
     )
 
     def stop(*_):
@@ -105,7 +105,7 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
             is_stopped.wait(60)
         return predicted(*args)
 
-    monkeypatch.setattr(predict, "predicted", slowly)
+    monkeypatch.setattr(prediction_job, "predicted", slowly)
     show = many.job.reported
     many.job.reported = lambda *now: show(*now) or stop()
     many.run_button.click()
