@@ -1,4 +1,4 @@
-"""Every command line in the docs names commands and options that exist."""
+"""Every command line in the docs names commands and options that exist, every link a file."""
 
 from __future__ import annotations
 
@@ -40,3 +40,14 @@ def test_documented_commands_exist(page: str, command: str) -> None:
 def test_the_pages_hold_commands() -> None:
     assert len(commands("reproduce.md")) > 15
     assert len(commands("gene-sets.md")) >= 3
+
+
+@pytest.mark.parametrize("page", ["../README.md", *(page.name for page in DOCS.glob("*.md"))])
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    text = re.sub(r"`[^`]*`", "", (DOCS / page).read_text(encoding="utf-8"))
+    named = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
+    assert set(re.findall(r"\]\s?\[([^\]]+)\]", text)) <= set(named)
+    ours = "https://github.com/napari-stem/napari-stem/blob/main/"
+    files = [DOCS.parent / each.removeprefix(ours) for each in named.values() if ours in each]
+    files += [(DOCS / page).parent / each for each in re.findall(r"\]\(([^)#:]+)[)#]", text)]
+    assert [each for each in files if not each.exists()] == []
