@@ -23,8 +23,15 @@ help: ## list these targets
 demo: $(STAMP) system-packages ## predict the packaged section; shows a window, or writes PNG and h5ad
 	$(BIN)/napari-stem demo
 
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Those in a window apart: a process that has done both kinds holds half as much memory again.
 test: $(STAMP) system-packages ## run all tests (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+ifdef ARGS
+	$(PYTEST) $(ARGS)
+else
+	$(PYTEST) tests/unit tests/integration
+	$(PYTEST) tests/gui
+endif
 
 lint: $(STAMP) ## ruff, mypy, import-linter, the manifest
 	$(BIN)/ruff check .
