@@ -15,7 +15,15 @@ from typer import Argument, Option
 
 from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
-from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
+from napari_stem.cli.terminal import (
+    Interrupted,
+    ProgressBars,
+    answer,
+    progress_bars,
+    say,
+    tell,
+    tell_failure,
+)
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
@@ -247,7 +255,7 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
             ) from None
         runs, results = benchmark.write()
     for failure in benchmark.failures:
-        tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
+        tell_failure(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
     if not runs:
         raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
     for note in benchmark.plan.notes:

@@ -204,6 +204,12 @@ def tell(text: str) -> None:
         typer.echo(sentence(text), err=True)
 
 
+def tell_failure(text: str) -> None:
+    """Print on stderr, on one line and also with ``--quiet``, why a part of the work failed; the rest goes on."""
+    TOLD.error("%s", text)
+    typer.echo(sentence(text), err=True)
+
+
 def tell_error(text: str, error: BaseException) -> None:
     """Print on stderr, on one line, why a command ends; the log and -vv show where it arose."""
     if MANNER.verbosity > 1:
