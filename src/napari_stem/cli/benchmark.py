@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
+from napari_stem.cli.app import Device, app, encoder_names, from_options, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import (
     Interrupted,
@@ -106,7 +106,7 @@ class MeasureOptions:
         from napari_stem.device import torch_device
         from napari_stem.evaluation.benchmark import BenchmarkOptions
 
-        return asked_of(
+        return from_options(
             BenchmarkOptions,
             self,
             predictors=listed(self.predictors),

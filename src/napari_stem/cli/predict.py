@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, SlidesArgument, app, asked_of, listed
+from napari_stem.cli.app import FAILED, SlidesArgument, app, from_options, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import (
@@ -109,7 +109,7 @@ def _predicted(
         if options.embeddings is not None:
             embedder, notes = embedder_for(
                 options.embeddings,
-                asked_of(Stated, options),
+                from_options(Stated, options),
                 opened.size,
                 opened.require_mpp(),
                 loaded,

@@ -205,7 +205,7 @@ def tell(text: str) -> None:
 
 
 def tell_failure(text: str) -> None:
-    """Print on stderr, on one line and also with ``--quiet``, why a part of the work failed; the rest goes on."""
+    """Print on one line of stderr, also with ``--quiet``, why a part of the work failed."""
     TOLD.error("%s", text)
     typer.echo(sentence(text), err=True)
 
