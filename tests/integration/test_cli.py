@@ -69,7 +69,9 @@ def predicted(spots_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_a_slide_unlike_the_training_data_is_asked_about(spots_csv, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.prediction_job.PredictionJob.doubt", lambda _: "Blurred.")
+    monkeypatch.setattr(
+        "napari_stem.prediction_job.PredictionJob.domain_warning", lambda _: "Blurred."
+    )
     command = ["predict", str(CROP), "--spots", str(spots_csv), *QUICK, "--out"]
     alone = run(*command, tmp_path / "alone.zarr", "--json")  # nobody is there: a warning
     assert alone.exit_code == 0

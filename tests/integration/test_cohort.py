@@ -214,7 +214,7 @@ def test_slides_of_a_cohort_are_as_each_alone(
     def watch(outcomes: Any, left: float | None) -> None:
         told.append((sum(each.n_done for each in outcomes), left))
 
-    outcomes = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    outcomes = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
     rows = rows_of(outcomes)
     assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
@@ -264,11 +264,11 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     def watch(outcomes: Any, _left: float | None) -> None:
         seen.append(outcomes[0].n_done)
 
-    (stopped,) = run_cohort(orders, client, stop=lambda: any(seen), watch=watch)
+    (stopped,) = run_cohort(orders, client, is_stopped=lambda: any(seen), watch=watch)
     assert rows_of([stopped])[0]["status"] == "unfinished"
     assert 0 < stopped.n_done < stopped.n_spots
     seen.clear()
-    (ended,) = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    (ended,) = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
     assert ended.status == "done"
     # what its beginning found done no task fills again; a task that was cut off may have ended since
     assert stopped.n_done <= seen[0] < ended.n_spots
