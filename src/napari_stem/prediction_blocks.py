@@ -96,7 +96,7 @@ class Unwritten:
         return sum(len(index) for index, _ in self._blocks)
 
     def add(self, index: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
-        """Take one: its spots, and what `draw_block` gave."""
+        """Take one: its spots, and what `draw_blocks` gave."""
         self._blocks.append((index, values))
 
     def is_due(self) -> bool:
@@ -137,17 +137,15 @@ def draw_blocks(
     embedder, model, settings
         What looks at them, what draws them, and how.
     poll
-        Called again and again, also in another thread; may raise to cancel.
+        Called within blocks, also in another thread; may raise to cancel.
     watch
-        Told after every denoising step how many of the block's spots the steps so far are worth: with 1000 of
-        them a block may take long.
+        Told after every denoising step how many spots of the block the steps so far are worth.
 
     Yields
     ------
     Its rows, and what `Prediction.write_block` takes of them.
     """
     parts = [prediction.spots.take(index) for index in blocks]
-    keep_draws = prediction.n_kept_draws > 0
     with closing(embed_ahead(embedder, parts, settings.device, poll)) as embeddings:
         for index, part in zip(blocks, parts, strict=True):
 
@@ -158,7 +156,18 @@ def draw_blocks(
 
             poll()
             embedding = next(embeddings)
-            yield index, draw_block(embedding, part, model, settings, keep_draws, callback, poll)
+            draws = model.sample(embedding, part, settings, callback, poll)
+            q05, q95 = central_interval(draws, 0.9)
+            values = {
+                "ood_distance": model.head.distance(embedding),
+                "mean": model.mean(embedding, draws, settings),
+                "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
+                "q05": q05,
+                "q95": q95,
+            }
+            if prediction.n_kept_draws > 0:
+                values["draws"] = draws.astype(np.float16)
+            yield index, values
 
 
 def embed_ahead(
@@ -199,33 +208,8 @@ def embed_ahead(
             has_ended.set()
 
 
-def draw_block(
-    embedding: NDArray[np.float32],
-    block: Spots,
-    model: Model,
-    settings: SamplingSettings,
-    keep_draws: bool,
-    callback: Callable[[int, int, Any], None],
-    poll: Callable[[], None],
-) -> dict[str, NDArray[Any]]:
-    """Draw the n spots of a block, of (n, width) embeddings: what `Prediction.write_block` takes.
-
-    ``callback`` and ``poll`` are as `Model.sample` takes them.
-    """
-    draws = model.sample(embedding, block, settings, callback, poll)
-    q05, q95 = central_interval(draws, 0.9)
-    values = {
-        "ood_distance": model.head.distance(embedding),
-        "mean": model.mean(embedding, draws, settings),
-        "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
-        "q05": q05,
-        "q95": q95,
-    }
-    return values | ({"draws": draws.astype(np.float16)} if keep_draws else {})
-
-
 def join_blocks(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
-    """Join what `draw_block` gives for several blocks, as if they were one."""
+    """Join the values of several blocks, as if they were one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

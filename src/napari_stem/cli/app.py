@@ -120,30 +120,21 @@ class Group(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Add a function as a command; `_as_command` says what its parameters become."""
-        return _adding(super().command(name, **settings), has_json=True)
+        add = super().command(name, **settings)
+        return lambda function: add(_as_command(function))
 
     def callback(self, **settings: Any) -> Callable[[Any], Any]:
-        """Run a function before any command of the group.
-
-        ``--json`` is the command's; the function has it too where it runs without one (``cache``).
-        """
+        """Run a function before any command of the group; ``--json`` is the command's, where there is one."""
+        add = super().callback(**settings)
         has_json = bool(settings.get("invoke_without_command"))
-        return _adding(super().callback(**settings), has_json=has_json)
+        return lambda function: add(_as_command(function, has_json=has_json))
 
 
-def _adding(add: Callable[[Any], Any], *, has_json: bool) -> Callable[[Any], Any]:
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        add(_as_command(function, has_json=has_json))
-        return function
+def _as_command(function: Callable[..., Any], *, has_json: bool = True) -> Callable[..., Any]:
+    """Make of a function what typer takes: each parameter is an option or argument, and a bool is a flag.
 
-    return decorate
-
-
-def _as_command(function: Callable[..., Any], *, has_json: bool) -> Callable[..., Any]:
-    """Make of a function what typer takes.
-
-    A parameter ``options``, annotated with a dataclass, becomes an option for each field; a bool is a flag. The
-    options of `_set_manner` are added, of which ``--json`` only where the command ``has_json``.
+    A parameter ``options`` stands for the fields of its dataclass, each of which is an option. The options of
+    `_set_manner` are added.
     """
     own = _parameters(function)
     options = own.pop("options", None)

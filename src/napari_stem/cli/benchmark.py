@@ -15,15 +15,7 @@ from typer import Argument, Option
 
 from napari_stem.cli.app import Device, app, encoder_names, from_options, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
-from napari_stem.cli.terminal import (
-    Interrupted,
-    ProgressBars,
-    answer,
-    progress_bars,
-    say,
-    tell,
-    tell_failure,
-)
+from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
 from napari_stem.foreign import read_json
 from napari_stem.io import only_writer, require_writable, write_file
@@ -255,7 +247,8 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
             ) from None
         runs, results = benchmark.write()
     for failure in benchmark.failures:
-        tell_failure(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
+        text = f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}"
+        tell(text, is_failure=True)
     if not runs:
         raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
     for note in benchmark.plan.notes:

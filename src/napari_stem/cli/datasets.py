@@ -19,14 +19,7 @@ from napari_stem.cli.app import (
     refuse_if,
 )
 from napari_stem.cli.tables import say_list
-from napari_stem.cli.terminal import (
-    Interrupted,
-    answer,
-    progress_bars,
-    say,
-    tell,
-    tell_failure,
-)
+from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
 from napari_stem.errors import DatasetError
 from napari_stem.io import only_writer, require_writable, write_file
 from napari_stem.texts import count
@@ -229,7 +222,7 @@ def _import(
         reasons = ", ".join(f"{check}: {n}" for check, n in dropped.items())
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
-        tell_failure(reason)
+        tell(reason, is_failure=True)
     answer({"out": str(out), **outcome.as_json()}, lambda _: _say_sections(outcome, out))
     if outcome.failed:
         raise typer.Exit(FAILED)
