@@ -126,7 +126,7 @@ class PredictionJob:
     spots
         Where.
     regions
-        Their names go into ``obs["region"]``.
+        Their names go into ``obs["region"]``; no value depends on them, and a resumed run may change them.
     keep_draws
         Whether every draw is kept.
     embedder

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -27,7 +27,10 @@ from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.texts import count
 
-CacheName = Literal["predictions", "pyramids", "embeddings", "models", "answers"]
+if TYPE_CHECKING:
+    CacheName = str
+else:
+    CacheName = Literal[tuple(CACHES)]  # as typer offers them
 _UNITS = {"": 1e9, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _VARIABLES = [
     (CACHE_VARIABLE, "folder of all caches"),
