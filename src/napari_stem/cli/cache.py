@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime
 from functools import partial
@@ -131,7 +132,7 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
         )
     if doomed and not yes and not agreed("Remove this?", "removed", "remove it"):
         doomed = []
-    removed = [entry for entry in doomed if remove(entry)]
+    removed = [entry for entry in doomed if remove(entry, logging.ERROR)]
     answer(
         {
             "removed": [str(entry.path) for entry in removed],
