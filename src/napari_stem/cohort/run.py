@@ -190,15 +190,16 @@ def predict_in_turn(
     are gone on with. Once ``is_stopped``, nothing more is done, and what is finished stays. ``watch`` is told
     the seconds left after every step.
     """
-    began, n_before = time.monotonic(), 0
+    began, n_filled = time.monotonic(), 0
 
     @functools.lru_cache(maxsize=1)  # slides of a list mostly want the same
     def loaded(name: str, device: str) -> tuple[Model, Encoder]:
         model = load_model(name)
         return model, encoder_of(model, device)
 
-    def told() -> None:
-        n_filled = sum(each.n_done for each in outcomes) - n_before
+    def told(n_new: int = 0) -> None:
+        nonlocal n_filled
+        n_filled += n_new
         watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
 
     for outcome in outcomes:
@@ -207,7 +208,7 @@ def predict_in_turn(
         outcome.status = "running"
         told()
         try:
-            n_before += _predict(outcome, loaded, is_stopped, told)
+            _predict(outcome, loaded, is_stopped, told)
         except StemError as error:
             outcome.fail(error)
         told()
@@ -217,24 +218,24 @@ def _predict(
     outcome: Outcome,
     loaded: Callable[[str, str], tuple[Model, Encoder]],
     is_stopped: Callable[[], bool],
-    told: Callable[[], None],
-) -> int:
-    """Predict one slide; gives how many of its spots were finished before."""
+    told: Callable[[int], None],
+) -> None:
+    """Predict one slide; ``told`` is given the number of spots that were finished since it was told last."""
     order, began, notes = outcome.order, time.monotonic(), list[str]()
-    n_before: list[int] = []
 
     def watch(step: PredictionProgress) -> None:
-        n_before.append(step.n_done)
+        # what an earlier run finished is there at the first step, when the spots are not counted yet
+        n_new = step.n_done - outcome.n_done if outcome.n_spots else 0
         outcome.n_done, outcome.n_spots = step.n_done, step.n_spots
         outcome.seconds = time.monotonic() - began
-        told()
+        told(n_new)
 
     with order.open() as slide:
         model, encoder = loaded(order.model, torch_device(order.settings.device))
         job = replace(order.job(slide, model, notes.append), encoder=encoder)
         notes.append(job.domain_warning(is_stopped) or "")
         if is_stopped():
-            return 0
+            return
         prediction = job.run(
             order.out, resume=order.out.exists(), is_stopped=is_stopped, watch=watch
         )
@@ -243,7 +244,6 @@ def _predict(
     outcome.n_unlike = int(prediction.ood.sum())
     if prediction.done.all():
         outcome.status = "done"
-    return n_before[0]
 
 
 @contextmanager
