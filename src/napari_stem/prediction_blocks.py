@@ -68,14 +68,14 @@ def order_blocks(
 ) -> list[NDArray[np.int64]]:
     """Blocks of spots that are not done, in the order in which they are predicted."""
     if begin_at_um is None:
-        return blocks(np.flatnonzero(~done), size)
+        return split_blocks(np.flatnonzero(~done), size)
     away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
     rank = np.full(len(spots), 2)
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
     rank[evenly(len(spots))] = 0  # their embeddings are there: of `PredictionJob.domain_warning`
     order = np.lexsort((np.where(rank == 0, away_um, 0.0), rank))
-    todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
+    todo = [np.sort(order[places]) for places in split_blocks(np.flatnonzero(~done[order]), size)]
     return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
 
 
@@ -124,26 +124,11 @@ def draw_blocks(
     poll: Callable[..., None] = go_on,
     watch: Callable[[float], None] | None = None,
 ) -> Generator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]], None, None]:
-    """Embed and draw blocks of a prediction's spots, one after another, and write nothing.
+    """Embed and draw blocks of a prediction's spots, given by rows, one after another; write nothing.
 
-    Closing the iterator ends what is under way.
-
-    Parameters
-    ----------
-    prediction
-        Whose spots they are, and which says whether draws are kept.
-    blocks
-        Rows of the spots of each.
-    embedder, model, settings
-        What looks at them, what draws them, and how.
-    poll
-        Called within blocks, also in another thread; may raise to cancel.
-    watch
-        Told after every denoising step how many spots of the block the steps so far are worth.
-
-    Yields
-    ------
-    Its rows, and what `Prediction.write_block` takes of them.
+    Yields the rows of each, and what `Prediction.write_block` takes of them. ``poll`` is called within blocks,
+    also in another thread, and may raise to cancel; ``watch`` is told after every denoising step how many spots
+    of the block the steps so far are worth. Closing the iterator ends what is under way.
     """
     parts = [prediction.spots.take(index) for index in blocks]
     with closing(embed_ahead(embedder, parts, settings.device, poll)) as embeddings:
@@ -248,7 +233,7 @@ def spots_at_once(model: Model, settings: SamplingSettings) -> int:
     return max(1, min(settings.spots_per_block, _VALUES_AT_ONCE // n_values))
 
 
-def blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+def split_blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     """Divide ascending spots into runs of adjacent ones, at most ``size`` long.
 
     Their bounds are the same whatever is done already: matrix products of other spots together would round

@@ -23,7 +23,7 @@ from napari_stem.device import torch_device
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_of, encoder_of
-from napari_stem.prediction_blocks import blocks, draw_blocks, join_blocks, spots_at_once
+from napari_stem.prediction_blocks import draw_blocks, join_blocks, split_blocks, spots_at_once
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
 
@@ -115,7 +115,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> tuple[int, int, float
     def work() -> tuple[int, int, float]:
         began, rows = time.monotonic(), np.arange(start, stop)
         at = _opened(order, run)
-        parts = blocks(rows, spots_at_once(at.model, order.settings))
+        parts = split_blocks(rows, spots_at_once(at.model, order.settings))
         drawn = draw_blocks(at.prediction, parts, at.embedder, at.model, order.settings)
         values = join_blocks([values for _, values in drawn])
         at.prediction.write_block(rows, **values)
