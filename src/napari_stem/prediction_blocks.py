@@ -73,7 +73,7 @@ def order_blocks(
     rank = np.full(len(spots), 2)
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
-    rank[evenly(len(spots))] = 0  # their embeddings are there: of `PredictionJob.domain_warning`
+    rank[evenly(len(spots))] = 0  # embedded already, by `PredictionJob.domain_warning`
     order = np.lexsort((np.where(rank == 0, away_um, 0.0), rank))
     todo = [np.sort(order[places]) for places in split_blocks(np.flatnonzero(~done[order]), size)]
     return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
