@@ -357,14 +357,9 @@ class PredictionJob:
             if watch is not None:
                 watch(clock.progress("sampling", unwritten.n_spots + under_way))
 
+        poll = poll_of(is_stopped)
         drawn = draw_blocks(
-            prediction,
-            blocks,
-            self._embedder,
-            self.model,
-            self.settings,
-            poll_of(is_stopped),
-            watch_block,
+            prediction, blocks, self._embedder, self.model, self.settings, poll, watch_block
         )
         with closing(drawn), closing(Unwritten(prediction, write_every_s)) as unwritten:
             try:
