@@ -191,7 +191,7 @@ class ShareOfTheEncoder:
 
     def setup(self, encoder: str) -> None:
         from napari_stem.encoders.registry import load_encoder
-        from napari_stem.predict import choose_spots
+        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
 
@@ -237,6 +237,6 @@ class ShareOfTheEncoder:
             spots=self.spots,
             encoder=self.encoder,
         )
-        prediction = job.begin(Path(self.folder.name) / "p.zarr", resume=False)
+        prediction = job.create_or_resume(Path(self.folder.name) / "p.zarr", resume=False)
         for _ in job.steps(prediction):
             pass

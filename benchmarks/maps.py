@@ -36,7 +36,7 @@ class GeneChange:
             "spot_diameter_um": 50.0,
         }
         self.folder = tempfile.TemporaryDirectory()
-        prediction = Prediction.begin(
+        prediction = Prediction.create(
             Path(self.folder.name) / "p.zarr",
             spots,
             self.genes,

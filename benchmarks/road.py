@@ -13,7 +13,7 @@ def timeraw_help() -> str:
 
 def timeraw_import_predict() -> str:
     """Cold import of everything but torch's kernels and timm."""
-    return "import napari_stem.predict"
+    return "import napari_stem.prediction_blocks"
 
 
 class Stations:
@@ -25,7 +25,7 @@ class Stations:
         from napari_stem.encoders.bundled import features_in_torch
         from napari_stem.encoders.registry import load_encoder
         from napari_stem.model import load_model
-        from napari_stem.predict import choose_spots
+        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
         from napari_stem.slide.patches import PatchReader
@@ -76,4 +76,4 @@ class Stations:
             encoder=self.encoder,
         )
         with tempfile.TemporaryDirectory() as folder:
-            job.begin(Path(folder) / "p.zarr", resume=False)
+            job.create_or_resume(Path(folder) / "p.zarr", resume=False)

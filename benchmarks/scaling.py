@@ -35,7 +35,7 @@ class Sampling:
     def setup(self, n_genes: int, n_draws: int) -> None:
         import numpy as np
 
-        from napari_stem.predict import choose_spots
+        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.settings import SamplingSettings
         from napari_stem.slide import open_slide
@@ -70,7 +70,7 @@ class Spots:
 
         from napari_stem.model import load_model
         from napari_stem.model.serving import encoder_of
-        from napari_stem.predict import choose_spots
+        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
 

@@ -80,7 +80,7 @@ def memory(
 
     note("imports", time.monotonic())
     now = time.monotonic()
-    known, todo = work.begin(order)
+    known, todo = work.create(order)
     note(f"begin: {known['n_spots']:,} spots", now)
     half = n_tasks // 2
     for start, stop in (*todo[:half], *todo[half - n_tasks :]):

@@ -23,8 +23,8 @@ from sklearn.metrics import roc_auc_score
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.geometry import Mpp, Spots, lattice
-from napari_stem.model.head import doubt, evenly, unexplained
-from napari_stem.predict import choose_spots
+from napari_stem.model.head import domain_warning, evenly, unexplained
+from napari_stem.prediction_job import choose_spots
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 from napari_stem.slide.tissue import find_tissue
@@ -163,7 +163,7 @@ def main() -> None:
     for name in next(iter(found.values())):
         of = {held: own[name] for held, own in found.items()}
         flags = " ".join(f"{(d > 1).mean():.3f}" for d in of.values())
-        n_asked = sum(doubt(d[evenly(len(d))], "") is not None for d in of.values())
+        n_asked = sum(domain_warning(d[evenly(len(d))], "") is not None for d in of.values())
         auroc = [_auroc(found[held][""], d) for held, d in of.items()]
         area = f"{np.mean(auroc):.3f}, {min(auroc):.3f}" if name else ""
         print(f"| {name or 'as they are'} | {area} | {flags} | {n_asked} of {len(of)} |")

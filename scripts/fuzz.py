@@ -130,7 +130,7 @@ def _make_models(folder: Path) -> None:
     )
     torch.save({"ema": build_denoiser(small).state_dict(), "args": {}}, folder / "checkpoint.pt")
     spots = lattice(SizePx(2000, 2000), Mpp(0.5, 0.5), 200)
-    prediction = Prediction.begin(
+    prediction = Prediction.create(
         folder / "prediction.zarr",
         spots,
         [f"G{i}" for i in range(20)],

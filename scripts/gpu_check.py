@@ -339,8 +339,7 @@ def prediction(check: Check) -> Iterator[Finding]:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.head import EmbeddingHead
-    from napari_stem.predict import choose_spots
-    from napari_stem.prediction_job import PredictionJob
+    from napari_stem.prediction_job import PredictionJob, choose_spots
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
 
@@ -361,7 +360,7 @@ def prediction(check: Check) -> Iterator[Finding]:
         settings = SamplingSettings(n_draws=2, n_steps=8, device=device, spots_per_block=4)
         path = Path(folder) / f"{name}.zarr"
         job = PredictionJob(slide=slide, spots=spots, model=model, settings=settings)
-        made = job.begin(path, resume=False)
+        made = job.create_or_resume(path, resume=False)
         return made, partial(job.steps, made, write_every_s=0)
 
     def finished(made: Any, steps: Callable[..., Any]) -> Tensor:
@@ -372,7 +371,7 @@ def prediction(check: Check) -> Iterator[Finding]:
         whole = finished(*begun("whole", check.device))
         yield Finding(f"{len(spots)} spots, 2 draws, 8 steps", time.perf_counter() - begin, "s")
         made, steps = begun("stopped", check.device)
-        list(steps(stop=lambda: made.done.sum() >= 4))
+        list(steps(is_stopped=lambda: made.done.sum() >= 4))
         found = finished(made, steps)
         yield Finding("stopped and resumed", apart(found, whole), "sd from whole", "<= 1e-6")
         if is_cuda(check):
@@ -387,7 +386,7 @@ def encoder(check: Check) -> Iterator[Finding]:
     from napari_stem.encoders.embed import Embedder
     from napari_stem.encoders.networks import Network, build
     from napari_stem.encoders.published import PublishedEncoder
-    from napari_stem.predict import choose_spots
+    from napari_stem.prediction_job import choose_spots
     from napari_stem.sample_data import sample_path
     from napari_stem.slide.patches import PatchReader
 

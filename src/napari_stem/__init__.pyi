@@ -9,7 +9,7 @@ from .geometry import Region as Region
 from .geometry import Spots as Spots
 from .model import load_model as load_model
 from .model.bundle import Model as Model
-from .predict import choose_spots as choose_spots
+from .prediction_job import choose_spots as choose_spots
 from .prediction_job import predict_slide as predict_slide
 from .results import Prediction as Prediction
 from .settings import SamplingSettings as SamplingSettings

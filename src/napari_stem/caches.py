@@ -146,8 +146,11 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def remove(entry: Entry) -> bool:
-    """Remove an entry at once, so that nobody opens one half removed; tell whether that went well."""
+def remove(entry: Entry, level: int = logging.WARNING) -> bool:
+    """Remove an entry at once, so that nobody opens one half removed; tell whether that went well.
+
+    What hinders it is logged at a ``level``.
+    """
     doomed = entry.path.with_name(f"{entry.path.name}.{uuid.uuid4().hex[:8]}.outdated")
     try:
         entry.path.rename(doomed)
@@ -157,7 +160,7 @@ def remove(entry: Entry) -> bool:
             doomed.unlink()
             entry.path.with_name(f"{entry.path.name}-journal").unlink(missing_ok=True)  # SQLite's
     except OSError as error:  # another process removes it too, or Windows has it open
-        logger.warning("%s is not removed: %s", entry.path, error)
+        logger.log(level, "%s is not removed: %s", entry.path, error)
         return False
     return True
 

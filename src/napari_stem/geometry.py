@@ -54,7 +54,7 @@ class Region:
     """An area of a slide, in level-0 pixels: a shapely Polygon or MultiPolygon with (x, y) vertices."""
 
     polygon: shapely.Polygon | shapely.MultiPolygon
-    name: str = "region"
+    name: str = "region"  # a label: no value depends on it, and a resumed run may change it
 
     @classmethod
     def from_vertices_um(cls, yx_um: ArrayLike, mpp: Mpp, name: str = "region") -> Region:

@@ -17,7 +17,7 @@ from napari_stem.errors import EncoderError, StemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Progress = Callable[[int, int], None]
+    BytesProgress = Callable[[int, int], None]
 
 HUB_PAGE = "https://huggingface.co/"
 LOGIN = "`hf auth login`"
@@ -121,7 +121,7 @@ def forget_token() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class HubRequest:
     """What was asked of the hub, in the words that its errors are told in."""
 
     what: str  # such as "encoder 'uni'"
@@ -138,79 +138,81 @@ class Asked:
 
 
 @contextmanager
-def in_clear_words(asked: Asked) -> Iterator[None]:
-    """Turn what huggingface_hub raises within the block into ``asked.error``."""
+def in_clear_words(request: HubRequest) -> Iterator[None]:
+    """Turn what huggingface_hub raises within the block into ``request.error``."""
     from huggingface_hub import errors
 
     http_error: Any = errors.HTTPError  # type: ignore[attr-defined, unused-ignore]
-    done = "uploaded" if asked.uploading else "downloaded"
-    way_out = f", {asked.otherwise}." if asked.otherwise else "."
+    done = "uploaded" if request.uploading else "downloaded"
+    way_out = f", {request.otherwise}." if request.otherwise else "."
     unreachable = (
-        f"huggingface.co cannot be reached, so {asked.what} was not {done}; try again{way_out}"
+        f"huggingface.co cannot be reached, so {request.what} was not {done}; try again{way_out}"
     )
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
-        raise asked.error(
-            f"{asked.subject} is not {'there' if asked.uploading else 'on this machine'}, and HF_HUB_OFFLINE "
-            f"forbids {'uploads' if asked.uploading else 'downloads'}; unset it{way_out}"
+        raise request.error(
+            f"{request.subject} is not {'there' if request.uploading else 'on this machine'}, and "
+            f"HF_HUB_OFFLINE forbids {'uploads' if request.uploading else 'downloads'}; unset it{way_out}"
         ) from error
     except errors.LocalTokenNotFoundError as error:
-        raise asked.error(_unknown(asked)) from error
+        raise request.error(_unknown(request)) from error
     except errors.LocalEntryNotFoundError as error:
-        raise asked.error(unreachable) from error
+        raise request.error(unreachable) from error
     except errors.HFValidationError as error:
-        raise asked.error(f"{asked.page} is no address of a repository; write org/name.") from error
+        raise request.error(
+            f"{request.page} is no address of a repository; write org/name."
+        ) from error
     except errors.HfHubHTTPError as error:
-        raise asked.error(_refusal(asked, error)) from error
+        raise request.error(_refusal(request, error)) from error
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise asked.error(
-            f"{asked.subject} cannot be written ({error.strerror}: {error.filename}); {asked.elsewhere}."
+        raise request.error(
+            f"{request.subject} cannot be written ({error.strerror}: {error.filename}); {request.elsewhere}."
         ) from error
     except (http_error, OSError) as error:
         is_full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
-        full = f"The disk became full while {asked.what} came; make room and go on."
-        raise asked.error(full if is_full else unreachable) from error
+        full = f"The disk became full while {request.what} came; make room and go on."
+        raise request.error(full if is_full else unreachable) from error
 
 
-def _unknown(asked: Asked) -> str:
+def _unknown(request: HubRequest) -> str:
     return (
-        f"Hugging Face does not know you (no token, or an expired one), and {asked.what} asks "
-        f"who you are: accept its terms on {asked.page}, then log in with {LOGIN}."
+        f"Hugging Face does not know you (no token, or an expired one), and {request.what} asks "
+        f"who you are: accept its terms on {request.page}, then log in with {LOGIN}."
     )
 
 
-def _refusal(asked: Asked, error: Any) -> str:
+def _refusal(request: HubRequest, error: Any) -> str:
     """Say why the hub said no."""
     from huggingface_hub import errors
 
     status = getattr(error.response, "status_code", None)
     is_gated = isinstance(error, errors.GatedRepoError)  # a kind of RepositoryNotFoundError
-    if asked.uploading and status in {401, 403}:
+    if request.uploading and status in {401, 403}:
         return (
-            f"Hugging Face does not let you write to {asked.page}: log in with {LOGIN} and a token that may "
+            f"Hugging Face does not let you write to {request.page}: log in with {LOGIN} and a token that may "
             f"write, as a member of that organisation."
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{asked.page} has no such revision; name a branch, tag or commit that it has."
+        return f"{request.page} has no such revision; name a branch, tag or commit that it has."
     if is_gated and status != 401:
         return (
-            f"{asked.subject} is given to those who accept its terms: do so on {asked.page} with your "
+            f"{request.subject} is given to those who accept its terms: do so on {request.page} with your "
             f"account, wait for approval where it is asked for, then try again."
         )
     if status == 401 and isinstance(error, errors.RepositoryNotFoundError) and not is_gated:
         return (
-            f"There is no {asked.page}, or Hugging Face does not show it to you (no token, or an expired one): "
-            f"check the name, then log in with {LOGIN}."
+            f"There is no {request.page}, or Hugging Face does not show it to you (no token, or an expired "
+            f"one): check the name, then log in with {LOGIN}."
         )
     if status == 401:
-        return _unknown(asked)
+        return _unknown(request)
     if isinstance(error, errors.RepositoryNotFoundError):
-        return f"{asked.page} does not exist any more, or is hidden from your account."
-    return f"Hugging Face answers {status} for {asked.what}; try again later."
+        return f"{request.page} does not exist any more, or is hidden from your account."
+    return f"Hugging Face answers {status} for {request.what}; try again later."
 
 
-def reporting(progress: Progress, n_before: int = 0, n_all: int | None = None) -> type[Any]:
+def reporting(progress: BytesProgress, n_before: int = 0, n_all: int | None = None) -> type[Any]:
     """Make a bar class for huggingface_hub that tells a function.
 
     ``progress`` is told (bytes so far, of how many), never fewer than before, and may raise to cancel.

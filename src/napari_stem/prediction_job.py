@@ -18,31 +18,28 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.device import torch_device
-from napari_stem.errors import OutputError
-from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
+from napari_stem.errors import OutputError, RegionError
+from napari_stem.geometry import Mpp, Region, Spots, lattice, shared_tissue, spots_in_regions
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
-from napari_stem.model.head import doubt, evenly
+from napari_stem.model.head import domain_warning, evenly
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
-from napari_stem.predict import (
+from napari_stem.prediction_blocks import (
     Clock,
     PredictionProgress,
-    Stopped,
     Unwritten,
-    choose_spots,
-    embedded_ahead,
-    ordered,
-    predicted,
+    draw_blocks,
+    order_blocks,
     spots_at_once,
-    stopping,
 )
-from napari_stem.progress import Progress, shown
+from napari_stem.progress import Progress, Stopped, go_on, poll_of, shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import OF_ALL, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import known_check
 from napari_stem.spatial.region_files import as_regions
+from napari_stem.spatial.table_files import read_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +54,67 @@ if TYPE_CHECKING:
     from napari_stem.slide.tissue import TissueSettings
 
 
+def choose_spots(
+    slide: Slide,
+    *,
+    pitch_um: float,
+    spots: Spots | anndata.AnnData | str | Path | None = None,
+    regions: Region | Sequence[Region] | str | Path | None = None,
+    whole_slide: bool = False,
+    tissue: TissueSettings | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Spots:
+    """Choose where to predict: at given spots or on the slide's lattice, in regions or (none given) the tissue.
+
+    Parameters
+    ----------
+    slide
+        Of known pixel size.
+    pitch_um
+        Distance between spots of the lattice.
+    spots
+        Given ones: `Spots`, a table with ``obsm["spatial"]`` (x, y in level-0 px), or a file (``.h5ad``, or
+        ``.csv`` with ``x_px, y_px``). They are taken wherever they lie, unless regions are given too.
+    regions
+        One, several, or a GeoJSON file (in level-0 px, as QuPath writes it): only spots inside are taken.
+    whole_slide
+        Take the whole lattice, glass too.
+    tissue
+        How the tissue is looked for.
+    tell
+        Told in a sentence what was left out of the tissue.
+
+    Raises
+    ------
+    MissingMppError
+        The slide's pixel size is unknown.
+    RegionError
+        No spot lies in the regions, or there is no tissue.
+    SpotError
+        The pitch is not possible, or the given spots cannot be used.
+    """
+    mpp = slide.require_mpp()
+    if spots is None:
+        chosen = lattice(slide.size, mpp, pitch_um)
+    elif isinstance(spots, Spots):
+        chosen = spots
+    else:
+        chosen = read_spots(spots, slide.size, mpp, pitch_um)
+    if regions is not None:
+        within = as_regions(regions)
+        if not within:
+            raise RegionError("No region is given; draw one, or choose the whole tissue.")
+        return spots_in_regions(chosen, within)
+    if whole_slide or spots is not None:
+        return chosen
+    from napari_stem.slide.tissue import find_tissue
+
+    found = find_tissue(slide, tissue)
+    if found.note and tell is not None:
+        tell(found.note)
+    return spots_in_regions(chosen, found.regions)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictionJob:
     """A prediction that can be made: `planned` has checked it.
@@ -68,7 +126,7 @@ class PredictionJob:
     spots
         Where.
     regions
-        Their names go into ``obs["region"]``.
+        Their names go into ``obs["region"]``; no value depends on them, and a resumed run may change them.
     keep_draws
         Whether every draw is kept.
     embedder
@@ -114,7 +172,7 @@ class PredictionJob:
         slide, model, settings, embedder
             As of the job.
         spots, regions, whole_slide, tissue, pitch_um
-            Where to predict, as `napari_stem.predict.choose_spots` takes them. With an embedder its patches are
+            Where to predict, as `choose_spots` takes them. With an embedder its patches are
             the spots, unless others are given; spots are as far apart as in training, unless said otherwise.
         species, tissue_type
             Of the slide, as its user says; None where not stated.
@@ -181,28 +239,28 @@ class PredictionJob:
             **({} if self.embedder is None else self.embedder.provenance),
         }
 
-    def doubt(self, stop: Callable[[], bool] | None = None) -> str | None:
+    def domain_warning(self, is_stopped: Callable[[], bool] | None = None) -> str | None:
         """Look at a few spots before a run, and say so where they look unlike the training data.
 
-        None where they do not, or ``stop`` came true; raises what `steps` does.
+        None where they do not, or ``is_stopped`` came true; raises what `steps` does.
         """
         if not self.model.head.knows_domain:
             return None
-        check = stopping(stop)
+        poll = poll_of(is_stopped)
         try:
-            check()
-            embedding = self.look(check)
+            poll()
+            embedding = self.embed_few(poll)
         except Stopped:
             return None
-        return doubt(self.model.head.distance(embedding), self.model.name)
+        return domain_warning(self.model.head.distance(embedding), self.model.name)
 
-    def look(self, poll: Callable[..., None] | None = None) -> NDArray[np.float32]:
+    def embed_few(self, poll: Callable[..., None] = go_on) -> NDArray[np.float32]:
         """(n, width) embeddings of the few spots that are looked at before a run; raises what ``poll`` does."""
-        return self._looking.embed(self.spots.take(evenly(len(self.spots))), poll)
+        return self._embedder.embed(self.spots.take(evenly(len(self.spots))), poll)
 
     @cached_property
-    def _looking(self) -> EmbedsSpots:
-        """Where embeddings come from: the encoder is loaded once, to doubt and to predict."""
+    def _embedder(self) -> EmbedsSpots:
+        """Where embeddings come from: the encoder is loaded once, for `domain_warning` and for all spots."""
         return self.embedder or embedder_of(
             self.slide, self.model, self.settings.device, self.encoder
         )
@@ -215,17 +273,17 @@ class PredictionJob:
         name = f"{self.slide.path.stem}-{digest.hexdigest()}.zarr"
         return CACHES["predictions"].folder / name
 
-    def begin(self, out: Path, *, resume: bool) -> Prediction:
-        """Create the prediction, or with ``resume`` go on; raises what `Prediction.begin` and `resumed` do."""
+    def create_or_resume(self, out: Path, *, resume: bool) -> Prediction:
+        """Create the prediction, or open it to ``resume``; raises what `Prediction.create` and `resumed` do."""
         slide, spots, provenance = self.slide, self.spots, self.provenance
         if resume and out.exists():
             return Prediction.resumed(out, spots, provenance, self.regions)
         # what no value depends on: a resumed run may say otherwise
         provenance["scale_check"] = known_check(slide).as_json()
-        provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._looking.field_of_view_um)
+        provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._embedder.field_of_view_um)
         if slide.mpp_sources:
             provenance["mpp_source"] = slide.mpp_sources[0].source
-        return Prediction.begin(
+        return Prediction.create(
             out,
             spots,
             gene_table(self.model, provenance["unit"]),
@@ -237,30 +295,30 @@ class PredictionJob:
             n_kept_draws=self.settings.n_draws if self.keep_draws else 0,
         )
 
-    def begin_unless_in_doubt(
-        self, out: Path, stop: Callable[[], bool] | None = None
+    def create_or_warn(
+        self, out: Path, is_stopped: Callable[[], bool] | None = None
     ) -> Prediction | str:
-        """Begin, or go on, and meanwhile look at a few spots: either takes a good part of a second.
+        """Create the prediction, or open it, and meanwhile look at a few spots; each takes up to a second.
 
         Returns
         -------
-        The prediction; or why the slide is in doubt, where nothing is left of what was begun here.
+        The prediction; or the `domain_warning`, where nothing is left of what was created here.
         """
         was_there = out.exists()
-        _ = self._looking  # loaded once, for both
+        _ = self._embedder  # loaded once, for both
         with ThreadPoolExecutor(1, "looking") as pool:
-            looked = pool.submit(self.doubt, stop)
-            prediction = self.begin(out, resume=True)
-        if looked.exception() is None and looked.result() is None:
+            warned = pool.submit(self.domain_warning, is_stopped)
+            prediction = self.create_or_resume(out, resume=True)
+        if warned.exception() is None and warned.result() is None:
             return prediction
         if not was_there:
             shutil.rmtree(out, ignore_errors=True)
-        return looked.result() or ""
+        return warned.result() or ""
 
     def steps(
         self,
         prediction: Prediction,
-        stop: Callable[[], bool] | None = None,
+        is_stopped: Callable[[], bool] | None = None,
         watch: Callable[[PredictionProgress], None] | None = None,
         *,
         write_every_s: float = 2.0,
@@ -273,9 +331,9 @@ class PredictionJob:
         Parameters
         ----------
         prediction
-            From `begin`.
-        stop
-            Polled within blocks; once true the generator ends. Finished blocks stay on disk.
+            From `create_or_resume`.
+        is_stopped
+            Asked within blocks; once true the generator ends. Finished blocks stay on disk.
         watch
             Told after every denoising step: with 1000 of them a block may take long.
         write_every_s
@@ -290,57 +348,51 @@ class PredictionJob:
         SlideError, EncoderError, ModelError, OutputError
             With what was finished kept.
         """
-        spots, model, settings, keep_draws = self.spots, self.model, self.settings, self.keep_draws
-        clock = Clock(prediction, len(spots))
+        clock = Clock(prediction)
         yield clock.progress("embedding")
-        check = stopping(stop)
-        todo = ordered(spots, prediction.done, spots_at_once(model, settings), self.begin_at_um)
-        parts = [spots.take(index) for index in todo]
-        with (
-            closing(embedded_ahead(self._looking, parts, settings.device, check)) as embeddings,
-            closing(Unwritten(prediction, write_every_s)) as unwritten,
-        ):
-            for index, block in zip(todo, parts, strict=True):
+        size = spots_at_once(self.model, self.settings)
+        blocks = order_blocks(prediction.spots, prediction.done, size, self.begin_at_um)
 
-                def on_step(step: int, n_steps: int, _: Any, n_block: int = len(index)) -> None:
-                    check()
-                    if watch is not None:
-                        under_way = unwritten.n_spots + n_block * step / n_steps
-                        watch(clock.progress("sampling", under_way))
+        def watch_block(under_way: float) -> None:
+            if watch is not None:
+                watch(clock.progress("sampling", unwritten.n_spots + under_way))
 
-                try:
-                    check()
-                    seen = next(embeddings)
-                    values = predicted(seen, block, model, settings, keep_draws, on_step, check)
-                except Stopped:
-                    return
-                unwritten.add(index, values)
-                if unwritten.is_due() or index is todo[-1]:
-                    unwritten.close()
-                    yield clock.progress("sampling")
+        poll = poll_of(is_stopped)
+        drawn = draw_blocks(
+            prediction, blocks, self._embedder, self.model, self.settings, poll, watch_block
+        )
+        with closing(drawn), closing(Unwritten(prediction, write_every_s)) as unwritten:
+            try:
+                for index, values in drawn:
+                    unwritten.add(index, values)
+                    if unwritten.is_due() or index is blocks[-1]:
+                        unwritten.close()
+                        yield clock.progress("sampling")
+            except Stopped:
+                return
 
     def run(
         self,
         out: Path,
         *,
         resume: bool = False,
-        stop: Callable[[], bool] | None = None,
+        is_stopped: Callable[[], bool] | None = None,
         watch: Callable[[PredictionProgress], None],
     ) -> Prediction:
-        """Begin, or go on, and fill it; what was begun in vain is removed.
+        """Create the prediction, or resume it, and fill it; one that was created in vain is removed.
 
         Returns
         -------
         Unfinished where it was stopped.
         """
         with only_writer(out):
-            began_here = not out.exists()
-            prediction = self.begin(out, resume=resume)
+            was_there = out.exists()
+            prediction = self.create_or_resume(out, resume=resume)
             try:
-                for step in self.steps(prediction, stop, watch):
+                for step in self.steps(prediction, is_stopped, watch):
                     watch(step)
             finally:
-                if began_here and not prediction.done.any():  # nothing to resume
+                if not was_there and not prediction.done.any():  # nothing to resume
                     shutil.rmtree(out, ignore_errors=True)
         return prediction
 
@@ -418,7 +470,7 @@ def predict_slide(
             keep_draws=keep_draws,
             tell=cautions.append,
         )
-        for sentence in filter(None, (*cautions, job.doubt())):
+        for sentence in filter(None, (*cautions, job.domain_warning())):
             warnings.warn(sentence, UserWarning, stacklevel=2)
 
         def watch(step: PredictionProgress) -> None:

@@ -1,4 +1,9 @@
-"""How long work tells how far it is, by a bar or a function of the caller's; and how it is asked to stop."""
+"""How long work tells how far it is, by a bar or a function of the caller's; and how it is asked to stop.
+
+What callers hand along has the same names throughout and is called again and again: ``is_stopped`` says whether
+to stop; ``poll`` raises where that is so (`poll_of`); ``progress`` (a `Progress`) and ``watch`` are told how
+far it is, ``tell`` what to know.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,30 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from napari_stem.texts import sentence
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 # whose warnings are told to whoever opened a file
 LOG_OF_FILES = logging.getLogger("napari_stem.spatial")
+
+
+class Stopped(Exception):
+    """Raised within work that its caller asked to stop."""
+
+
+def poll_of(is_stopped: Callable[[], bool] | None) -> Callable[..., None]:
+    """Make a function that raises `Stopped` where ``is_stopped``, whatever it is told."""
+
+    def poll(*_: Any) -> None:
+        if is_stopped is not None and is_stopped():
+            raise Stopped
+
+    return poll
+
+
+go_on = poll_of(None)  # of work that nobody stops
 
 
 def silent(_text: str, _done: int, _total: int) -> None:

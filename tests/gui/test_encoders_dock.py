@@ -325,7 +325,7 @@ def embeddings(tmp_path_factory) -> SimpleNamespace:
     from napari_stem.encoders.bundled import BundledEncoder
     from napari_stem.encoders.embed import Embedder
     from napari_stem.geometry import Region
-    from napari_stem.predict import choose_spots
+    from napari_stem.prediction_job import choose_spots
     from napari_stem.slide import open_slide
 
     slide = open_slide(sample_path())

@@ -422,12 +422,12 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
     asked = []
 
-    def doubt(_self, is_stopped=None) -> str:
+    def domain_warning(_self, is_stopped=None) -> str:
         if is_stopped is not None:  # else it is only looked at, ahead of a run
             asked.append(1)
         return "Blurred."
 
-    monkeypatch.setattr(f"{job}.doubt", doubt)
+    monkeypatch.setattr(f"{job}.domain_warning", domain_warning)
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()

@@ -10,9 +10,9 @@ import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_stem import prediction_job
 from napari_stem.cohort import orders
 from napari_stem.model import serving
+from napari_stem.model.bundle import Model
 from napari_stem.results import Prediction
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
@@ -89,10 +89,10 @@ def test_what_the_dock_asks_for_meanwhile_is_offered_when_the_window_comes_back(
 
 
 def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_path, monkeypatch):
-    path, is_stopped, predicted = (
+    path, is_stopped, sample = (
         tmp_path / "predicted" / "crop.zarr",
         threading.Event(),
-        prediction_job.predicted,
+        Model.sample,
     )
 
     def stop(*_):
@@ -103,9 +103,9 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
     def slowly(*args):
         if many.outcomes[0].n_done:
             is_stopped.wait(60)
-        return predicted(*args)
+        return sample(*args)
 
-    monkeypatch.setattr(prediction_job, "predicted", slowly)
+    monkeypatch.setattr(Model, "sample", slowly)
     show = many.job.reported
     many.job.reported = lambda *now: show(*now) or stop()
     many.run_button.click()

@@ -223,7 +223,7 @@ def test_one_failing_predictor_does_not_lose_the_others(
 
     monkeypatch.setattr(baselines, "fit_knn", fail)
     out = ("--out", tmp_path / "results")
-    result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", *QUICK)
+    result = run("loso", small_dataset, *out, "--predictors", "knn,ridge", "--json", "-q", *QUICK)
     assert result.exit_code == 0, result.stderr
     results = json.loads(result.stdout)
     assert set(results["aggregates"]) == {"ridge"}

@@ -145,13 +145,16 @@ def test_a_limit_takes_the_least_recently_used(cache: Path) -> None:
     assert run("limit", "2 pounds", "--yes").exit_code == 2
 
 
-def test_what_cannot_be_removed_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flags", [(), ("--quiet",)])
+def test_what_cannot_be_removed_is_said(
+    flags: tuple[str, ...], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", broken)
-        result = run("clear", "pyramids", "--yes")
+        result = run("clear", "pyramids", "--yes", *flags)
     assert result.exit_code == 1
     assert result.stderr.count("is not removed: [Errno 13] Permission denied") == 2
     assert "Nothing was removed." in result.stdout

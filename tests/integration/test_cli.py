@@ -69,7 +69,9 @@ def predicted(spots_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_a_slide_unlike_the_training_data_is_asked_about(spots_csv, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.prediction_job.PredictionJob.doubt", lambda _: "Blurred.")
+    monkeypatch.setattr(
+        "napari_stem.prediction_job.PredictionJob.domain_warning", lambda _: "Blurred."
+    )
     command = ["predict", str(CROP), "--spots", str(spots_csv), *QUICK, "--out"]
     alone = run(*command, tmp_path / "alone.zarr", "--json")  # nobody is there: a warning
     assert alone.exit_code == 0
@@ -487,6 +489,19 @@ def test_train_hands_on_its_options_and_reports(
     told = json.loads(ok(*command, "--json"))
     assert "C5" in told["metrics"]
     assert told["unit"] == "log2(count + 1)"
+
+
+def test_no_field_is_left_at_its_default_because_no_option_is_called_so() -> None:
+    from napari_stem.cli.app import from_options
+    from napari_stem.settings import SamplingSettings
+
+    options = types.SimpleNamespace(**{**vars(SamplingSettings()), "n_draws": 5, "unrelated": 0})
+    assert from_options(SamplingSettings, options, seed=7) == SamplingSettings(n_draws=5, seed=7)
+    del options.spots_per_block
+    with pytest.raises(TypeError, match="No option gives spots_per_block of SamplingSettings"):
+        from_options(SamplingSettings, options)
+    made = from_options(SamplingSettings, options, defaults=("spots_per_block",))
+    assert made == SamplingSettings(n_draws=5)
 
 
 def test_train_says_before_it_begins_what_choosing_the_steps_costs(

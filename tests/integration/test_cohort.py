@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from napari_stem.cohort import run as run_module
 from napari_stem.cohort import work
 from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
 from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
-from napari_stem.cohort.run import run_cohort, worker_environments
+from napari_stem.cohort.run import predict_in_turn, run_cohort, worker_environments
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
@@ -214,7 +215,7 @@ def test_slides_of_a_cohort_are_as_each_alone(
     def watch(outcomes: Any, left: float | None) -> None:
         told.append((sum(each.n_done for each in outcomes), left))
 
-    outcomes = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    outcomes = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
     rows = rows_of(outcomes)
     assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
@@ -264,11 +265,11 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     def watch(outcomes: Any, _left: float | None) -> None:
         seen.append(outcomes[0].n_done)
 
-    (stopped,) = run_cohort(orders, client, stop=lambda: any(seen), watch=watch)
+    (stopped,) = run_cohort(orders, client, is_stopped=lambda: any(seen), watch=watch)
     assert rows_of([stopped])[0]["status"] == "unfinished"
     assert 0 < stopped.n_done < stopped.n_spots
     seen.clear()
-    (ended,) = run_cohort(orders, client, stop=lambda: False, watch=watch)
+    (ended,) = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
     assert ended.status == "done"
     # what its beginning found done no task fills again; a task that was cut off may have ended since
     assert stopped.n_done <= seen[0] < ended.n_spots
@@ -345,3 +346,17 @@ def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: P
     with (tmp_path / out / "cohort.csv").open() as lines_of_it:
         assert [row["status"] for row in csv.DictReader(lines_of_it)] == ["done"] * len(shifts)
     assert anndata.read_h5ad(tmp_path / f"{out}.h5ad").n_obs == len(shifts)
+
+
+def test_the_time_left_of_a_slide_that_is_gone_on_with_is_told_from_new_spots(
+    common: Order, tmp_path: Path
+) -> None:
+    order = replace(common, slide=CROP, mpp=0.6907, out=tmp_path / "crop.zarr")
+    first, told = Outcome(order), list[tuple[int, float | None]]()
+    predict_in_turn([first], lambda: first.n_done > 0, lambda _: None)
+    assert 0 < first.n_done < first.n_spots
+    again = Outcome(order)
+    predict_in_turn([again], lambda: False, lambda left: told.append((again.n_done, left)))
+    assert again.status == "done"
+    assert {left for n_done, left in told if n_done <= first.n_done} == {None}
+    assert told[-2][1] is not None

@@ -52,6 +52,13 @@ def test_what_can_be_imported_is_and_the_rest_is_told(source: Path, tmp_path: Pa
     assert "Traceback" not in result.stderr
 
 
+def test_a_quiet_import_tells_what_failed_and_nothing_else(source: Path, tmp_path: Path) -> None:
+    result = run("her2st", source, "--out", tmp_path / "ds", "--quiet")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "C2.tsv.gz cannot be read as a table" in line
+
+
 def test_mending_the_source_and_importing_again_adds_the_rest(
     source: Path, her2st_source: Path, tmp_path: Path
 ) -> None:

@@ -30,13 +30,8 @@ from napari_stem.geometry import Region, Spots
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
-from napari_stem.predict import (
-    _FIRST_BLOCK,
-    choose_spots,
-    embedded_ahead,
-    spots_at_once,
-)
-from napari_stem.prediction_job import PredictionJob, predict_slide
+from napari_stem.prediction_blocks import _FIRST_BLOCK, embed_ahead, spots_at_once
+from napari_stem.prediction_job import PredictionJob, choose_spots, predict_slide
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
@@ -80,21 +75,25 @@ class Run:
     def begin(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options) -> Prediction:
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{len(list(self.folder.iterdir()))}.zarr"
-        return self.job(spots, settings, **options).begin(path, resume=False)
+        return self.job(spots, settings, **options).create_or_resume(path, resume=False)
 
     def job(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options) -> PredictionJob:
         run = {"slide": self.slide, "model": self.model, "settings": settings, "spots": spots}
         return PredictionJob(**run, **options)
 
     def steps(
-        self, prediction: Prediction, settings: SamplingSettings = SETTINGS, stop=None, **options
+        self,
+        prediction: Prediction,
+        settings: SamplingSettings = SETTINGS,
+        is_stopped=None,
+        **options,
     ):
         """Every block is written as soon as it is finished."""
         told = {name: options.pop(name) for name in ("watch", "write_every_s") if name in options}
         job = self.job(
             prediction.spots, settings, keep_draws=prediction.n_kept_draws > 0, **options
         )
-        return job.steps(prediction, stop, **{"write_every_s": 0, **told})
+        return job.steps(prediction, is_stopped, **{"write_every_s": 0, **told})
 
     def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
         prediction = self.begin(spots, settings, **options)
@@ -217,8 +216,8 @@ def test_nothing_is_embedded_between_looking_and_the_first_colour(run, spots, mo
 def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
     run, spots, whole, monkeypatch
 ) -> None:
-    monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
-    monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    monkeypatch.setattr("napari_stem.prediction_blocks.LEAST_COARSE", len(spots))
+    monkeypatch.setattr("napari_stem.prediction_blocks.COARSE", 2)
     monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
@@ -234,8 +233,8 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 
 
 def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
-    monkeypatch.setattr("napari_stem.predict.COARSE", 2)
+    monkeypatch.setattr("napari_stem.prediction_blocks.LEAST_COARSE", len(spots))
+    monkeypatch.setattr("napari_stem.prediction_blocks.COARSE", 2)
     monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[0])
     steps = run.steps(prediction, begin_at_um=near)
@@ -256,7 +255,7 @@ def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
 
     Nothing is looked at beside the drawing of the first spots, which are waited for.
     """
-    monkeypatch.setattr("napari_stem.predict.torch_device", lambda name: name)
+    monkeypatch.setattr("napari_stem.prediction_blocks.torch_device", lambda name: name)
     looked = Queue()
 
     class Embedder:
@@ -265,7 +264,7 @@ def test_spots_are_looked_at_while_others_are_drawn_but_not_on_mps(
             return np.zeros((len(part), 1), np.float32)
 
     parts = [spots.take(slice(0, n)) for n in (1, 2, 3)]
-    embeddings = embedded_ahead(Embedder(), parts, device)
+    embeddings = embed_ahead(Embedder(), parts, device)
     assert len(next(embeddings)) == 1
     assert looked.get_nowait() == (1, device == "mps")
     assert looked.empty()
@@ -340,13 +339,13 @@ def test_a_larger_region_predicts_what_it_shares_the_same(run, slide) -> None:
 
 def test_a_stopped_run_keeps_what_is_done_and_resumes_to_the_same(run, spots, whole) -> None:
     prediction = run.begin(spots)
-    steps = run.steps(prediction, stop=lambda: prediction.done.sum() >= 4)
+    steps = run.steps(prediction, is_stopped=lambda: prediction.done.sum() >= 4)
     assert [p.n_done for p in steps] == [0, 4]
     np.testing.assert_array_equal(np.flatnonzero(prediction.done), [0, 1, 2, 3])
     before = prediction.to_anndata()
     assert_same(before[before.obs["done"]], whole)
     settings = replace(SETTINGS, spots_per_block=3)
-    resumed = run.job(spots, settings).begin(prediction.path, resume=True)
+    resumed = run.job(spots, settings).create_or_resume(prediction.path, resume=True)
     assert [p.n_done for p in run.steps(resumed, settings)] == [4, 6, 9, 11]
     assert_same(resumed.to_anndata(), whole)
     np.testing.assert_array_equal(resumed.to_anndata()[:4].X, before[:4].X)
@@ -370,7 +369,7 @@ def test_what_is_not_written_yet_is_kept_when_a_run_is_stopped(run, spots, whole
         asked.append(None)
         return len(asked) > 2 * (1 + SETTINGS.n_steps) + 2
 
-    assert [p.n_done for p in run.steps(prediction, stop=stop, write_every_s=3600)] == [0, 4]
+    assert [p.n_done for p in run.steps(prediction, is_stopped=stop, write_every_s=3600)] == [0, 4]
     table = prediction.to_anndata()
     assert table.obs["done"].sum() == 8
     assert_same(table[table.obs["done"]], whole)
@@ -386,7 +385,7 @@ def test_stop_ends_within_a_block(run, spots, polls) -> None:
         return len(asked) > polls
 
     prediction = run.begin(spots)
-    told = list(run.steps(prediction, stop=stop))
+    told = list(run.steps(prediction, is_stopped=stop))
     n_kept = 4 if polls >= 1 + SETTINGS.n_steps else 0
     assert len(asked) == polls + 1  # asked no more after the answer
     assert [p.n_done for p in told] == [0, 4][: 2 if n_kept else 1]
@@ -535,7 +534,7 @@ def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model
         stricter = copy.copy(model)
         scaled = model.head.domain_limit * np.float32(middle / limit)
         stricter.head = replace(model.head, domain_limit=scaled)
-        return replace(job, model=stricter).doubt(stop)
+        return replace(job, model=stricter).domain_warning(stop)
 
     assert doubt_at(0.84) is None
     assert "median distance of 9 spots 0.86" in doubt_at(0.86)
@@ -547,13 +546,13 @@ def test_what_was_begun_in_doubt_is_not_left_behind(
     slide, model, spots, tmp_path, monkeypatch
 ) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
-    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
-    assert job.begin_unless_in_doubt(out) == "Blurred."
+    monkeypatch.setattr(PredictionJob, "domain_warning", lambda _self, _stop: "Blurred.")
+    assert job.create_or_warn(out) == "Blurred."
     assert not out.exists()
     monkeypatch.undo()
-    assert job.begin_unless_in_doubt(out).path == out
-    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
-    assert job.begin_unless_in_doubt(out) == "Blurred."
+    assert job.create_or_warn(out).path == out
+    monkeypatch.setattr(PredictionJob, "domain_warning", lambda _self, _stop: "Blurred.")
+    assert job.create_or_warn(out) == "Blurred."
     assert Prediction.open(out).spots.names == spots.names  # it was there before
 
 
@@ -565,9 +564,9 @@ def test_an_encoder_that_breaks_leaves_nothing_behind(
     def broken(_self, _stop):
         raise EncoderError("The file is damaged.")
 
-    monkeypatch.setattr(PredictionJob, "doubt", broken)
+    monkeypatch.setattr(PredictionJob, "domain_warning", broken)
     with pytest.raises(EncoderError, match="damaged"):
-        job.begin_unless_in_doubt(out)
+        job.create_or_warn(out)
     assert not out.exists()
 
 
@@ -596,7 +595,7 @@ def test_the_encoder_is_loaded_once_to_doubt_and_to_predict(
 
     monkeypatch.setattr("napari_stem.model.serving.load_encoder", load)
     job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
-    job.doubt()
+    job.domain_warning()
     assert job.run(tmp_path / "p.zarr", watch=lambda _: None).done.all()
     assert loaded == ["bundled"]
 

@@ -58,6 +58,12 @@ def test_help_names_the_variables() -> None:
     assert "NAPARI_STEM_PREDICTIONS_GB" in run("cache", "-h").stdout
 
 
+def test_a_flag_has_one_name_and_no_opposite() -> None:
+    words = set(re.findall(r"--[a-z-]+", run("predict", "-h").stdout))
+    assert {"--json", "--all", "--resume", "--keep-draws"} <= words
+    assert not {"--as-json", "--whole-slide", "--no-resume", "--no-keep-draws"} & words
+
+
 def test_version() -> None:
     assert run("--version").stdout == f"napari-stem {napari_stem.__version__}\n"
 

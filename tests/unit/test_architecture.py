@@ -53,7 +53,9 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
 
 
 def test_algorithms_load_no_viewer() -> None:
-    modules = (f"napari_stem.{name}" for name in ("predict", "training.fit", "layers", "metrics"))
+    modules = (
+        f"napari_stem.{name}" for name in ("prediction_job", "training.fit", "layers", "metrics")
+    )
     assert loaded_by(f"import {', '.join(modules)}", *VIEWER) == set()
 
 

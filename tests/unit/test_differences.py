@@ -49,8 +49,7 @@ def draws(tmp_path_factory) -> np.ndarray:
     import shapely
 
     from napari_stem.model import load_model
-    from napari_stem.predict import choose_spots
-    from napari_stem.prediction_job import PredictionJob
+    from napari_stem.prediction_job import PredictionJob, choose_spots
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide

@@ -167,7 +167,7 @@ def stored(tmp_path: Path) -> Path:
         "spot_diameter_um": 100.0,
         "slide": "a.svs",
     }
-    prediction = Prediction.begin(
+    prediction = Prediction.create(
         tmp_path / "p.zarr",
         spots,
         ("A", "B", "C"),

@@ -64,7 +64,7 @@ def begin(path: Path, spots: Spots, image: np.ndarray, n_kept_draws: int = 0) ->
         "pitch_um": spots.pitch_um,
         "spot_diameter_um": spots.diameter_um,
     }
-    return Prediction.begin(
+    return Prediction.create(
         path,
         spots,
         GENES,
@@ -196,7 +196,7 @@ def test_genes_are_told_apart_in_every_share_of_a_chunk(
     monkeypatch.setattr(stored, "READ_AHEAD_BYTES", read_ahead)
     genes = [f"G{i}" for i in range(75)]
     spots = lattice(SizePx(40, 90), Mpp.square(1.0), 10.0)
-    many = Prediction.begin(
+    many = Prediction.create(
         tmp_path / "many.zarr",
         spots,
         genes,
@@ -412,19 +412,19 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
     spots = lattice(slide.size, slide.require_mpp(), 1500)
     job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
     path = tmp_path / "p.zarr"
-    first = job.begin(path, resume=True)  # nothing to resume: begins
+    first = job.create_or_resume(path, resume=True)  # nothing to resume: begins
     first._group["obs"]["done"][1:3] = True
     other_block = replace(SETTINGS, spots_per_block=1, device="auto")  # change no value
-    again = replace(job, settings=other_block).begin(path, resume=True)
+    again = replace(job, settings=other_block).create_or_resume(path, resume=True)
     np.testing.assert_array_equal(np.flatnonzero(again.done), [1, 2])
     assert again.provenance["slide"] == "C3.jpg"
     assert again.provenance["model_weights_sha256"] == model.weights_hash
     assert again.provenance["mpp_source"] == "metadata of the data set"
     with contextlib.closing(open_slide(slide.path, slide.require_mpp())) as stated:
         assert stated.mpp_sources[0].source == "stated by you"  # the same size: the same values
-        replace(job, slide=stated).begin(path, resume=True)
+        replace(job, slide=stated).create_or_resume(path, resume=True)
     with pytest.raises(OutputError, match="exists already"):
-        job.begin(path, resume=False)
+        job.create_or_resume(path, resume=False)
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
 def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word, change) -> None:
     spots = lattice(slide.size, slide.require_mpp(), 1500)
     job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
-    job.begin(tmp_path / "p.zarr", resume=False)
+    job.create_or_resume(tmp_path / "p.zarr", resume=False)
     other_slide = open_slide(small_dataset / "wsis" / "C2.jpg")
     other_model = copy.copy(model)
     other_model.weights_hash = "0" * 64
@@ -456,5 +456,5 @@ def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word,
     }
     change = {k: others.get(v, v) if isinstance(v, str) else v for k, v in change.items()}
     with pytest.raises(PredictionError, match=rf"p\.zarr was begun with something else: .*{word}"):
-        replace(job, **change).begin(tmp_path / "p.zarr", resume=True)
+        replace(job, **change).create_or_resume(tmp_path / "p.zarr", resume=True)
     other_slide.close()

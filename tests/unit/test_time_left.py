@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_stem import predict
+from napari_stem import prediction_blocks
 
 N_SPOTS, BLOCK = 800, 16
 
@@ -17,9 +17,9 @@ def ratios(monkeypatch, seconds_of_block) -> list[float]:
     n_blocks = N_SPOTS // BLOCK
     spent = [seconds_of_block(number, number / n_blocks) for number in range(n_blocks)]
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(predict, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(prediction_blocks, "time", SimpleNamespace(monotonic=lambda: clock.now))
     prediction = SimpleNamespace(done=np.zeros(N_SPOTS, bool))
-    timed, found = predict.Clock(prediction, N_SPOTS), []
+    timed, found = prediction_blocks.Clock(prediction), []
     timed.progress("embedding")
     for number, seconds in enumerate(spent):
         clock.now += seconds

@@ -7,7 +7,8 @@ import functools
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -21,10 +22,20 @@ from napari_stem.settings import MAX_SEED, SamplingSettings
 from napari_stem.texts import NOTICE, clean_name
 
 FAILED, INTERRUPTED = 1, 130
-ORDER = ("demo", "info", "predict", "export", "evaluate", "import", "genes", "train", "convert")
+COMMAND_ORDER = (
+    "demo",
+    "info",
+    "predict",
+    "export",
+    "evaluate",
+    "import",
+    "genes",
+    "train",
+    "convert",
+)
 
 DEFAULTS = SamplingSettings()
-Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 
 MppOption = Annotated[
     float | None,
@@ -72,7 +83,7 @@ SlidesArgument = Annotated[
 Seed = Annotated[int, Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")]
 
 
-def _speak_so(
+def _set_manner(
     *,
     as_json: Annotated[
         bool, Option("--json", help="Print one JSON object and nothing else.")
@@ -94,7 +105,10 @@ def _speak_so(
         Path | None, Option(help="Also log everything, with times, to this file.")
     ] = None,
 ) -> None:
-    """Speak so from now on, as every command is asked to; what is not said stays as was said before it."""
+    """Set `MANNER` by the options that every command has.
+
+    What is not given stays as it was given to the group: ``napari-stem -v predict``.
+    """
     MANNER.as_json = as_json
     refuse_if(verbose > 0 and quiet, "choose one of --verbose and --quiet.")
     if verbose or quiet or log_file is not None:
@@ -105,50 +119,53 @@ class Group(typer.Typer):
     """A group of commands that all understand ``--json``, ``-v``, ``-q`` and ``--log-file``."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
-        """Add a function as a command."""
+        """Add a function as a command; `_as_command` says what its parameters become."""
         add = super().command(name, **settings)
-        return lambda function: (add(_as_command(function)), function)[1]
+        return lambda function: add(_as_command(function))
 
     def callback(self, **settings: Any) -> Callable[[Any], Any]:
-        """Run a function before any command of the group; ``--json`` is for one that acts alone, too."""
+        """Run a function before any command of the group; ``--json`` is the command's, where there is one."""
         add = super().callback(**settings)
-        answers = bool(settings.get("invoke_without_command"))
-        return lambda function: (add(_as_command(function, answers=answers)), function)[1]
+        has_json = bool(settings.get("invoke_without_command"))
+        return lambda function: add(_as_command(function, has_json=has_json))
 
 
-def _as_command(function: Callable[..., Any], *, answers: bool = True) -> Callable[..., Any]:
-    """Make of a function what typer takes.
+def _as_command(function: Callable[..., Any], *, has_json: bool = True) -> Callable[..., Any]:
+    """Make of a function what typer takes: each parameter is an option or argument, and a bool is a flag.
 
-    It gets the options of `_speak_so` beside its own; and a parameter ``options`` of it, annotated with a
-    dataclass, becomes an option for each field.
+    A parameter ``options`` stands for the fields of its dataclass, each of which is an option. The options of
+    `_set_manner` are added.
     """
-    own = dict(_parameters(function))
-    kind = own.pop("options").annotation if "options" in own else None
-    fields = {} if kind is None else _parameters(kind)
-    speech = dict(_parameters(_speak_so))
-    if not answers:
-        del speech["as_json"]
+    own = _parameters(function)
+    options = own.pop("options", None)
+    fields = {} if options is None else _parameters(options.annotation)
+    manner = _parameters(_set_manner)
+    if not has_json:
+        del manner["as_json"]
 
     @functools.wraps(function)
-    def command(*args: Any, **given: Any) -> Any:
-        _speak_so(**{name: given.pop(name) for name in speech})
-        if kind is not None:
-            given["options"] = kind(**{name: given.pop(name) for name in fields})
-        return function(*args, **given)
+    def command(**given: Any) -> Any:
+        _set_manner(**{name: given.pop(name) for name in manner})
+        if options is not None:
+            given["options"] = options.annotation(**{name: given.pop(name) for name in fields})
+        return function(**given)
 
-    parameters = [*own.values(), *fields.values(), *speech.values()]
+    parameters = [*own.values(), *fields.values(), *manner.values()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    found = inspect.signature(function, eval_str=True).parameters
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Parameters of a function, or fields of a dataclass; a bool gets no ``--no-...`` beside its ``--...``."""
+    found = dict(inspect.signature(function, eval_str=True).parameters)
     for name, each in found.items():
         kind, *about = get_args(each.annotation) or (None,)
+        # typer keeps a first name of its own as the default until it reads the signature
         if kind is bool and about[0].default is ... and not about[0].param_decls:
-            # a flag, which has no opposite
-            about[0].param_decls = (f"--{name.replace('_', '-')}",)
+            flag = copy(about[0])
+            flag.param_decls = (f"--{name.replace('_', '-')}",)
+            found[name] = each.replace(annotation=Annotated[bool, flag])
     return found
 
 
@@ -181,10 +198,19 @@ def listed(words: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def asked_of(kind: type[Asked], options: Any, **instead: Any) -> Asked:
-    """Make a dataclass of the options that go by the same names, and of what is said instead."""
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: value for key, value in vars(options).items() if key in names} | instead)
+def from_options(
+    kind: type[Made], options: Any, *, defaults: Collection[str] = (), **given: Any
+) -> Made:
+    """Make a dataclass of the options of the same names.
+
+    ``given`` are the fields that differ from the options; those in ``defaults`` are no options.
+
+    TypeError: another field is no option either.
+    """
+    names = {field.name for field in dataclasses.fields(kind)} - {*given, *defaults}  # type: ignore[arg-type]
+    if unknown := sorted(names - vars(options).keys()):
+        raise TypeError(f"No option gives {', '.join(unknown)} of {kind.__name__}.")
+    return kind(**{name: getattr(options, name) for name in names}, **given)
 
 
 def refuse_if(is_wrong: bool, msg: str) -> None:
@@ -218,7 +244,8 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Name the commands, in the order in which a newcomer needs them."""
         names = super().list_commands(ctx)
-        return [n for n in ORDER if n in names] + [n for n in names if n not in ORDER]
+        first = [name for name in COMMAND_ORDER if name in names]
+        return first + [name for name in names if name not in first]
 
 
 app = Group(

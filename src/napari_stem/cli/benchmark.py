@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Device, app, asked_of, encoder_names, listed, refuse_if
+from napari_stem.cli.app import Device, app, encoder_names, from_options, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
@@ -98,7 +98,7 @@ class MeasureOptions:
         from napari_stem.device import torch_device
         from napari_stem.evaluation.benchmark import BenchmarkOptions
 
-        return asked_of(
+        return from_options(
             BenchmarkOptions,
             self,
             predictors=listed(self.predictors),
@@ -247,7 +247,8 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
             ) from None
         runs, results = benchmark.write()
     for failure in benchmark.failures:
-        tell(f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}")
+        text = f"{failure['predictor']} failed on {failure['fold']}: {failure['error']}"
+        tell(text, is_failure=True)
     if not runs:
         raise StemError(f"No predictor succeeded: {benchmark.failures[0]['error']}")
     for note in benchmark.plan.notes:

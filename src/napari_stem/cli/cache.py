@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -27,7 +28,10 @@ from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.texts import count
 
-CacheName = Literal["predictions", "pyramids", "embeddings", "models", "answers"]
+if TYPE_CHECKING:
+    CacheName = str
+else:
+    CacheName = Literal[tuple(CACHES)]  # as typer offers them
 _UNITS = {"": 1e9, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _VARIABLES = [
     (CACHE_VARIABLE, "folder of all caches"),
@@ -128,7 +132,7 @@ def _remove(doomed: list[Entry], kept: list[Entry], *, yes: bool) -> None:
         )
     if doomed and not yes and not agreed("Remove this?", "removed", "remove it"):
         doomed = []
-    removed = [entry for entry in doomed if remove(entry)]
+    removed = [entry for entry in doomed if remove(entry, logging.ERROR)]
     answer(
         {
             "removed": [str(entry.path) for entry in removed],

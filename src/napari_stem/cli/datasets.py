@@ -222,7 +222,7 @@ def _import(
         reasons = ", ".join(f"{check}: {n}" for check, n in dropped.items())
         tell(f"Section {section_id}: spots left out ({reasons}).")
     for reason in outcome.failed.values():
-        tell(reason)
+        tell(reason, is_failure=True)
     answer({"out": str(out), **outcome.as_json()}, lambda _: _say_sections(outcome, out))
     if outcome.failed:
         raise typer.Exit(FAILED)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, SlidesArgument, app, asked_of, listed
+from napari_stem.cli.app import FAILED, SlidesArgument, app, from_options, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
     from napari_stem.cohort.outcomes import Outcome
     from napari_stem.model.bundle import Model
-    from napari_stem.predict import PredictionProgress
+    from napari_stem.prediction_blocks import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
 
@@ -109,7 +109,7 @@ def _predicted(
         if options.embeddings is not None:
             embedder, notes = embedder_for(
                 options.embeddings,
-                asked_of(Stated, options),
+                from_options(Stated, options),
                 opened.size,
                 opened.require_mpp(),
                 loaded,
@@ -119,11 +119,11 @@ def _predicted(
         # levels keep one core busy; the other looks at the slide meanwhile
         levels = pool.submit(opened.complete, bars)
         job = order.job(opened, loaded, tell, embedder)
-        doubt = job.doubt()
+        domain_warning = job.domain_warning()
         loaded.prepare(job.settings)
         levels.result()
-        if doubt is not None:
-            tell(doubt)
+        if domain_warning is not None:
+            tell(domain_warning)
             if not (options.yes or options.resume or bars.ask("Predict all the same?")):
                 raise Interrupted("Nothing was predicted.")
         prediction = run_job(job, order.out, bars, "with --resume added", resume=options.resume)
@@ -150,7 +150,7 @@ def _predicted(
         if options.embeddings is None
         else order.unnamed(str(options.embeddings)),
         "scale_warning": scale_warning,
-        "domain_warning": doubt,
+        "domain_warning": domain_warning,
     }
 
 
@@ -186,7 +186,7 @@ def run_job(
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)
 
     with stop_on_signals() as stop:
-        prediction = job.run(path, resume=resume, stop=stop.is_set, watch=show)
+        prediction = job.run(path, resume=resume, is_stopped=stop.is_set, watch=show)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:
         raise Interrupted("Interrupted before any spot was finished; nothing was written.")
@@ -253,7 +253,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
             watch = partial(_show_cohort, bars)
-            outcomes = run_cohort(orders, client, stop=stop.is_set, watch=watch)
+            outcomes = run_cohort(orders, client, is_stopped=stop.is_set, watch=watch)
         summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}

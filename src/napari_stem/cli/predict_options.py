@@ -17,8 +17,8 @@ from napari_stem.cli.app import (
     PatchPx,
     Seed,
     ToleranceUm,
-    asked_of,
     encoder_names,
+    from_options,
     model_names,
     refuse_if,
 )
@@ -220,12 +220,15 @@ class PredictOptions:
         from napari_stem.slide.tissue import TissueSettings
 
         depth = 0.0 if self.depth is None else _depth(self.depth)
-        return asked_of(
+        return from_options(
             Order,
             self,
+            defaults=("alias", "noted"),
             slide=slide,
             out=out,
-            settings=asked_of(SamplingSettings, self, depth=depth),
+            settings=from_options(
+                SamplingSettings, self, defaults=("spots_per_block",), depth=depth
+            ),
             tissue=TissueSettings(**self.looked_for),
         )
 

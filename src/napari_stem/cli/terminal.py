@@ -197,10 +197,11 @@ def say(text: str) -> None:
     typer.echo(visible(text))
 
 
-def tell(text: str) -> None:
-    """Print a message on stderr, on one line."""
-    TOLD.info("%s", text)  # whole: names are looked for in it
-    if MANNER.verbosity >= 0:
+def tell(text: str, *, is_failure: bool = False) -> None:
+    """Print a message on stderr, on one line; what failed while other work goes on also with --quiet."""
+    # whole: names are looked for in it
+    TOLD.log(logging.ERROR if is_failure else logging.INFO, "%s", text)
+    if is_failure or MANNER.verbosity >= 0:
         typer.echo(sentence(text), err=True)
 
 

@@ -21,8 +21,8 @@ from napari_stem.cli.app import (
     Seed,
     ToleranceUm,
     app,
-    asked_of,
     encoder_names,
+    from_options,
     listed,
     refuse_if,
 )
@@ -143,9 +143,11 @@ class TrainOptions:
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.training.options import TrainingOptions
 
-        stated = asked_of(Stated, self)
+        stated = from_options(Stated, self, defaults=("coordinates",))
         encoder, hold_out = self.encoder or "bundled", listed(self.hold_out)
-        return asked_of(TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out)
+        return from_options(
+            TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out
+        )
 
 
 @app.command()

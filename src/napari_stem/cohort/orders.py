@@ -79,7 +79,7 @@ class Order:
 
     @property
     def name(self) -> str:
-        """By which people know the slide: its result's."""
+        """Name of the slide in tables and messages: that of its result, without ending."""
         return self.out.stem
 
     @property

@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """By which people know the slide."""
+        """Name of the slide, as of its order."""
         return self.order.name
 
     @property

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
-    from napari_stem.predict import PredictionProgress
+    from napari_stem.prediction_blocks import PredictionProgress
 
 AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
 POLL_S = 0.3
@@ -44,7 +44,7 @@ FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (d
 
 @dataclass
 class _Task:
-    """Something that a worker is to do for a slide; of no rows: to begin its prediction."""
+    """Something that a worker is to do for a slide; of no rows: to create its prediction."""
 
     outcome: Outcome
     rows: tuple[int, int] | None
@@ -52,7 +52,9 @@ class _Task:
 
 
 @dataclass
-class _Run:
+class _TaskQueue:
+    """The tasks that a client's workers have in hand; accounts for each that ends."""
+
     client: Client
     resources: dict[str, float]
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
@@ -64,7 +66,7 @@ class _Run:
     def submit(self, task: _Task) -> None:
         order, options = task.outcome.order, {"pure": False, "resources": self.resources or None}
         if task.rows is None:
-            future = self.client.submit(work.begin, order, **options)
+            future = self.client.submit(work.create, order, **options)
         else:
             future = self.client.submit(work.fill, order, self.name, *task.rows, **options)
         self.tasks[future] = task
@@ -81,7 +83,7 @@ class _Run:
             return
         if future.status != "finished":
             # the scheduler was restarted, or workers went away with what they had
-            self.again(task)
+            self.submit_again(task)
             return
         if task.rows is None:
             known, todo = future.result()
@@ -104,7 +106,8 @@ class _Run:
         for future in others:
             del self.tasks[future]
 
-    def again(self, task: _Task) -> None:
+    def submit_again(self, task: _Task) -> None:
+        """Hand a lost task out once more, unless the scheduler is gone."""
         task.n_losses += 1
         deadline = time.monotonic() + 60
         while self.client.status == "connecting" and time.monotonic() < deadline:
@@ -120,7 +123,7 @@ def run_cohort(
     orders: Sequence[Order],
     client: Client,
     *,
-    stop: Callable[[], bool],
+    is_stopped: Callable[[], bool],
     watch: Callable[[Sequence[Outcome], float | None], None],
 ) -> list[Outcome]:
     """Predict slides, block by block, on the workers of a client.
@@ -129,8 +132,8 @@ def run_cohort(
 
     Parameters
     ----------
-    stop
-        Polled; once true, what is under way is called off, and finished blocks stay.
+    is_stopped
+        Asked again and again; once true, what is under way is called off, and finished blocks stay.
     watch
         Told what has become of each slide and the seconds left, after every task.
 
@@ -141,21 +144,21 @@ def run_cohort(
     """
     outcomes = [Outcome(order) for order in orders]
     waiting, device = iter(outcomes), orders[0].settings.device
-    run = _Run(client, resources_of(client, device))
+    tasks = _TaskQueue(client, resources_of(client, device))
     with only_writer(orders[0].out.parent / "cohort"):
-        while not stop():
+        while not is_stopped():
             room = AHEAD * max(1, sum(client.nthreads().values()))
-            while len(run.tasks) < room and (each := next(waiting, None)) is not None:
+            while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
                 each.status = "running"
-                run.submit(_Task(each, None))
-            if not run.tasks:
+                tasks.submit(_Task(each, None))
+            if not tasks.tasks:
                 break
             try:
-                run.take(run.ended.get(timeout=POLL_S))
+                tasks.take(tasks.ended.get(timeout=POLL_S))
             except queue.Empty:
                 continue
-            watch(outcomes, seconds_left(outcomes, run.n_filled, time.monotonic() - run.began))
-        client.cancel(list(run.tasks))
+            watch(outcomes, seconds_left(outcomes, tasks.n_filled, time.monotonic() - tasks.began))
+        client.cancel(list(tasks.tasks))
     return outcomes
 
 
@@ -178,33 +181,34 @@ def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> No
 
 def predict_in_turn(
     outcomes: Sequence[Outcome],
-    stop: Callable[[], bool],
+    is_stopped: Callable[[], bool],
     watch: Callable[[float | None], None],
 ) -> None:
     """Predict slides one after another, as the window does: the same results, without a cluster.
 
     Notes in ``outcomes`` what becomes of each; one that fails leaves the others alone. Results that are there
-    are gone on with. ``stop`` is polled; once true nothing more is done, and what is finished stays. ``watch``
-    is told the seconds left after every step.
+    are gone on with. Once ``is_stopped``, nothing more is done, and what is finished stays. ``watch`` is told
+    the seconds left after every step.
     """
-    began, n_before = time.monotonic(), 0
+    began, n_filled = time.monotonic(), 0
 
     @functools.lru_cache(maxsize=1)  # slides of a list mostly want the same
     def loaded(name: str, device: str) -> tuple[Model, Encoder]:
         model = load_model(name)
         return model, encoder_of(model, device)
 
-    def told() -> None:
-        n_filled = sum(each.n_done for each in outcomes) - n_before
+    def told(n_new: int = 0) -> None:
+        nonlocal n_filled
+        n_filled += n_new
         watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
 
     for outcome in outcomes:
-        if stop():
+        if is_stopped():
             break
         outcome.status = "running"
         told()
         try:
-            n_before += _predict(outcome, loaded, stop, told)
+            _predict(outcome, loaded, is_stopped, told)
         except StemError as error:
             outcome.fail(error)
         told()
@@ -213,32 +217,33 @@ def predict_in_turn(
 def _predict(
     outcome: Outcome,
     loaded: Callable[[str, str], tuple[Model, Encoder]],
-    stop: Callable[[], bool],
-    told: Callable[[], None],
-) -> int:
-    """Predict one slide; gives how many of its spots were finished before."""
+    is_stopped: Callable[[], bool],
+    told: Callable[[int], None],
+) -> None:
+    """Predict one slide; ``told`` is given the number of spots that were finished since it was told last."""
     order, began, notes = outcome.order, time.monotonic(), list[str]()
-    n_before: list[int] = []
 
     def watch(step: PredictionProgress) -> None:
-        n_before.append(step.n_done)
+        # what an earlier run finished is there at the first step, when the spots are not counted yet
+        n_new = step.n_done - outcome.n_done if outcome.n_spots else 0
         outcome.n_done, outcome.n_spots = step.n_done, step.n_spots
         outcome.seconds = time.monotonic() - began
-        told()
+        told(n_new)
 
     with order.open() as slide:
         model, encoder = loaded(order.model, torch_device(order.settings.device))
         job = replace(order.job(slide, model, notes.append), encoder=encoder)
-        notes.append(job.doubt(stop) or "")
-        if stop():
-            return 0
-        prediction = job.run(order.out, resume=order.out.exists(), stop=stop, watch=watch)
+        notes.append(job.domain_warning(is_stopped) or "")
+        if is_stopped():
+            return
+        prediction = job.run(
+            order.out, resume=order.out.exists(), is_stopped=is_stopped, watch=watch
+        )
     outcome.notes = tuple(filter(None, notes))
     outcome.n_genes, outcome.unit = len(prediction.genes), prediction.unit
     outcome.n_unlike = int(prediction.ood.sum())
     if prediction.done.all():
         outcome.status = "done"
-    return n_before[0]
 
 
 @contextmanager

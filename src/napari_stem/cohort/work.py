@@ -1,4 +1,4 @@
-"""What workers do of a cohort: begin a slide's prediction, fill some of its spots, sum up its regions.
+"""What workers do of a cohort: create a slide's prediction, fill some of its spots, sum up its regions.
 
 A task fills whole chunks of the Zarr, and writes each once: no two tasks share a chunk, and a task that is done
 twice (its worker was lost, or only thought to be) writes the same bytes again. That its spots are done is
@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,13 +23,7 @@ from napari_stem.device import torch_device
 from napari_stem.errors import OutputError, PredictionError, SlideError
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_of, encoder_of
-from napari_stem.predict import (
-    blocks,
-    embedded_ahead,
-    joined,
-    predicted,
-    spots_at_once,
-)
+from napari_stem.prediction_blocks import draw_blocks, join_blocks, split_blocks, spots_at_once
 from napari_stem.results import Prediction
 from napari_stem.results.empty import spots_per_chunk
 
@@ -62,7 +56,7 @@ class _Open:
 _open: list[_Open] = []  # one at most
 
 
-def begin(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
+def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
     """Choose the spots of a slide and create its prediction, or open what an earlier run left.
 
     Returns
@@ -81,9 +75,9 @@ def begin(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         with order.open() as slide:
             job = order.job(slide, _model(order.model), notes.append)
             job = replace(job, encoder=_encoder(order.model, order.settings.device))
-            prediction = job.begin(order.out, resume=order.out.exists())
+            prediction = job.create_or_resume(order.out, resume=order.out.exists())
             if not prediction.done.all():
-                notes.append(job.doubt() or "")
+                notes.append(job.domain_warning() or "")
         bounds = _chunks(prediction)
         todo = [(a, b) for a, b in bounds if not prediction.done[a:b].all()]
         whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
@@ -97,7 +91,7 @@ def begin(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         }
         return known, todo
 
-    return _patient(work, order, is_known=False)
+    return _with_retries(work, order, is_known=False)
 
 
 def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
@@ -121,19 +115,14 @@ def fill(order: Order, run: str, start: int, stop: int) -> tuple[int, int, float
     def work() -> tuple[int, int, float]:
         began, rows = time.monotonic(), np.arange(start, stop)
         at = _opened(order, run)
-        size, keep_draws = spots_at_once(at.model, order.settings), at.prediction.n_kept_draws > 0
-        spots = [at.prediction.spots.take(index) for index in blocks(rows, size)]
-        with closing(embedded_ahead(at.embedder, spots, order.settings.device)) as embeddings:
-            parts = [
-                predicted(embedding, block, at.model, order.settings, keep_draws)
-                for embedding, block in zip(embeddings, spots, strict=True)
-            ]
-        values = joined(parts)
+        parts = split_blocks(rows, spots_at_once(at.model, order.settings))
+        drawn = draw_blocks(at.prediction, parts, at.embedder, at.model, order.settings)
+        values = join_blocks([values for _, values in drawn])
         at.prediction.write_block(rows, **values)
         n_unlike = int((values["ood_distance"] > 1).sum())
         return len(rows), n_unlike, time.monotonic() - began
 
-    return _patient(work, order, is_known=True)
+    return _with_retries(work, order, is_known=True)
 
 
 def region_means(path: Path) -> pd.DataFrame:
@@ -164,7 +153,7 @@ def region_means(path: Path) -> pd.DataFrame:
     return table
 
 
-def _patient(work: Callable[[], Result], order: Order, *, is_known: bool) -> Result:
+def _with_retries(work: Callable[[], Result], order: Order, *, is_known: bool) -> Result:
     """Work; where a disk or share is away or full, wait and do so again.
 
     ``is_known``: the slide was read before, so that whatever fails now may be better later.

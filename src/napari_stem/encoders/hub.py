@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import EncoderError
-from napari_stem.hub import FOLDER_VARIABLE, Asked, encoder_folder, in_clear_words, reporting
+from napari_stem.hub import FOLDER_VARIABLE, HubRequest, encoder_folder, in_clear_words, reporting
 from napari_stem.io import free_bytes, sha256
 
 if TYPE_CHECKING:
     from napari_stem.encoders.catalogue import EncoderFacts
-    from napari_stem.hub import Progress
+    from napari_stem.hub import BytesProgress
 
 _CODE_AND_CONFIG = (".json", ".py", ".txt")
 
@@ -56,7 +56,9 @@ def _complete(facts: EncoderFacts, folder: Path) -> bool:
     return has_weights and (not facts.is_of_transformers or (folder / "config.json").is_file())
 
 
-def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | None = None) -> Path:
+def download(
+    facts: EncoderFacts, to: Path | None = None, progress: BytesProgress | None = None
+) -> Path:
     """Download an encoder, and return its folder; what is there already is not fetched again.
 
     Files go to ``to``/NAME, or Hugging Face's cache. ``progress`` is told (bytes so far, of how many) of all
@@ -71,14 +73,14 @@ def download(facts: EncoderFacts, to: Path | None = None, progress: Progress | N
             f"The code of encoder '{facts.name}' reads Hugging Face's cache only; download it without --to."
         )
     place = to / facts.name if to is not None else None
-    asked = Asked(
+    request = HubRequest(
         what=f"encoder '{facts.name}'",
         page=facts.page,
         otherwise=f"or copy the files of {facts.page} into a folder '{facts.name}' of ${FOLDER_VARIABLE}",
         elsewhere="choose another place with --to",
         error=EncoderError,
     )
-    with in_clear_words(asked):
+    with in_clear_words(request):
         siblings = HfApi().model_info(facts.hub_id, files_metadata=True).siblings or []
         wanted = _wanted(facts, siblings)
         n_bytes, n_before = sum(s.size or 0 for s in wanted), 0

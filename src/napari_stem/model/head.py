@@ -234,7 +234,7 @@ def evenly(n_spots: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, n_spots - 1, n).round().astype(np.intp))
 
 
-def doubt(distance: NDArray[np.float32], model_name: str) -> str | None:
+def domain_warning(distance: NDArray[np.float32], model_name: str) -> str | None:
     """Say so where the spots looked at are unlike the training data as a whole.
 
     Parameters

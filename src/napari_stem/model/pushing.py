@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
-from napari_stem.hub import HUB_PAGE, Asked, in_clear_words
+from napari_stem.hub import HUB_PAGE, HubRequest, in_clear_words
 from napari_stem.model.card import UNKNOWN, licence_fields, licence_id
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.model.sources import others, require_files
@@ -161,7 +161,7 @@ def push(upload: Upload, *, private: bool = False) -> str:
         CONFIG_FILE: upload.config.encode(),
         CARD_FILE: upload.card.encode(),
     }
-    asked = Asked(
+    request = HubRequest(
         what=f"model '{upload.repository}'",
         page=upload.page,
         otherwise="or give the .zip of 'napari-stem models pack' to whom it is for",
@@ -169,7 +169,7 @@ def push(upload: Upload, *, private: bool = False) -> str:
         error=ModelError,
         uploading=True,
     )
-    with in_clear_words(asked):
+    with in_clear_words(request):
         api = HfApi()
         api.create_repo(upload.repository, private=private, exist_ok=True)
         commit = api.create_commit(

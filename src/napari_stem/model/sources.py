@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
-from napari_stem.hub import HUB_PAGE, Asked, in_clear_words, reporting
+from napari_stem.hub import HUB_PAGE, HubRequest, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module
@@ -31,7 +31,7 @@ from napari_stem.texts import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_stem.hub import Progress as OfBytes
+    from napari_stem.hub import BytesProgress
     from napari_stem.progress import Progress
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
@@ -117,7 +117,9 @@ def parse_repository(text: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def fetch(repository: str, revision: str | None = None, progress: OfBytes | None = None) -> Path:
+def fetch(
+    repository: str, revision: str | None = None, progress: BytesProgress | None = None
+) -> Path:
     """Download a model from Hugging Face; what is there already is not fetched again.
 
     Parameters
@@ -134,7 +136,7 @@ def fetch(repository: str, revision: str | None = None, progress: OfBytes | None
     """
     from huggingface_hub import snapshot_download
 
-    asked = Asked(
+    request = HubRequest(
         what=f"model '{repository}'",
         page=HUB_PAGE + repository,
         otherwise="or give --model a folder or .zip with its files",
@@ -142,14 +144,14 @@ def fetch(repository: str, revision: str | None = None, progress: OfBytes | None
         error=ModelError,
     )
     options = {} if progress is None else {"tqdm_class": reporting(progress)}
-    with in_clear_words(asked):
+    with in_clear_words(request):
         folder = Path(
             snapshot_download(repository, revision=revision, allow_patterns=[*FILES], **options)
         )
     lacking = [name for name in NEEDED if not (folder / name).is_file()]
     if lacking:
         raise ModelError(
-            f"{asked.page} holds no model of this program: it lacks {' and '.join(lacking)}."
+            f"{request.page} holds no model of this program: it lacks {' and '.join(lacking)}."
         )
     return folder
 

@@ -166,7 +166,7 @@ class Prediction(StoredValues):
         return found
 
     @classmethod
-    def begin(
+    def create(
         cls,
         path: Path,
         spots: Spots,

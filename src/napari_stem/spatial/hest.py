@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.hub import Asked, in_clear_words, reporting
+from napari_stem.hub import HubRequest, in_clear_words, reporting
 from napari_stem.io import free_bytes
 from napari_stem.slide.pixel_size import PLACEHOLDER
 from napari_stem.spatial.dataset import (
@@ -221,14 +221,14 @@ def _snapshot(out: Path, patterns: Sequence[str], **options: Any) -> Any:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import DryRunError
 
-    asked = Asked(
+    request = HubRequest(
         what="HEST-1k",
         page=PAGE,
         otherwise="the same command goes on where it stopped",
         elsewhere=f"choose another folder than {out}",
         error=DatasetError,
     )
-    with in_clear_words(asked):
+    with in_clear_words(request):
         try:
             return snapshot_download(
                 HEST, repo_type="dataset", local_dir=out, allow_patterns=list(patterns), **options

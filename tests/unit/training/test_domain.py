@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from napari_stem.model.head import N_LOOKED_AT, doubt, evenly, unexplained
+from napari_stem.model.head import N_LOOKED_AT, domain_warning, evenly, unexplained
 from napari_stem.training.head_fit import LEAST_SPREAD, fit_domain
 
 WIDTH = 40
@@ -93,10 +93,12 @@ def test_a_slide_is_doubted_by_spots_spread_over_it() -> None:
     assert list(evenly(25)) == [0, 3, 6, 9, 12, 15, 18, 21, 24]
     assert len(evenly(48)) == len(evenly(49)) == N_LOOKED_AT
     distance = np.linspace(0.45, 1.15, 15).astype(np.float32)  # their median is 0.8
-    assert doubt(distance, "m") is None
-    sentence = doubt(distance + 0.1, "m")
+    assert domain_warning(distance, "m") is None
+    sentence = domain_warning(distance + 0.1, "m")
     assert sentence is not None
     assert "model 'm'" in sentence
     assert "15 spots 0.90" in sentence
-    assert doubt(np.full(2, 9, np.float32), "m") is None  # two spots say nothing of a slide
-    assert doubt(np.full(16, np.nan, np.float32), "m") is None
+    assert (
+        domain_warning(np.full(2, 9, np.float32), "m") is None
+    )  # two spots say nothing of a slide
+    assert domain_warning(np.full(16, np.nan, np.float32), "m") is None

@@ -308,6 +308,6 @@ def _warm_up(
         job = PredictionJob.planned(slide, model, settings, spots=spot, keep_draws=None)
         encoder = encoder or encoder_of(model, torch_device(settings.device))
         job = replace(job, encoder=encoder)
-        job.look()  # an encoder's first patch takes many times as long as another
-        job.begin(Path(folder) / "ahead.zarr", resume=False)
+        job.embed_few()  # an encoder's first patch takes many times as long as another
+        job.create_or_resume(Path(folder) / "ahead.zarr", resume=False)
     return encoder

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_stem.geometry import Region, Spots
-    from napari_stem.predict import PredictionProgress
+    from napari_stem.prediction_blocks import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
@@ -77,9 +77,9 @@ def run_prediction(
     job = plan()
     with only_writer(out := job.cache_path()):
         if despite_doubt:
-            begun: Prediction | str = job.begin(out, resume=True)
+            begun: Prediction | str = job.create_or_resume(out, resume=True)
         else:
-            begun = job.begin_unless_in_doubt(out, is_stopped)
+            begun = job.create_or_warn(out, is_stopped)
         if isinstance(begun, str):
             report(begun)
             return not is_stopped()

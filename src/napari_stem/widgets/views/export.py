@@ -18,7 +18,7 @@ from napari_stem.exporting import kinds
 from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS, ExportOptions
 from napari_stem.exporting.selection import NOTICES, Selection, Shown, telling_genes
-from napari_stem.predict import Stopped, stopping
+from napari_stem.progress import Stopped, poll_of
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
@@ -121,10 +121,10 @@ class ExportPanel(QWidget):
             is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
         ) -> int | None:
             """Export; returns how many spots are missing, or None where it was broken off."""
-            stop = stopping(is_stopped)
+            poll = poll_of(is_stopped)
 
             def progress(text: str, done: int, total: int) -> None:
-                stop()
+                poll()
                 report(text, done, total)
 
             try:

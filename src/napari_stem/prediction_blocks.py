@@ -1,6 +1,7 @@
-"""What a prediction is made of: which spots, in blocks of what order, embedded ahead, drawn, and how far it is.
+"""Blocks of spots: their order, how they are embedded, drawn and written, and how far a prediction is.
 
-`PredictionJob.steps` puts it together.
+`draw_blocks` gives every prediction its values: `PredictionJob.steps` writes them as they come, and
+`napari_stem.cohort.work` in whole chunks.
 """
 
 from __future__ import annotations
@@ -9,32 +10,27 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_stem.device import blas, torch_device
-from napari_stem.errors import RegionError
-from napari_stem.geometry import Region, Spots, lattice, spots_in_regions
 from napari_stem.metrics import central_interval
 from napari_stem.model.head import evenly
-from napari_stem.spatial.region_files import as_regions
-from napari_stem.spatial.table_files import read_spots
+from napari_stem.progress import go_on, poll_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from pathlib import Path
 
-    import anndata
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import EmbedsSpots
+    from napari_stem.geometry import Spots
     from napari_stem.model.bundle import Model
     from napari_stem.results import Prediction
     from napari_stem.settings import SamplingSettings
-    from napari_stem.slide import Slide
-    from napari_stem.slide.tissue import TissueSettings
 
 _FIRST_BLOCK = 4
 _BLOCKS_OF_PACE = 16
@@ -67,94 +63,19 @@ class PredictionProgress:
     work_done: float
 
 
-class Stopped(Exception):
-    """Raised while spots are looked at or sampled when the caller asked to stop."""
-
-
-def stopping(stop: Callable[[], bool] | None) -> Callable[..., None]:
-    """Make of whether to stop what raises `Stopped`, whatever it is told."""
-
-    def check(*_: Any) -> None:
-        if stop is not None and stop():
-            raise Stopped
-
-    return check
-
-
-def choose_spots(
-    slide: Slide,
-    *,
-    pitch_um: float,
-    spots: Spots | anndata.AnnData | str | Path | None = None,
-    regions: Region | Sequence[Region] | str | Path | None = None,
-    whole_slide: bool = False,
-    tissue: TissueSettings | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Spots:
-    """Choose where to predict: at given spots or on the slide's lattice, in regions or (none given) the tissue.
-
-    Parameters
-    ----------
-    slide
-        Of known pixel size.
-    pitch_um
-        Distance between spots of the lattice.
-    spots
-        Given ones: `Spots`, a table with ``obsm["spatial"]`` (x, y in level-0 px), or a file (``.h5ad``, or
-        ``.csv`` with ``x_px, y_px``). They are taken wherever they lie, unless regions are given too.
-    regions
-        One, several, or a GeoJSON file (in level-0 px, as QuPath writes it): only spots inside are taken.
-    whole_slide
-        Take the whole lattice, glass too.
-    tissue
-        How the tissue is looked for.
-    tell
-        Told in a sentence what was left out of the tissue.
-
-    Raises
-    ------
-    MissingMppError
-        The slide's pixel size is unknown.
-    RegionError
-        No spot lies in the regions, or there is no tissue.
-    SpotError
-        The pitch is not possible, or the given spots cannot be used.
-    """
-    mpp = slide.require_mpp()
-    if spots is None:
-        chosen = lattice(slide.size, mpp, pitch_um)
-    elif isinstance(spots, Spots):
-        chosen = spots
-    else:
-        chosen = read_spots(spots, slide.size, mpp, pitch_um)
-    if regions is not None:
-        within = as_regions(regions)
-        if not within:
-            raise RegionError("No region is given; draw one, or choose the whole tissue.")
-        return spots_in_regions(chosen, within)
-    if whole_slide or spots is not None:
-        return chosen
-    from napari_stem.slide.tissue import find_tissue
-
-    found = find_tissue(slide, tissue)
-    if found.note and tell is not None:
-        tell(found.note)
-    return spots_in_regions(chosen, found.regions)
-
-
-def ordered(
+def order_blocks(
     spots: Spots, done: NDArray[np.bool_], size: int, begin_at_um: tuple[float, float] | None
 ) -> list[NDArray[np.int64]]:
     """Blocks of spots that are not done, in the order in which they are predicted."""
     if begin_at_um is None:
-        return blocks(np.flatnonzero(~done), size)
+        return split_blocks(np.flatnonzero(~done), size)
     away_um = np.hypot(*(spots.xy_um - begin_at_um).T)
     rank = np.full(len(spots), 2)
     if len(spots) >= LEAST_COARSE:
         rank[(spots.array_row % COARSE == 0) & (spots.array_col % COARSE == 0)] = 1
-    rank[evenly(len(spots))] = 0  # their embeddings are there: a run is preceded by doubt
+    rank[evenly(len(spots))] = 0  # embedded already, by `PredictionJob.domain_warning`
     order = np.lexsort((np.where(rank == 0, away_um, 0.0), rank))
-    todo = [np.sort(order[places]) for places in blocks(np.flatnonzero(~done[order]), size)]
+    todo = [np.sort(order[places]) for places in split_blocks(np.flatnonzero(~done[order]), size)]
     return sorted(todo, key=lambda index: (rank[index].max(), away_um[index].min()))
 
 
@@ -175,7 +96,7 @@ class Unwritten:
         return sum(len(index) for index, _ in self._blocks)
 
     def add(self, index: NDArray[np.int64], values: dict[str, NDArray[Any]]) -> None:
-        """Take one: its spots, and what `predicted` gave."""
+        """Take one: its spots, and what `draw_blocks` gave."""
         self._blocks.append((index, values))
 
     def is_due(self) -> bool:
@@ -188,17 +109,57 @@ class Unwritten:
         if not self._blocks:
             return
         blocks, self._blocks = self._blocks, []
-        index, values = np.concatenate([i for i, _ in blocks]), joined([v for _, v in blocks])
+        index, values = np.concatenate([i for i, _ in blocks]), join_blocks([v for _, v in blocks])
         order = np.argsort(index)
         self._prediction.write_block(index[order], **{k: v[order] for k, v in values.items()})
         self._written_s = time.monotonic()
 
 
-def embedded_ahead(
+def draw_blocks(
+    prediction: Prediction,
+    blocks: Sequence[NDArray[np.int64]],
+    embedder: EmbedsSpots,
+    model: Model,
+    settings: SamplingSettings,
+    poll: Callable[..., None] = go_on,
+    watch: Callable[[float], None] | None = None,
+) -> Generator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]], None, None]:
+    """Embed and draw blocks of a prediction's spots, given by rows, one after another; write nothing.
+
+    Yields the rows of each, and what `Prediction.write_block` takes of them. ``poll`` is called within blocks,
+    also in another thread, and may raise to cancel; ``watch`` is told after every denoising step how many spots
+    of the block the steps so far are worth. Closing the iterator ends what is under way.
+    """
+    parts = [prediction.spots.take(index) for index in blocks]
+    with closing(embed_ahead(embedder, parts, settings.device, poll)) as embeddings:
+        for index, part in zip(blocks, parts, strict=True):
+
+            def callback(step: int, n_steps: int, _: Any, n_spots: int = len(index)) -> None:
+                poll()
+                if watch is not None:
+                    watch(n_spots * step / n_steps)
+
+            poll()
+            embedding = next(embeddings)
+            draws = model.sample(embedding, part, settings, callback, poll)
+            q05, q95 = central_interval(draws, 0.9)
+            values = {
+                "ood_distance": model.head.distance(embedding),
+                "mean": model.mean(embedding, draws, settings),
+                "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
+                "q05": q05,
+                "q95": q95,
+            }
+            if prediction.n_kept_draws > 0:
+                values["draws"] = draws.astype(np.float16)
+            yield index, values
+
+
+def embed_ahead(
     embedder: EmbedsSpots,
     parts: Sequence[Spots],
     device: str,
-    poll: Callable[..., None] | None = None,
+    poll: Callable[..., None] = go_on,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Embed spots part by part, the next one while its user works on the last: (n, width) each.
 
@@ -212,54 +173,28 @@ def embedded_ahead(
         yield from (embedder.embed(part, poll) for part in parts)
         return
     has_ended = threading.Event()
+    poll_end = poll_of(has_ended.is_set)
 
-    def check(*_: Any) -> None:
-        if has_ended.is_set():
-            raise Stopped
-        if poll is not None:
-            poll()
+    def poll_both(*_: Any) -> None:
+        poll_end()
+        poll()
 
     # more BLAS threads wait for drawing in a loop, at the expense of the encoder
     with blas().limit(limits=1), ThreadPoolExecutor(1, "embedding") as pool:
         try:
             coming: list[Future[NDArray[np.float32]]] = []
             for number, part in enumerate(parts):
-                now = coming.pop() if coming else pool.submit(embedder.embed, part, check)
+                now = coming.pop() if coming else pool.submit(embedder.embed, part, poll_both)
                 embedding = now.result()
                 if 0 < number < len(parts) - 1:
-                    coming.append(pool.submit(embedder.embed, parts[number + 1], check))
+                    coming.append(pool.submit(embedder.embed, parts[number + 1], poll_both))
                 yield embedding
         finally:
             has_ended.set()
 
 
-def predicted(
-    embedding: NDArray[np.float32],
-    block: Spots,
-    model: Model,
-    settings: SamplingSettings,
-    keep_draws: bool,
-    on_step: Callable[[int, int, Any], None] | None = None,
-    poll: Callable[..., None] | None = None,
-) -> dict[str, NDArray[Any]]:
-    """Draw the n spots of a block, of (n, width) embeddings: what `Prediction.write_block` takes.
-
-    ``poll`` is called within long steps, and may raise to cancel.
-    """
-    draws = model.sample(embedding, block, settings, on_step, poll)
-    q05, q95 = central_interval(draws, 0.9)
-    values = {
-        "ood_distance": model.head.distance(embedding),
-        "mean": model.mean(embedding, draws, settings),
-        "sd": draws.std(-1),  # mirrored pairs: their mean takes no degree of freedom
-        "q05": q05,
-        "q95": q95,
-    }
-    return values | ({"draws": draws.astype(np.float16)} if keep_draws else {})
-
-
-def joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
-    """Join what `predicted` gives for several blocks, as if they were one."""
+def join_blocks(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, Any]:
+    """Join the values of several blocks, as if they were one."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -269,9 +204,9 @@ class Clock:
     How long it took to begin, with the first block, says nothing of the rest.
     """
 
-    def __init__(self, prediction: Prediction, n_spots: int) -> None:
+    def __init__(self, prediction: Prediction) -> None:
         self._prediction = prediction
-        self._n_spots = n_spots
+        self._n_spots = len(prediction.done)
         self._n_before = int(prediction.done.sum())
         # of the last blocks: spots that are done, s
         self._ends: deque[tuple[int, float]] = deque(maxlen=_BLOCKS_OF_PACE + 1)
@@ -298,7 +233,7 @@ def spots_at_once(model: Model, settings: SamplingSettings) -> int:
     return max(1, min(settings.spots_per_block, _VALUES_AT_ONCE // n_values))
 
 
-def blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+def split_blocks(todo: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     """Divide ascending spots into runs of adjacent ones, at most ``size`` long.
 
     Their bounds are the same whatever is done already: matrix products of other spots together would round
