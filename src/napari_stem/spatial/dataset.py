@@ -35,7 +35,7 @@ from napari_stem.spatial.table_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -77,11 +77,35 @@ def image_facts(path: Path) -> ImageFacts:
 
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
-MPP_KEY = "pixel_size_um_estimated"
-ORIGIN_KEY = "pixel_size_um_origin"
-PITCH_KEY = "inter_spot_dist"
-DIAMETER_KEY = "spot_diameter"
-WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
+# What a section's metadata may say, in HEST-1k's words; all but the first may be missing.
+MPP_KEY = "pixel_size_um_estimated"  # um per px of the image, as everything here takes it
+ORIGIN_KEY = "pixel_size_um_origin"  # where that comes from, in words
+PITCH_KEY, DIAMETER_KEY = "inter_spot_dist", "spot_diameter"  # um, of the spots
+WIDTH_KEY, HEIGHT_KEY = (
+    "fullres_px_width",
+    "fullres_px_height",
+)  # of the image; importing fills them in
+ORGAN_KEY, TECHNOLOGY_KEY, SPECIES_KEY = (
+    "organ",
+    "st_technology",
+    "species",
+)  # by which sections are chosen
+PATIENT_KEY = "patient"  # whose it is: training and protocols keep patients apart by it
+TISSUE_KEY = "tissue"  # with the species and the following, for the card of a model trained on it
+SOURCE_KEY, LICENCE_KEY, CITATION_KEY = "study_link", "license", "citation"
+
+
+def stated_patients(metadata: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """Return whose each section is; None where the metadata of one section or more do not say."""
+    stated = [each.get(PATIENT_KEY) for each in metadata]
+    names = ["" if patient is None else str(patient).strip() for patient in stated]
+    return names if all(names) else None
+
+
+def images_of(section_id: str, folder: Path) -> list[Path]:
+    """Find the images of a section in a data set's folder, there or not: ``ID.jpg``, ``ID.ome.tif`` ..."""
+    stems = (section_id, f"{section_id}.ome")
+    return sorted(path for path in (folder / SLIDES).glob("*") if path.stem in stems)
 
 
 class Dataset:
@@ -130,7 +154,7 @@ class Section:
     @property
     def slide_path(self) -> Path:
         """The H&E image."""
-        found = sorted((self.folder / SLIDES).glob(f"{self.id}.*"))
+        found = images_of(self.id, self.folder)
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
             raise DatasetError(
@@ -144,10 +168,15 @@ class Section:
         """The measured counts."""
         return self.folder / TABLES / f"{self.id}.h5ad"
 
+    @property
+    def metadata_path(self) -> Path:
+        """What is said of it."""
+        return self.folder / METADATA / f"{self.id}.json"
+
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the data set says of this section."""
-        path = self.folder / METADATA / f"{self.id}.json"
+        path = self.metadata_path
         try:
             # HEST-1k's files write NaN for what is not known.
             text = path.read_text(encoding="utf-8")
@@ -163,8 +192,7 @@ class Section:
     @property
     def mpp(self) -> Mpp:
         """Pixel size at level 0."""
-        stated = self.metadata.get(MPP_KEY)
-        path = self.folder / METADATA / f"{self.id}.json"
+        stated, path = self.metadata.get(MPP_KEY), self.metadata_path
         if stated is None:
             raise DatasetError(
                 f"{path} does not state '{MPP_KEY}', the pixel size in um; add it to the file."

@@ -21,16 +21,26 @@ from napari_stem.slide.pixel_size import PLACEHOLDER
 from napari_stem.spatial.dataset import (
     METADATA,
     MPP_KEY,
+    ORGAN_KEY,
     ORIGIN_KEY,
     PITCH_KEY,
     SLIDES,
+    SPECIES_KEY,
     TABLES,
+    TECHNOLOGY_KEY,
     Dataset,
     Section,
     image_facts,
 )
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
+from napari_stem.spatial.importing import (
+    BY_IMAGE,
+    USUAL_IMPORT,
+    ImportSettings,
+    NewSection,
+    Outcome,
+    import_sections,
+)
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
 
@@ -50,12 +60,12 @@ EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
 def import_hest(
     source: Path,
     out: Path,
+    settings: ImportSettings = USUAL_IMPORT,
     *,
     sections: Sequence[str] = (),
     organ: Collection[str] = (),
     technology: Collection[str] = (),
     species: Collection[str] = (),
-    **options: Any,
 ) -> Outcome:
     """Write chosen sections of a HEST folder, with ``wsis``, ``st`` and ``metadata``, as a data set of its own.
 
@@ -68,10 +78,10 @@ def import_hest(
     dataset = Dataset(source)
     if out.exists() and out.samefile(source):
         raise DatasetError(f"{out} is the source itself; choose another folder to import into.")
-    wanted = {"organ": organ, "st_technology": technology, "species": species}
+    wanted = {ORGAN_KEY: organ, TECHNOLOGY_KEY: technology, SPECIES_KEY: species}
     chosen = _chosen(dataset, sections, wanted)
     readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
-    return import_sections(readers, out, **options)
+    return import_sections(readers, out, settings)
 
 
 def _chosen(
@@ -109,6 +119,7 @@ def _read_section(section: Section) -> NewSection:
         image=section.slide_path,
         table=table,
         metadata=_with_pixel_size(section.metadata, table, section.slide_path),
+        metadata_file=section.metadata_path,
         table_file=section.table_path if table is stored else None,
         findings=tuple(findings),
     )

@@ -262,15 +262,13 @@ def _opened(path: Path) -> Iterator[Any]:
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
     if not path.exists():
-        raise DatasetError(
-            f"There is no table {path}; check the path, or import the section again."
-        )
+        raise DatasetError(f"There is no table {path}; check the path, or put it there.")
     try:
         with elements_known():
             yield
     except DAMAGE as error:
         raise DatasetError(
-            f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or import it again."
+            f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or copy it again."
         ) from error
 
 

@@ -14,9 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError, require_extra
-from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
+from napari_stem.spatial.dataset import (
+    PITCH_KEY,
+    TABLES,
+    TECHNOLOGY_KEY,
+    Dataset,
+    image_facts,
+)
 from napari_stem.spatial.gene_sets import with_symbols
-from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
+from napari_stem.spatial.importing import (
+    USUAL_IMPORT,
+    ImportSettings,
+    NewSection,
+    Outcome,
+    fitted_section,
+    import_sections,
+)
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
     BINS,
@@ -54,11 +67,11 @@ _MISFIT = 0.1
 def import_visium(
     sources: Sequence[Path],
     out: Path,
+    settings: ImportSettings = USUAL_IMPORT,
     *,
     bin_um: int | None = None,
     image: Path | None = None,
     name: str | None = None,
-    **options: Any,
 ) -> Outcome:
     """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
@@ -84,9 +97,9 @@ def import_visium(
     for found, folder in folders.items():
         section_id = name or found
         readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
-        if not options.get("overwrite"):
+        if not settings.overwrite:
             _require_same_pitch(out, section_id, float(bin_um or PITCH_UM))
-    return import_sections(readers, out, **options)
+    return import_sections(readers, out, settings)
 
 
 def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
@@ -137,11 +150,11 @@ def _read_section(
             f"{image} has {facts.size_px[0]} x {facts.size_px[1]} px, but Space Ranger was run on an "
             f"image of about {other} px, to which the positions belong; name that one with --image."
         )
-    technology: dict[str, Any] = {"st_technology": "Visium HD"}
+    technology: dict[str, Any] = {TECHNOLOGY_KEY: "Visium HD"}
     stated_um = scales.get("microns_per_pixel", 0.0)
     if bin_um is None:
         technology = {
-            "st_technology": "Visium",
+            TECHNOLOGY_KEY: "Visium",
             "chemistry": table.uns.get("chemistry") or None,
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)

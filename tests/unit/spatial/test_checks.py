@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,6 @@ from napari_stem.spatial.lattice import fit_lattice, mpp_from_spacing_um
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import anndata
 
@@ -152,6 +152,16 @@ def test_a_repeat_of_a_bad_spot_is_judged_by_itself(table: anndata.AnnData) -> N
     assert clean.n_obs == table.n_obs - 1
 
 
+def test_of_spots_that_repeat_each_other_one_stays(table: anndata.AnnData) -> None:
+    """B lies where A does, and the second B goes only where a first one stays."""
+    four = table[:4].copy()
+    four.obs_names = ["A", "B", "B", "C"]
+    four.obsm["spatial"] = np.array([[1.0, 1], [1, 1], [2, 2], [3, 3]])
+    clean, dropped = drop_bad_spots(four, SIZE_PX)
+    assert list(clean.obs_names) == ["A", "B", "C"]
+    assert dropped == {"duplicate-positions": 1}
+
+
 def test_nothing_is_dropped_from_a_sound_table(table: anndata.AnnData) -> None:
     clean, dropped = drop_bad_spots(table, SIZE_PX)
     assert dropped == {}
@@ -230,6 +240,7 @@ def test_small_differences_are_no_finding(used: float, factor: float) -> None:
 def test_no_or_odd_pixel_sizes_stop(stated: object) -> None:
     (found,) = check_mpp(stated, {})
     assert (found.check, found.severity) == ("pixel-size-missing", "stops")
+    assert "into m.json" in check_mpp(stated, {}, file=Path("m.json"))[0].advice
 
 
 @given(

@@ -16,6 +16,7 @@ from PIL import Image
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.her2st import fit_pixel_size_um, import_her2st
+from napari_stem.spatial.importing import ImportSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +213,9 @@ def _interrupt(*_: object, **__: object) -> None:
 def test_overwriting_replaces_the_section(source: Path, tmp_path: Path) -> None:
     import_her2st(source, tmp_path / "out")
     (tmp_path / "out" / "wsis" / "C3.png").touch()
-    assert import_her2st(source, tmp_path / "out", overwrite=True).imported == ["C3"]
+    assert import_her2st(source, tmp_path / "out", ImportSettings(overwrite=True)).imported == [
+        "C3"
+    ]
     assert Dataset(tmp_path / "out").section("C3").slide_path.name == "C3.jpg"
     assert (source / "C3.jpg").is_file()
 
@@ -224,7 +227,7 @@ def test_importing_into_its_own_source_keeps_the_source(source: Path) -> None:
 
 def test_progress_counts_the_sections(her2st_source: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    import_her2st(her2st_source, tmp_path, progress=lambda *step: told.append(step))
+    import_her2st(her2st_source, tmp_path, ImportSettings(progress=lambda *step: told.append(step)))
     assert [step[1:] for step in told] == [(0, 2), (1, 2), (2, 2)]
 
 
