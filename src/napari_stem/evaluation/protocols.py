@@ -19,6 +19,7 @@ import numpy as np
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.metrics import pcc, top_mean
+from napari_stem.spatial.dataset import stated_patients
 from napari_stem.spatial.panels import read_panel
 
 if TYPE_CHECKING:
@@ -100,10 +101,8 @@ def leave_one_out(sections: Sequence[str]) -> tuple[Fold, ...]:
 
 def patients_of(dataset: Dataset, sections: Sequence[str]) -> dict[str, str] | None:
     """Section -> patient; None where the metadata of one section or more do not say."""
-    stated = {s: dataset.section(s).metadata.get("patient") for s in sections}
-    if any(p is None or not str(p).strip() for p in stated.values()):
-        return None
-    return {s: str(p) for s, p in stated.items()}
+    stated = stated_patients(dataset.section(s).metadata for s in sections)
+    return None if stated is None else dict(zip(sections, stated, strict=True))
 
 
 def shared_patients(dataset: Dataset, folds: Sequence[Fold]) -> tuple[str, ...]:

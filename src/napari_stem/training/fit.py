@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +23,19 @@ from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
 from napari_stem.metrics import evaluate
 from napari_stem.model.bundle import Model, load_folder
 from napari_stem.model.card import LIMITS
-from napari_stem.model.config import ModelConfig, objective_of
+from napari_stem.model.config import ModelConfig
 from napari_stem.model.head import Head
 from napari_stem.progress import Progress, shown, silent
 from napari_stem.settings import SamplingSettings
-from napari_stem.spatial.dataset import MPP_KEY, Dataset
+from napari_stem.spatial.dataset import (
+    CITATION_KEY,
+    LICENCE_KEY,
+    MPP_KEY,
+    SOURCE_KEY,
+    SPECIES_KEY,
+    TISSUE_KEY,
+    Dataset,
+)
 from napari_stem.spatial.panels import Panel, detected, hmhvg, parse_panel
 from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -35,7 +43,7 @@ from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
-from napari_stem.training.sections import SectionArrays, depths_of, load_sections, patient_of
+from napari_stem.training.sections import SectionArrays, depths_of, load_sections, patients_of
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -90,13 +98,11 @@ def train(
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError
-        The folder cannot be written, the objective is unknown, or the checkpoints to resume from are of another
-        training.
+        The folder cannot be written, or the checkpoints to resume from are of another training.
     TrainingStopped
         By Ctrl-C or SIGTERM while a denoiser trains: its checkpoint is kept.
     """
     options, out = options or TrainingOptions(), Path(out)
-    objective_of(options.objective)
     team = Team.gathered(torch_device(options.device))
     options = replace(options, device=team.device)
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
@@ -138,7 +144,8 @@ def _train(
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
     genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
-    # Read before the hours of training: a section that cannot be used would end them without a model.
+    # Read before the hours of training, and by all processes: a section that cannot be used would end them
+    # without a model.
     held_out: list[SectionArrays] = []
     team.share(
         lambda: held_out.extend(load(options.hold_out, genes=[panel[i] for i in genes]))
@@ -153,17 +160,20 @@ def _train(
         folder=out,
         team=team,
     )
+    facts: dict[str, Any] = {}
     if absent:
-        model.card["genes_not_measured"] = list(absent)
+        facts["genes_not_measured"] = list(absent)
     if isinstance(encoder, EmbeddingFolder):
         model.config = replace(
             model.config, fields_of_view_um=(encoder.described.field_of_view_um,)
         )
-        model.card["embeddings"] = "from file"
-        model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
+        notes = [*model.card.get("notes", ()), encoder.note()]
+        facts |= {"embeddings": "from file", "notes": notes}
+    if held_out and team.is_first:
+        facts["metrics"] = _measured(model, sections, held_out, genes, options)
+    model.card.update(facts)
     if not team.is_first:
         return model
-    _report(model, sections, held_out, genes, options)
     model.save(out)
     if not options.keep_checkpoints:
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
@@ -227,7 +237,7 @@ def fit_sections(
         Logs(own and own / _LOGS, options.log),
         progress or silent,
     )
-    about = {**options.decisive(), "panel": len(panel)}
+    about = {**options.fingerprint_options(), "panel": len(panel)}
     if own is not None:
         about["data"] = data_hash(sections, panel)
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
@@ -250,18 +260,16 @@ def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArra
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))
 
 
-def _report(
+def _measured(
     model: Model,
     sections: Sequence[SectionArrays],
     held_out: Sequence[SectionArrays],
     genes: NDArray[np.int64],
     options: TrainingOptions,
-) -> None:
+) -> dict[str, dict[str, Any]]:
     """Evaluate the held-out sections for the card, as if of the training patient: the model, and ridge."""
-    if not held_out:
-        return
     settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=options.device, patient="same")
-    metrics = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for s in held_out:
         draws = model.sample(s.embedding, s.spots, settings)
         mean = model.mean(s.embedding, draws, settings)[:, genes]
@@ -270,7 +278,7 @@ def _report(
         rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
         for s in held_out:
             metrics[s.id]["ridge"] = evaluate(s.values, *rival(s.embedding, 0))
-    model.card["metrics"] = metrics
+    return metrics
 
 
 def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
@@ -292,13 +300,13 @@ def _config(
     about = sections[0].metadata
     depths = depths_of(sections, options.normalisation) if options.objective == "edm" else None
     card = {
-        "tissue": about.get("tissue"),
-        "species": about.get("species"),
-        "source": about.get("study_link"),
-        "licence": about.get("license", "unknown"),
-        "attribution": about.get("citation"),
+        "tissue": about.get(TISSUE_KEY),
+        "species": about.get(SPECIES_KEY),
+        "source": about.get(SOURCE_KEY),
+        "licence": about.get(LICENCE_KEY, "unknown"),
+        "attribution": about.get(CITATION_KEY),
         "sections": [s.id for s in sections],
-        "patients": sorted({patient_of(s) for s in sections}),
+        "patients": sorted(set(patients_of(sections) or ())),
         "mpp_um": max((s.metadata.get(MPP_KEY) or 0.0 for s in sections), default=0.0) or None,
         "held_out": list(options.hold_out),
         "seed": options.seed,
@@ -313,7 +321,7 @@ def _config(
         encoder_version=encoder_version,
         pitch_um=sections[0].spots.pitch_um,
         depth=None if depths is None else float(np.median(depths)),
-        objective=objective_of(options.objective),
+        objective=options.objective,
         denoiser={},
         card=card,
     )

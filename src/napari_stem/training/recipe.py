@@ -72,7 +72,7 @@ def fit_recipe(
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
     prepared = _prepare(sections, options)
-    settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
+    settings = fit_settings(options, prepared.sizes, len(pairs) + 1)
     folds = [
         _leave_out(number, len(pairs), pair, config, options, run)
         for number, pair in enumerate(pairs, start=1)
@@ -80,17 +80,18 @@ def fit_recipe(
     steps, spread_factor, learned = run.team.share(
         lambda: _judge(folds, sections, prepared, settings.steps, options, config)
     )
-    card = {**config.card, "training_steps": steps, **learned}
-    config = replace(config, card=card, calibrated=options.is_calibrated)
-    if steps == 0:
-        return Model(config, prepared.head, spread_factor, None)
-    settings = replace(settings, steps=steps, eval_every=steps)
-    fitted = fit_denoiser(
-        prepared.data, settings, run=run, stage="all", what="Training on all sections"
-    )
-    config.card["training_steps"] = fitted.steps
-    config = replace(config, denoiser=settings.denoiser.to_dict())
-    return Model(config, prepared.head, spread_factor, fitted.network)
+    network, trained_with, denoiser = None, {}, {}
+    if steps > 0:
+        settings = replace(settings, steps=steps, eval_every=steps)
+        fitted = fit_denoiser(
+            prepared.data, settings, run=run, stage="all", what="Training on all sections"
+        )
+        network, steps, denoiser = fitted.network, fitted.steps, settings.denoiser.to_dict()
+        recorded = {k: v for k, v in vars(settings).items() if k not in ("denoiser", "device")}
+        trained_with = {"training": recorded}
+    card = config.card | {"training_steps": steps} | trained_with | learned
+    config = replace(config, card=card, calibrated=options.is_calibrated, denoiser=denoiser)
+    return Model(config, prepared.head, spread_factor, network)
 
 
 def _leave_out(
@@ -104,7 +105,7 @@ def _leave_out(
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
     prepared = _prepare(rest, options)
-    settings = fit_settings(options, config.objective, prepared.sizes, n_folds + 1)
+    settings = fit_settings(options, prepared.sizes, n_folds + 1)
     config = replace(config, denoiser=settings.denoiser.to_dict(), calibrated=False)
     head = prepared.head
     if isinstance(head, Head):
