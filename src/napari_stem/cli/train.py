@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainCommandOptions:
     """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
 
     out: Annotated[Path, Option(help="Model folder to write.", show_default=False)]
@@ -151,7 +151,7 @@ class TrainOptions:
 @app.command()
 def train(
     dataset: Annotated[Path, Argument(help="Folder in HEST layout.", show_default=False)],
-    options: TrainOptions,
+    options: TrainCommandOptions,
 ) -> None:
     """Train a model on measured sections.
 
@@ -173,7 +173,7 @@ def _say(out: Path, result: dict[str, Any]) -> None:
     )
 
 
-def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
+def _run(folder: Path, asked: TrainCommandOptions) -> dict[str, Any] | None:
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
     Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per

@@ -80,7 +80,7 @@ class Predictor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoising:
+class DenoiserOptions:
     """How denoisers are trained and sampled."""
 
     minutes: float | None = None  # limit for the training of one model, None for none
@@ -95,7 +95,7 @@ def _diffusion(
     about: str,
     objective: Literal["edm", "published"],
     sampling: SamplingSettings,
-    denoising: Denoising,
+    denoising: DenoiserOptions,
 ) -> Predictor:
     """Make a model of one objective; all of it is trained on each fold's training sections."""
 
@@ -317,7 +317,7 @@ def round_the_mean(
     return Predictor(name, about, fit, seeded=True, settings={"n_draws": N_DRAWS})
 
 
-def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
+def predictors(names: Sequence[str], denoising: DenoiserOptions) -> list[Predictor]:
     """Make predictors by name, of `NAMES`, in the order asked for.
 
     ModelError: there is no such predictor.
@@ -329,7 +329,7 @@ def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
     return [known[name] for name in names]
 
 
-def _every(denoising: Denoising) -> tuple[Predictor, ...]:
+def _every(denoising: DenoiserOptions) -> tuple[Predictor, ...]:
     """All of these, with what is said of each; of published Stem's 1000 steps as many as are asked for."""
     n_steps = denoising.published_steps
     paper = SamplingSettings(
@@ -386,4 +386,4 @@ def _every(denoising: Denoising) -> tuple[Predictor, ...]:
     )
 
 
-NAMES = tuple(predictor.name for predictor in _every(Denoising()))
+NAMES = tuple(predictor.name for predictor in _every(DenoiserOptions()))

@@ -79,7 +79,7 @@ def evaluate(
 
     Returns
     -------
-    JSON-ready: every metric, as `napari_stem.metrics.evaluate` names them; ``unit``, of the
+    JSON-ready: every metric, as `napari_stem.metrics.all_metrics` names them; ``unit``, of the
     errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
     ``genes_left_out`` (predicted, but not measured).
 
@@ -122,7 +122,7 @@ def evaluate(
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
-    figures = metrics.evaluate(
+    figures = metrics.all_metrics(
         measured,
         np.asarray(done.X)[rows][:, columns],
         None if draws is None else np.asarray(draws)[rows][:, columns],

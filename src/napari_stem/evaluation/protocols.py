@@ -3,7 +3,7 @@
 Those that divide the sections (one held out, each in turn, five divisions) choose an HMHVG panel of 200 on the
 training sections alone, in log2(count + 1), and report every metric per test section: mean and range over
 sections and seeds, never over pooled spots. HEST-bench (Jaume et al. 2024, arXiv 2406.16192) goes by rules of
-its own, see `hest_folds` and `hest_summary`. `napari_stem.evaluation.msi` stands apart: it starts from finished
+its own, see `hest_folds` and `hest_figures`. `napari_stem.evaluation.msi` stands apart: it starts from finished
 predictions.
 """
 
@@ -66,14 +66,14 @@ class Protocol:
 
     name: str  # as users ask for it
     about: str  # one line: folds, panel, unit, aggregation, and whose they are
-    # panel recipe (`napari_stem.spatial.panels.parse_panel`) unless users ask for another
+    # panel, as `napari_stem.spatial.panels.parse_panel` reads it, unless users ask for another
     genes: str
     normalisation: str  # unit unless users ask for another
     predictors: tuple[str, ...]  # names run unless users ask for others
     # folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one
     plan: Callable[[Dataset, Sequence[str], str | None], Plan]
-    # the protocol's own aggregation of one fold, beside the plain means; None: nothing more
-    summary: Callable[[Compared], dict[str, Any]] | None = None
+    # the protocol's own figures of one fold, beside the plain means; None: nothing more
+    figures: Callable[[Compared], dict[str, Any]] | None = None
 
 
 def chosen_sections(
@@ -201,7 +201,7 @@ def hest_folds(dataset: Dataset, sections: Sequence[str], _hold_out: str | None)
     return Plan(folds, panel, tuple(notes))
 
 
-def hest_summary(compared: Compared) -> dict[str, Any]:
+def hest_figures(compared: Compared) -> dict[str, Any]:
     """HEST's figure of one fold, beside ours: correlation over pooled test spots, mean over genes.
 
     A gene that is constant in one fold makes the whole task undefined (None).
@@ -289,7 +289,7 @@ _EVERY = (
         normalisation="log1p_counts",
         predictors=("ours", "ridge", "hest-ridge", "hest-ridge-centred", "hest-ridge-cv"),
         plan=hest_folds,
-        summary=hest_summary,
+        figures=hest_figures,
     ),
     _of_training_slides(
         name="hmhvg200-5split",

@@ -20,7 +20,7 @@ from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
-from napari_stem.metrics import evaluate
+from napari_stem.metrics import all_metrics
 from napari_stem.model.bundle import Model, load_folder
 from napari_stem.model.card import LIMITS
 from napari_stem.model.config import ModelConfig
@@ -273,11 +273,11 @@ def _measured(
     for s in held_out:
         draws = model.sample(s.embedding, s.spots, settings)
         mean = model.mean(s.embedding, draws, settings)[:, genes]
-        metrics[s.id] = {"napari-stem": evaluate(s.values, mean, draws[:, genes])}
+        metrics[s.id] = {"napari-stem": all_metrics(s.values, mean, draws[:, genes])}
     if isinstance(model.head, Head):
         rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
         for s in held_out:
-            metrics[s.id]["ridge"] = evaluate(s.values, *rival(s.embedding, 0))
+            metrics[s.id]["ridge"] = all_metrics(s.values, *rival(s.embedding, 0))
     return metrics
 
 
