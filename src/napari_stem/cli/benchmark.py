@@ -17,7 +17,9 @@ from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress
 from napari_stem.errors import OutputError, StemError
 from napari_stem.io import only_writer
 from napari_stem.progress import stop_on_signals
+from napari_stem.spatial.normalise import NormalisationName
 from napari_stem.texts import NOTICE, count
+from napari_stem.training.options import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +50,7 @@ class BenchmarkCommandOptions:
         None
     )
     normalisation: Annotated[
-        Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
+        NormalisationName | None,
         Option(help="Unit of the values; default: the protocol's."),
     ] = None
     sections: Annotated[str | None, Option(help=f"Use these only, {_COMMA}.")] = None
@@ -58,9 +60,7 @@ class BenchmarkCommandOptions:
         float | None, Option(min=0.01, help="Limit for training one diffusion model.")
     ] = None
     steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
-    size: Annotated[Literal["small", "full"], Option(help="Size of published Stem's network.")] = (
-        "small"
-    )
+    size: Annotated[Size, Option(help="Size of published Stem's network.")] = "small"
     published_steps: Annotated[
         int,
         Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
+    from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.mean import Array, Residuals
+    from napari_stem.training.options import Size
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's
@@ -56,7 +58,7 @@ class Task:
     """What a predictor is told besides the training sections."""
 
     panel: tuple[str, ...]  # names of the G genes, the columns of every section's ``values``
-    normalisation: str  # unit of these, a key of `napari_stem.spatial.normalise.NORMALISATIONS`
+    normalisation: NormalisationName  # unit of these
     # encoder, encoder_version: what made the embeddings
     encoder: str
     encoder_version: str
@@ -85,7 +87,7 @@ class DenoiserOptions:
 
     minutes: float | None = None  # limit for the training of one model, None for none
     steps: int | None = None  # optimiser steps at the most, None for the objective's default
-    size: Literal["small", "full"] = "small"  # ``small`` for a laptop, ``full`` as published
+    size: Size = "small"  # ``small`` for a laptop, ``full`` as published
     device: str = "cpu"  # torch device of training and sampling
     published_steps: int = 50  # ancestral steps of published Stem
 

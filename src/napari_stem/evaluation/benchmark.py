@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.sections import SectionArrays
 
 # What a predictor can die of without taking the others with it: torch raises RuntimeError,
@@ -57,7 +58,7 @@ class BenchmarkOptions(DenoiserOptions):
     encoder: str = "bundled"  # name in the registry
     # genes, normalisation: panel, as `parse_panel` reads it, and unit; None for the protocol's
     genes: str | None = None
-    normalisation: str | None = None
+    normalisation: NormalisationName | None = None
     sections: tuple[str, ...] = ()  # those to use, empty for all
     hold_out: str | None = None  # the test section of protocols that have one
     seeds: tuple[int, ...] = (0,)  # one run each of predictors that have a seed

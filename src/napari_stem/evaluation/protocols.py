@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.normalise import NormalisationName
 
 N_DIVISIONS, TENTH = 5, 0.1
 ENOUGH_SECTIONS = 10  # the least of which a tenth is a section
@@ -68,7 +69,7 @@ class Protocol:
     about: str  # one line: folds, panel, unit, aggregation, and whose they are
     # panel, as `napari_stem.spatial.panels.parse_panel` reads it, unless users ask for another
     genes: str
-    normalisation: str  # unit unless users ask for another
+    normalisation: NormalisationName  # unit unless users ask for another
     predictors: tuple[str, ...]  # names run unless users ask for others
     # folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one
     plan: Callable[[Dataset, Sequence[str], str | None], Plan]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.encoders.precomputed import Stated
     from napari_stem.model.config import Objective
+    from napari_stem.spatial.normalise import NormalisationName
 
 STRIPS = 4  # parts of a single section that are left out in turn
 
@@ -176,7 +177,7 @@ class TrainingOptions:
     seed: int = 0
     device: str = "cpu"
     name: str | None = None
-    normalisation: str = "log2_counts"
+    normalisation: NormalisationName = "log2_counts"
     log: LogKind = "csv"
     checkpoint_minutes: float = 10.0
     resume: bool = False
