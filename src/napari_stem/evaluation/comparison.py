@@ -11,7 +11,7 @@ from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.stored import read_exported
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
@@ -53,7 +53,7 @@ def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
             f"{name} must hold raw counts in X, not normalised values; put the counts there."
         )
     with repeats_allowed():
-        return with_symbols(table)[0]
+        return with_unique_symbols(table)[0]
 
 
 def evaluate(

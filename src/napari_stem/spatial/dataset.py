@@ -239,7 +239,7 @@ class Section:
         return library_sizes(row_blocks(self.table_path))
 
     def spots(self) -> Spots:
-        """Where was measured, in the order of ``counts``, which are not read.
+        """Return the spots that were measured, in the order of ``counts``, which are not read.
 
         Lattice positions come from ``obs["array_row"]`` and ``["array_col"]``; without them, each
         spot takes the nearest node of a square lattice at the section's pitch.

@@ -32,7 +32,7 @@ from napari_stem.spatial.dataset import (
     Section,
     image_facts,
 )
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import (
     BY_IMAGE,
     USUAL_IMPORT,
@@ -113,7 +113,7 @@ def _chosen(
 
 def _read_section(section: Section) -> NewSection:
     stored = read_table(section.table_path)
-    table, findings = with_symbols(stored)
+    table, findings = with_unique_symbols(stored)
     return NewSection(
         id=section.id,
         image=section.slide_path,

@@ -42,7 +42,7 @@ _COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI")
 
 @dataclass(frozen=True)
 class SpotTable:
-    """Where was measured, without what: names and annotations of the n spots.
+    """The n spots of a table without their counts: names and annotations (``obs``), and places.
 
     ``xy_px`` are (n, 2) float64 in level-0 px; None where the table has none that can be used.
     ``diameter_px`` is the extent of a spot, where the scale factors state it.

@@ -21,7 +21,7 @@ from napari_stem.spatial.dataset import (
     Dataset,
     image_facts,
 )
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import (
     USUAL_IMPORT,
     ImportSettings,
@@ -159,7 +159,7 @@ def _read_section(
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
+    named, findings = with_unique_symbols(under_tissue(table, f"section {section_id}"))
     pitch_um = float(bin_um or PITCH_UM)
     nodes, xy_px = array_positions(named.obs), np.asarray(named.obsm["spatial"], np.float64)
     fit = nodes and fit_lattice(*nodes, xy_px, pitch_um, hexagonal=bin_um is None)

@@ -254,7 +254,7 @@ def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
 
 
 def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:
-    """Genes of a predictable panel that metrics are of: of a wide one, the 200 of published Stem."""
+    """Columns of the genes that metrics are of: of a wide panel the 200 that published Stem would choose."""
     if len(panel) <= N_REPORTED:
         return np.arange(len(panel))
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))

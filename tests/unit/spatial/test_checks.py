@@ -22,7 +22,7 @@ from napari_stem.spatial.checks import (
     drop_bad_spots,
 )
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import check_dataset
 from napari_stem.spatial.lattice import fit_lattice, mpp_from_spacing_um
 
@@ -192,7 +192,7 @@ def test_ids_become_symbols_where_the_table_has_them(table: anndata.AnnData, col
     table.var[column] = [*symbols[:-1], None]
     ids = [f"ENSG{i:011d}" for i in range(table.n_vars)]
     table.var_names = ids
-    named, findings = with_symbols(table)
+    named, findings = with_unique_symbols(table)
     assert list(named.var_names) == [*symbols[:-1], ids[-1]]
     assert list(named.var["gene_ids"]) == ids
     assert [one.check for one in findings] == ["ensembl-ids"]
@@ -201,7 +201,7 @@ def test_ids_become_symbols_where_the_table_has_them(table: anndata.AnnData, col
 
 def test_ids_stay_where_the_table_has_no_symbols(table: anndata.AnnData) -> None:
     table.var_names = [f"ENSG{i:011d}" for i in range(table.n_vars)]
-    named, findings = with_symbols(table)
+    named, findings = with_unique_symbols(table)
     assert named is table
     assert findings == []
     assert check_genes(list(named.var_names))[0].check == "ensembl-ids"
@@ -211,7 +211,7 @@ def test_adding_up_keeps_every_count(table: anndata.AnnData) -> None:
     counts = table.X.toarray()
     names = list(table.var_names)
     table.var_names = [*names[:-2], names[3], names[3]]
-    merged, findings = with_symbols(table)
+    merged, findings = with_unique_symbols(table)
     assert list(merged.var_names) == names[:-2]
     np.testing.assert_array_equal(merged.X.sum(axis=1), counts.sum(axis=1, keepdims=True))
     np.testing.assert_array_equal(
