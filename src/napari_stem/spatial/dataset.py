@@ -77,27 +77,18 @@ def image_facts(path: Path) -> ImageFacts:
 
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
-# What a section's metadata may say, in HEST-1k's words; all but the first may be missing.
+# What is read of a section's metadata, in HEST-1k's words; all but the first may be missing.
 MPP_KEY = "pixel_size_um_estimated"  # um per px of the image, as everything here takes it
 ORIGIN_KEY = "pixel_size_um_origin"  # where that comes from, in words
 PITCH_KEY, DIAMETER_KEY = "inter_spot_dist", "spot_diameter"  # um, of the spots
-WIDTH_KEY, HEIGHT_KEY = (
-    "fullres_px_width",
-    "fullres_px_height",
-)  # of the image; importing fills them in
-ORGAN_KEY, TECHNOLOGY_KEY, SPECIES_KEY = (
-    "organ",
-    "st_technology",
-    "species",
-)  # by which sections are chosen
-PATIENT_KEY = "patient"  # whose it is: training and protocols keep patients apart by it
-TISSUE_KEY = "tissue"  # with the species and the following, for the card of a model trained on it
-SOURCE_KEY, LICENCE_KEY, CITATION_KEY = "study_link", "license", "citation"
+WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"  # filled in by importing
+# "patient" keeps patients apart in training and protocols; "tissue", "species", "study_link", "license" and
+# "citation" go into the card of a model trained on it; "organ", "st_technology" and "species" choose sections.
 
 
 def stated_patients(metadata: Iterable[Mapping[str, Any]]) -> list[str] | None:
     """Return whose each section is; None where the metadata of one section or more do not say."""
-    stated = [each.get(PATIENT_KEY) for each in metadata]
+    stated = [each.get("patient") for each in metadata]
     names = ["" if patient is None else str(patient).strip() for patient in stated]
     return names if all(names) else None
 

@@ -17,25 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.dataset import (
-    CITATION_KEY,
-    IMAGE_ENDINGS,
-    LICENCE_KEY,
-    ORGAN_KEY,
-    PATIENT_KEY,
-    SOURCE_KEY,
-    SPECIES_KEY,
-    TECHNOLOGY_KEY,
-    TISSUE_KEY,
-)
-from napari_stem.spatial.importing import (
-    USUAL_IMPORT,
-    ImportSettings,
-    NewSection,
-    Outcome,
-    fitted_section,
-    import_sections,
-)
+from napari_stem.spatial.dataset import IMAGE_ENDINGS
+from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
@@ -44,18 +27,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from napari_stem.spatial.importing import ImportSettings
+
 
 PITCH_UM = 200.0
 DIAMETER_UM = 100.0
 ABOUT = {
-    ORGAN_KEY: "Breast",
-    TISSUE_KEY: "breast",
+    "organ": "Breast",
+    "tissue": "breast",
     "disease_state": "HER2-positive breast cancer",
-    SPECIES_KEY: "Homo sapiens",
-    TECHNOLOGY_KEY: "Spatial Transcriptomics",
-    SOURCE_KEY: "https://doi.org/10.1038/s41467-021-26271-2",
-    CITATION_KEY: "Andersson et al. 2021, Nature Communications 12, 6012; Zenodo record 4751624",
-    LICENCE_KEY: "CC BY 4.0",
+    "species": "Homo sapiens",
+    "st_technology": "Spatial Transcriptomics",
+    "study_link": "https://doi.org/10.1038/s41467-021-26271-2",
+    "citation": "Andersson et al. 2021, Nature Communications 12, 6012; Zenodo record 4751624",
+    "license": "CC BY 4.0",
 }
 
 _SELECTION = re.compile(r"([A-Z]\d+)_selection\.tsv(\.gz)?")
@@ -70,7 +55,7 @@ _IMAGE_FOLDERS = ("ST-imgs", "images/HE", "images", ".")
 _MIN_COMMON = 0.5
 
 
-def import_her2st(source: Path, out: Path, settings: ImportSettings = USUAL_IMPORT) -> Outcome:
+def import_her2st(source: Path, out: Path, settings: ImportSettings | None = None) -> Outcome:
     """Write the sections found in ``source`` as a data set in HEST layout.
 
     ``source`` is the published tree (``ST-imgs/PATIENT/ID/*.jpg``, ``ST-cnts/ID.tsv.gz``,
@@ -148,7 +133,7 @@ def _read_section(root: Path, section_id: str, selection: Path) -> NewSection:
         var=pd.DataFrame(index=counted.columns),
         obsm={"spatial": here[["pixel_x", "pixel_y"]].to_numpy()},
     )
-    section = NewSection(section_id, image, table, {**ABOUT, PATIENT_KEY: section_id[0]})
+    section = NewSection(section_id, image, table, {**ABOUT, "patient": section_id[0]})
     fitted_um = fit_pixel_size_um(spots, selection)
     return fitted_section(section, fitted_um, pitch_um=PITCH_UM, diameter_um=DIAMETER_UM)
 

@@ -21,26 +21,16 @@ from napari_stem.slide.pixel_size import PLACEHOLDER
 from napari_stem.spatial.dataset import (
     METADATA,
     MPP_KEY,
-    ORGAN_KEY,
     ORIGIN_KEY,
     PITCH_KEY,
     SLIDES,
-    SPECIES_KEY,
     TABLES,
-    TECHNOLOGY_KEY,
     Dataset,
     Section,
     image_facts,
 )
 from napari_stem.spatial.gene_sets import with_unique_symbols
-from napari_stem.spatial.importing import (
-    BY_IMAGE,
-    USUAL_IMPORT,
-    ImportSettings,
-    NewSection,
-    Outcome,
-    import_sections,
-)
+from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
 
@@ -49,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+
+    from napari_stem.spatial.importing import ImportSettings
 
 
 HEST = "MahmoodLab/hest"
@@ -60,7 +52,7 @@ EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
 def import_hest(
     source: Path,
     out: Path,
-    settings: ImportSettings = USUAL_IMPORT,
+    settings: ImportSettings | None = None,
     *,
     sections: Sequence[str] = (),
     organ: Collection[str] = (),
@@ -78,7 +70,7 @@ def import_hest(
     dataset = Dataset(source)
     if out.exists() and out.samefile(source):
         raise DatasetError(f"{out} is the source itself; choose another folder to import into.")
-    wanted = {ORGAN_KEY: organ, TECHNOLOGY_KEY: technology, SPECIES_KEY: species}
+    wanted = {"organ": organ, "st_technology": technology, "species": species}
     chosen = _chosen(dataset, sections, wanted)
     readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
     return import_sections(readers, out, settings)

@@ -62,9 +62,6 @@ class ImportSettings:
     progress: Progress = silent
 
 
-USUAL_IMPORT = ImportSettings()
-
-
 @dataclass(frozen=True)
 class NewSection:
     """A section on its way into a data set."""
@@ -186,7 +183,7 @@ class Outcome:
 def import_sections(
     readers: Mapping[str, Callable[[], NewSection]],
     out: Path,
-    settings: ImportSettings = USUAL_IMPORT,
+    settings: ImportSettings | None = None,
 ) -> Outcome:
     """Import sections one by one, and tell what became of each; one that cannot be used fails alone.
 
@@ -202,7 +199,8 @@ def import_sections(
                 f"A section cannot be called '{quoted(section_id)}', as its files are called so; choose a name "
                 f"without / and \\."
             )
-    outcome, progress = Outcome(), settings.progress
+    settings, outcome = settings or ImportSettings(), Outcome()
+    progress = settings.progress
     for done, (section_id, read) in enumerate(readers.items()):
         progress("Importing sections", done, len(readers))
         if (out / TABLES / f"{section_id}.h5ad").is_file() and not settings.overwrite:

@@ -14,22 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import DatasetError, require_extra
-from napari_stem.spatial.dataset import (
-    PITCH_KEY,
-    TABLES,
-    TECHNOLOGY_KEY,
-    Dataset,
-    image_facts,
-)
+from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
 from napari_stem.spatial.gene_sets import with_unique_symbols
-from napari_stem.spatial.importing import (
-    USUAL_IMPORT,
-    ImportSettings,
-    NewSection,
-    Outcome,
-    fitted_section,
-    import_sections,
-)
+from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
     BINS,
@@ -56,6 +43,8 @@ if TYPE_CHECKING:
 
     import anndata
 
+    from napari_stem.spatial.importing import ImportSettings
+
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
@@ -67,7 +56,7 @@ _MISFIT = 0.1
 def import_visium(
     sources: Sequence[Path],
     out: Path,
-    settings: ImportSettings = USUAL_IMPORT,
+    settings: ImportSettings | None = None,
     *,
     bin_um: int | None = None,
     image: Path | None = None,
@@ -97,7 +86,7 @@ def import_visium(
     for found, folder in folders.items():
         section_id = name or found
         readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
-        if not settings.overwrite:
+        if settings is None or not settings.overwrite:
             _require_same_pitch(out, section_id, float(bin_um or PITCH_UM))
     return import_sections(readers, out, settings)
 
@@ -150,11 +139,11 @@ def _read_section(
             f"{image} has {facts.size_px[0]} x {facts.size_px[1]} px, but Space Ranger was run on an "
             f"image of about {other} px, to which the positions belong; name that one with --image."
         )
-    technology: dict[str, Any] = {TECHNOLOGY_KEY: "Visium HD"}
+    technology: dict[str, Any] = {"st_technology": "Visium HD"}
     stated_um = scales.get("microns_per_pixel", 0.0)
     if bin_um is None:
         technology = {
-            TECHNOLOGY_KEY: "Visium",
+            "st_technology": "Visium",
             "chemistry": table.uns.get("chemistry") or None,
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)

@@ -27,15 +27,7 @@ from napari_stem.model.config import ModelConfig
 from napari_stem.model.head import Head
 from napari_stem.progress import Progress, shown, silent
 from napari_stem.settings import SamplingSettings
-from napari_stem.spatial.dataset import (
-    CITATION_KEY,
-    LICENCE_KEY,
-    MPP_KEY,
-    SOURCE_KEY,
-    SPECIES_KEY,
-    TISSUE_KEY,
-    Dataset,
-)
+from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.panels import Panel, detected, hmhvg, parse_panel
 from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -300,11 +292,11 @@ def _config(
     about = sections[0].metadata
     depths = depths_of(sections, options.normalisation) if options.objective == "edm" else None
     card = {
-        "tissue": about.get(TISSUE_KEY),
-        "species": about.get(SPECIES_KEY),
-        "source": about.get(SOURCE_KEY),
-        "licence": about.get(LICENCE_KEY, "unknown"),
-        "attribution": about.get(CITATION_KEY),
+        "tissue": about.get("tissue"),
+        "species": about.get("species"),
+        "source": about.get("study_link"),
+        "licence": about.get("license", "unknown"),
+        "attribution": about.get("citation"),
         "sections": [s.id for s in sections],
         "patients": sorted(set(patients_of(sections) or ())),
         "mpp_um": max((s.metadata.get(MPP_KEY) or 0.0 for s in sections), default=0.0) or None,
