@@ -37,23 +37,13 @@ N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a sect
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A fitted head and its training spots seen out of fold.
+    """A fitted head and its training spots seen out of fold."""
 
-    Attributes
-    ----------
-    head
-        Fitted on all spots.
-    condition
-        (n, C) what the denoiser is told of each training spot, its mean out of fold.
-    mean
-        (n, genes) out of fold.
-    scores
-        (n, K) what was measured less that mean, along the directions of ``head.residual``.
-    """
-
-    head: Head
+    head: Head  # fitted on all spots
+    # (n, C) what the denoiser is told of each training spot, its mean out of fold
     condition: NDArray[np.float32]
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64]  # (n, genes) out of fold
+    # (n, K) what was measured less that mean, along the directions of ``head.residual``
     scores: NDArray[np.float32]
 
 

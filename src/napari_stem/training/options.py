@@ -21,53 +21,26 @@ STRIPS = 4  # parts of a single section that are left out in turn
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How a denoiser is trained.
+    """How a denoiser is trained."""
 
-    Attributes
-    ----------
-    objective
-        ``edm`` or ``published``.
-    denoiser
-        Network to build.
-    steps
-        Optimiser steps at the most.
-    eval_every
-        Steps between two looks at held-out spots.
-    batch
-        Spots per step, over all processes.
-    learning_rate, weight_decay
-        Of AdamW.
-    condition_noise
-        Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
-        condition of its own: told exactly, the network would learn the spots by heart.
-    ema
-        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
-    seconds
-        Time limit, None for none.
-    precision
-        Of the network's evaluation; losses and weights are float32.
-    compile
-        Whether to try ``torch.compile``.
-    seed
-        Of initialisation, batches and noise.
-    device
-        Where it trains.
-    """
-
-    objective: Objective
-    denoiser: DenoiserConfig
-    steps: int
-    eval_every: int
-    batch: int
+    objective: Objective  # ``edm`` or ``published``
+    denoiser: DenoiserConfig  # network to build
+    steps: int  # optimiser steps at the most
+    eval_every: int  # steps between two looks at held-out spots
+    batch: int  # spots per step, over all processes
+    # learning_rate, weight_decay: of AdamW
     learning_rate: float
     weight_decay: float
+    # standard deviation of noise added to the (unit-variance) condition. Every training spot has a condition of
+    # its own: told exactly, the network would learn the spots by heart.
     condition_noise: float
-    ema: float
-    seconds: float | None = None
+    ema: float  # memory of the averaged weights, approached as ``(1 + step) / (10 + step)``
+    seconds: float | None = None  # time limit, None for none
+    # of the network's evaluation; losses and weights are float32
     precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False
-    seed: int = 0
-    device: str = "cpu"
+    compile: bool = False  # whether to try ``torch.compile``
+    seed: int = 0  # of initialisation, batches and noise
+    device: str = "cpu"  # where it trains
 
 
 def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:

@@ -37,20 +37,11 @@ MOST_JUDGED = 200  # genes by which steps are chosen: every so many-th of a wide
 
 @dataclass(frozen=True)
 class Prepared:
-    """Some sections, ready to train a denoiser on.
+    """Some sections, ready to train a denoiser on."""
 
-    Attributes
-    ----------
-    head
-        What comes before the denoiser.
-    data
-        What it is trained on.
-    out_of_fold
-        (n, genes) predicted by a mean that has not seen the spot; None where there is no separate mean.
-    """
-
-    head: Head | EmbeddingHead
-    data: TrainingData
+    head: Head | EmbeddingHead  # what comes before the denoiser
+    data: TrainingData  # what it is trained on
+    # (n, genes) predicted by a mean that has not seen the spot; None where there is no separate mean
     out_of_fold: NDArray[np.float64] | None = None
 
     @property
@@ -240,21 +231,12 @@ def prepare_published(sections: Sequence[SectionArrays], options: TrainingOption
 
 @dataclass(frozen=True)
 class Fold:
-    """One training section left out.
+    """One training section left out."""
 
-    Attributes
-    ----------
-    truth
-        (n, genes) measured.
-    rows
-        (n,) row of the array that each spot lies in: spots of one row are not independent of each other.
-    draws_at
-        Step -> (n, genes, draws), after each look at it.
-    """
-
-    truth: NDArray[np.float32]
+    truth: NDArray[np.float32]  # (n, genes) measured
+    # (n,) row of the array that each spot lies in: spots of one row are not independent of each other
     rows: NDArray[np.int64]
-    draws_at: dict[int, NDArray[np.float32]]
+    draws_at: dict[int, NDArray[np.float32]]  # step -> (n, genes, draws), after each look at it
 
 
 def common_steps(folds: Sequence[Fold]) -> list[int]:

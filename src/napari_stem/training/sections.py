@@ -28,37 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SectionArrays:
-    """One measured section.
+    """One measured section."""
 
-    Attributes
-    ----------
-    id
-        Name of the section.
-    spots
-        Its n spots.
-    embedding
-        (n, width) float32.
-    values
-        (n, genes) float32, normalised.
-    metadata
-        What the data set says of it.
-    library_sizes
-        (n,) counts of all genes measured; None where nobody knows.
-    n_fields
-        Equal parts of the embedding, one after the other, each of a field of view.
-    turned
-        (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
-        ``embedding``. None where training shall not see them.
-    """
-
-    id: str
-    spots: Spots
-    embedding: NDArray[np.float32]
-    values: NDArray[np.float32]
-    metadata: dict[str, Any]
+    id: str  # name of the section
+    spots: Spots  # its n spots
+    embedding: NDArray[np.float32]  # (n, width) float32
+    values: NDArray[np.float32]  # (n, genes) float32, normalised
+    metadata: dict[str, Any]  # what the data set says of it
+    # (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
+    # ``embedding``. None where training shall not see them.
     turned: NDArray[np.float16] | None = None
+    # (n,) counts of all genes measured; None where nobody knows
     library_sizes: NDArray[np.float64] | None = None
-    n_fields: int = 1
+    n_fields: int = 1  # equal parts of the embedding, one after the other, each of a field of view
 
     def part(self, chosen: NDArray[np.bool_]) -> SectionArrays:
         """Take some of its spots; ``chosen`` is (n,)."""
