@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from napari_stem.cli.benchmark import BenchmarkCommandOptions
+from napari_stem.cli.benchmark import BenchmarkCommandOptions, ProtocolName
 from napari_stem.cli.datasets import ImportOptions
 from napari_stem.cli.train import TrainCommandOptions
 from napari_stem.encoders.precomputed import Stated
+from napari_stem.evaluation import msi
+from napari_stem.evaluation.baselines import NAMES
 from napari_stem.evaluation.benchmark import BenchmarkOptions
+from napari_stem.evaluation.protocols import PROTOCOLS
 from napari_stem.spatial.importing import ImportSettings
 from napari_stem.training.options import TrainingOptions
 
@@ -48,3 +51,10 @@ def test_every_option_reaches_what_it_is_for(
     assert wanted.keys() - options.keys() == unsaid
     common = options.keys() & wanted.keys()
     assert {n for n in common if options[n] != wanted[n] or options[n] is MISSING} == otherwise
+
+
+def test_the_command_names_every_protocol_and_predictor() -> None:
+    assert set(get_args(ProtocolName)) == {*PROTOCOLS, msi.NAME}
+    asked = get_type_hints(BenchmarkCommandOptions, include_extras=True)["predictors"]
+    told = asked.__metadata__[0].help.partition("Of ")[2].replace(" and ", ", ").split(", ")
+    assert told[: len(NAMES)] == list(NAMES)

@@ -21,7 +21,6 @@ from napari_stem.cli.app import (
 )
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
-from napari_stem.errors import DatasetError
 from napari_stem.io import only_writer, require_writable, write_file
 from napari_stem.texts import count
 
@@ -321,11 +320,7 @@ def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) 
     if out is not None:
         require_writable(out)
     rule, dataset = parse_panel(spec), Dataset(folder)
-    for section_id in hold_out:
-        dataset.section(section_id)
-    ids = [i for i in dataset.sections if i not in hold_out]
-    if not ids:
-        raise DatasetError(f"All sections of {folder} are held out; leave one to choose genes on.")
+    ids = dataset.not_held_out(hold_out, "choose genes")
     choice = rule([dataset.section(i).counts for i in ids])
     if out is not None:
         _write(out, choice.genes, [f"{spec} chosen on {', '.join(ids)} of {folder.name}"])

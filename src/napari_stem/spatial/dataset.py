@@ -130,6 +130,17 @@ class Dataset:
             raise DatasetError(f"{self.folder} has no section '{section_id}'; it has {known}.")
         return Section(self.folder, section_id)
 
+    def not_held_out(self, hold_out: Sequence[str], what_for: str) -> list[str]:
+        """Return the other sections; DatasetError where there are none, or one held out does not exist."""
+        for section_id in hold_out:
+            self.section(section_id)
+        ids = [section_id for section_id in self.sections if section_id not in hold_out]
+        if not ids:
+            raise DatasetError(
+                f"All sections of {self.folder} are held out; leave one to {what_for} on."
+            )
+        return ids
+
 
 @dataclass(frozen=True)
 class Section:

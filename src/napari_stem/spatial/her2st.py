@@ -204,13 +204,14 @@ def _read_tsv(path: Path, *, named_rows: bool = False) -> pd.DataFrame:
 
     index = 0 if named_rows else None
     try:
-        text = io.StringIO(read_text(path))
+        text = io.StringIO(read_text(path), newline=None)
         header = [clean_name(name) for name in next(csv.reader([text.readline()], delimiter="\t"))]
         table = pd.read_csv(text, sep="\t", header=None, index_col=index, low_memory=False)
         if named_rows and len(header) == table.shape[1] + 1:  # R leaves out that of the row names
             del header[0]
         table.columns = pd.Index(header)
-    except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors
+    # pandas' parser errors are ValueErrors
+    except (OSError, ValueError, StopIteration, csv.Error) as error:
         raise DatasetError(
             f"{path} cannot be read as a table ({reason_of(error)}); download it again."
         ) from error

@@ -110,7 +110,7 @@ def train(
 def _train(
     dataset: Dataset, out: Path, options: TrainingOptions, team: Team, tell: Progress
 ) -> Model:
-    ids = _training_ids(dataset, options.hold_out)
+    ids = dataset.not_held_out(options.hold_out, "train")
     counts = [dataset.section(i).counts for i in ids]
     words = options.genes.split("+")
     named = "+".join(word for word in words if word != PREDICTABLE)
@@ -271,15 +271,6 @@ def _measured(
         for s in held_out:
             metrics[s.id]["ridge"] = all_metrics(s.values, *rival(s.embedding, 0))
     return metrics
-
-
-def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
-    for section_id in hold_out:
-        dataset.section(section_id)
-    ids = [i for i in dataset.sections if i not in hold_out]
-    if not ids:
-        raise DatasetError(f"All sections of {dataset.folder} are held out; leave one to train on.")
-    return ids
 
 
 def _config(

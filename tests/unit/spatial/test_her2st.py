@@ -328,14 +328,17 @@ def test_an_unwritable_output_is_told(source: Path, tmp_path: Path) -> None:
     assert "cannot be written" in failed["C3"]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
 @pytest.mark.parametrize("is_headed", [True, False])
-def test_tables_as_windows_and_r_write_them(source: Path, tmp_path: Path, is_headed: bool) -> None:
-    """Byte order mark, quotes, CRLF, blanks; R leaves out the head of the row names."""
+def test_tables_as_windows_and_r_write_them(
+    source: Path, tmp_path: Path, is_headed: bool, end: str
+) -> None:
+    """Byte order mark, quotes, CRLF or CR, blanks; R leaves out the head of the row names."""
     assert import_her2st(source, tmp_path / "plain").imported == ["C3"]
     table = pd.read_csv(source / "C3.tsv.gz", sep="\t", index_col=0)
     head = "\t".join([*(['""'] if is_headed else []), *(f'" {gene}"' for gene in table.columns)])
     rows = [f'"{spot}"\t' + "\t".join(map(str, row)) for spot, *row in table.itertuples()]
-    text = "\ufeff" + "\r\n".join([head, *rows, ""])
+    text = "\ufeff" + end.join([head, *rows, ""])
     (source / "C3.tsv.gz").write_bytes(gzip.compress(text.encode()))
     assert import_her2st(source, tmp_path / "dressed").imported == ["C3"]
     plain, dressed = (Dataset(tmp_path / name).section("C3") for name in ("plain", "dressed"))
