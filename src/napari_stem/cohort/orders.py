@@ -238,7 +238,7 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
     """
     try:
         text = read_text(path)
-        lines = csv.reader(io.StringIO(text, newline=None), delimiter=separator(text))
+        lines = csv.reader(io.StringIO(text), delimiter=separator(text))
         rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a manifest ({reason_of(error)}).") from error

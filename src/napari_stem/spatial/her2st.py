@@ -204,7 +204,7 @@ def _read_tsv(path: Path, *, named_rows: bool = False) -> pd.DataFrame:
 
     index = 0 if named_rows else None
     try:
-        text = io.StringIO(read_text(path), newline=None)
+        text = io.StringIO(read_text(path))
         header = [clean_name(name) for name in next(csv.reader([text.readline()], delimiter="\t"))]
         table = pd.read_csv(text, sep="\t", header=None, index_col=index, low_memory=False)
         if named_rows and len(header) == table.shape[1] + 1:  # R leaves out that of the row names
