@@ -152,7 +152,7 @@ class TrainingOptions:
     name: str | None = None
     normalisation: NormalisationName = "log2_counts"
     log: LogKind = "csv"
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = 10
     resume: bool = False
     keep_checkpoints: bool = False
 
