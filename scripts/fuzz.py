@@ -25,8 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "slide"))
+sys.path[:0] = [str(ROOT / "tests" / "unit" / room) for room in ("slide", "spatial")]
 from damage import damaged, opened_and_read  # noqa: E402
+from space_ranger_folders import visium_run  # noqa: E402
 
 MOST_S, MOST_BYTES = 10, 10**9
 STARTING_S = 120  # a child imports torch, squidpy and more
@@ -44,6 +45,7 @@ def make_sound(folder: Path) -> None:
     """Write one sound input for each reader, named as the reader is."""
     _make_slides(folder)
     _make_tables(folder)
+    _make_sections(folder)
     _make_models(folder)
 
 
@@ -90,6 +92,8 @@ def _make_tables(folder: Path) -> None:
     )
     (folder / "genes.csv").write_text("gene\n" + "\n".join(f"G{i}" for i in range(20)))
     (folder / "spots-csv.csv").write_text("x_px,y_px,name\n10,20,a\n300,400,b\n")
+    (folder / "labels.csv").write_text("slide,patient,msi\nA.svs,P1,1\nB.svs,P2,MSS\n")
+    (folder / "manifest.csv").write_text("slide,mpp,species,note\nA.svs,0.5,Homo sapiens,x\n")
     counts = anndata.AnnData(
         rng.poisson(2, (12, 20)).astype(np.float32),
         obs=pd.DataFrame(index=[f"s{i}" for i in range(12)]),
@@ -111,6 +115,21 @@ def _make_tables(folder: Path) -> None:
         file["features"] = features[None]
         file["coords"] = places
         file["coords"].attrs.update({"patch_size": 224, "patch_size_level0": 224})
+
+
+def _make_sections(folder: Path) -> None:
+    """Write a section as each importer takes it."""
+    from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.her2st import import_her2st
+
+    published, hest, run = (folder / f"import-{kind}" for kind in ("her2st", "hest", "visium"))
+    published.mkdir()
+    for path in (DATA / "her2st").glob("C3*"):
+        shutil.copy(path, published)
+    import_her2st(published, hest)
+    section = Dataset(hest).section("C3")
+    visium_run(run / "outs", section.slide_path, section.counts)
+    shutil.copy(section.slide_path, run)
 
 
 def _make_models(folder: Path) -> None:
@@ -160,28 +179,57 @@ READERS = {
     "embeddings": ("napari_stem.encoders.precomputed", "read_embeddings"),
     "model": ("napari_stem.model", "load_model"),
     "checkpoint": ("napari_stem.model.published", "read_checkpoint"),
+    "labels": ("napari_stem.evaluation.msi", "read_labels"),
+    "manifest": ("napari_stem.cohort.orders", "read_manifest"),
+    "import-her2st": ("napari_stem.spatial.her2st", "import_her2st"),
+    "import-hest": ("napari_stem.spatial.hest", "import_hest"),
+    "import-visium": ("napari_stem.spatial.visium", "import_visium"),
 }
 
 
 def read(name: str, path: Path) -> None:
     """Read an input as its reader does; raises what it raises."""
+    from napari_stem.cohort.orders import Order
     from napari_stem.encoders.precomputed import Stated
     from napari_stem.geometry import Mpp, SizePx
+    from napari_stem.settings import SamplingSettings
 
     kind = name.partition("-")[0]
     if kind == "slide":
         _read_slide(path)
     elif kind == "prediction":
         _read_prediction(path)
+    elif kind == "import":
+        _import(name, path)
     else:
         size, mpp = SizePx(2967, 2220), Mpp(0.5, 0.5)
         more = {
             "spots": (size, mpp, 200.0),
             "counts": (size,),
             "embeddings": (size, mpp, Stated(encoder="uni", patch_px=224)),
+            "manifest": (
+                path.parent,
+                Order(slide=path, out=path, model="m", settings=SamplingSettings()),
+            ),
         }
         module, function = READERS[kind]
         getattr(importlib.import_module(module), function)(path, *more.get(kind, ()))
+
+
+def _import(name: str, path: Path) -> None:
+    from napari_stem.errors import DatasetError
+    from napari_stem.spatial.dataset import Dataset
+
+    module, function = READERS[name]
+    source = [path] if name == "import-visium" else path
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "imported"
+        outcome = getattr(importlib.import_module(module), function)(source, out)
+        for section_id in outcome.imported:
+            section = Dataset(out).section(section_id)
+            section.counts, section.spots()
+    for reason in outcome.failed.values():
+        raise DatasetError(reason)
 
 
 def _read_slide(path: Path) -> None:
@@ -247,7 +295,7 @@ def child(sound: Path, jobs: list[tuple[str, int]], results: object) -> None:
         levels.COARSEST_PX = 2**20  # what is tried are the files' own bytes
         for name, seed in jobs:
             results.send("begun")  # type: ignore[attr-defined]
-            (source,) = sound.glob(f"{name}.*") if name != "model" else [sound / "model"]
+            (source,) = (each for each in sound.iterdir() if each.stem == name)
             path = folder / f"{seed}{source.suffix}"
             damage(source, path, seed)
             Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew

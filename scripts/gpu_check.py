@@ -245,7 +245,7 @@ def training(check: Check) -> Iterator[Finding]:
 
     options = TrainingOptions(objective="published", size="full", device=check.device, ema=0.99)
     settings = replace(
-        fit_settings(options, "published", (check.config.n_genes, WIDTH), 1),
+        fit_settings(options, (check.config.n_genes, WIDTH), 1),
         denoiser=check.config,
         batch=64 if check.is_quick else 256,
         learning_rate=3e-3 if check.is_quick else 3e-4,

@@ -126,9 +126,9 @@ def sampler_rows(golden: Golden, network: StemTransformer) -> Iterator[Row]:
 
 
 def metric_rows(golden: Golden) -> Iterator[Row]:
-    from napari_stem.metrics import evaluate
+    from napari_stem.metrics import all_metrics
 
-    figures = evaluate(golden("metrics/truth").numpy(), golden("metrics/pred").numpy())
+    figures = all_metrics(golden("metrics/truth").numpy(), golden("metrics/pred").numpy())
     theirs = dict(zip(("pcc_10", "pcc_50", "pcc_200"), golden("metrics/pcc"), strict=True))
     theirs |= {"mse": golden("metrics/mse"), "mae": golden("metrics/mae")}
     theirs["rvd_mean"] = golden("metrics/rvd")

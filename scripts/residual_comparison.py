@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.evaluation.baselines import bootstrapped_residuals
-from napari_stem.metrics import central_interval, crps, energy_score, evaluate
+from napari_stem.metrics import all_metrics, central_interval, crps, energy_score
 from napari_stem.model.bundle import Model
 from napari_stem.model.config import ModelConfig
 from napari_stem.settings import SamplingSettings
@@ -117,7 +117,7 @@ def compare(train: Sequence[SectionArrays], section: SectionArrays, panel: Seque
     print("| --- | --- | --- | --- | --- | --- |")
     ours = scores["joint draws"]
     for name, own in scores.items():
-        coverage = evaluate(section.values, found[name].mean(-1), found[name])["coverage"]["90"]
+        coverage = all_metrics(section.values, found[name].mean(-1), found[name])["coverage"]["90"]
         cells = [
             f"{own['crps'].mean():.4f}",
             f"{own['energy_score'].mean():.3f}",

@@ -28,7 +28,36 @@ MOST_FOR_VARIOGRAM = (1000, 200)  # spots, genes
 LEAST_VARIANCE = 1e-13  # of correlations; below is rounding
 
 
-def evaluate(
+# Every metric, levels of ``coverage`` as `flat` names them, in the order of tables, and what it says.
+MEANINGS = {
+    "n_spots": "spots compared",
+    "n_genes": "genes compared",
+    "pcc_10": "correlation over spots, mean of the best 10 genes (1 is perfect)",
+    "pcc_50": "correlation over spots, mean of the best 50 genes (1 is perfect)",
+    "pcc_200": "correlation over spots, mean of the best 200 genes (1 is perfect)",
+    "pcc_mean": "correlation over spots, mean of all genes (1 is perfect)",
+    "pcc_mean_zeroed": "pcc_mean, a gene without a correlation (constant) counted as 0",
+    "pcc_undefined": "genes left out of pcc_mean: constant in the truth or the prediction",
+    "mse": "mean squared error (lower is better)",
+    "mae": "mean absolute error (lower is better)",
+    "crps": "error of the whole distribution (lower is better)",
+    "energy_score": "error of the distribution of all genes of a spot at once (lower is better)",
+    "variogram_score": "error of how far genes of a spot lie apart (lower: correlations are right)",
+    "coverage 50": "share of the truth inside the 50% interval, ties broken at random (should be .50)",
+    "coverage 80": "share of the truth inside the 80% interval, ties broken at random (should be .80)",
+    "coverage 90": "share of the truth inside the 90% interval, ties broken at random (should be .90)",
+    "coverage 95": "share of the truth inside the 95% interval, ties broken at random (should be .95)",
+    "interval_width_90": "mean width of the 90% interval (narrower is better if coverage holds)",
+    "rvd_mean": "how far the mean's variance over spots is off, per gene (0 is right)",
+    "rvd_draw": "how far a single sample's variance over spots is off, per gene (0 is right)",
+    "gsc_mean": "agreement of gene-gene correlations, predicted mean (1 is perfect)",
+    "gsc_draw": "agreement of gene-gene correlations, single samples (1 is perfect)",
+    "ssc_mean": "agreement of spot-spot correlations, predicted mean (1 is perfect)",
+    "ssc_draw": "agreement of spot-spot correlations, single samples (1 is perfect)",
+}
+
+
+def all_metrics(
     truth: ArrayLike,
     mean: ArrayLike,
     draws: ArrayLike | None = None,
@@ -50,10 +79,8 @@ def evaluate(
     Returns
     -------
     dict
-        ``n_spots, n_genes, pcc_10, pcc_50, pcc_200, pcc_mean, pcc_mean_zeroed, pcc_undefined, mse,
-        mae, rvd_mean, rvd_draw, crps, energy_score, variogram_score, coverage, interval_width_90, gsc_mean,
-        gsc_draw, ssc_mean, ssc_draw``. The PCCs leave out undefined genes, ``pcc_undefined`` counts them, and
-        ``pcc_mean_zeroed`` counts each as 0. None: not computable.
+        Those of `MEANINGS`, but ``coverage`` in one: share by percent, as ``{"50": ..., "90": ...}``. None: not
+        computable.
 
     Raises
     ------
@@ -63,7 +90,7 @@ def evaluate(
     measured, predicted = _table(truth, "measured"), _table(mean, "predicted")
     _same_shape(measured, predicted)
     coefficients = pcc(measured, predicted)
-    return {
+    figures = {
         "n_spots": measured.shape[0],
         "n_genes": measured.shape[1],
         **{f"pcc_{k}": _number(top_mean(coefficients, k)) for k in TOP_K},
@@ -75,10 +102,12 @@ def evaluate(
         "rvd_mean": _number(rvd(measured, predicted)),
         "gsc_mean": _number(gsc(measured, predicted)),
         "ssc_mean": _number(ssc(measured, predicted)),
-        **_draw_figures(
-            measured, None if draws is None else _draw_table(draws, measured), is_sampled
-        ),
     }
+    if draws is not None:
+        return figures | _draw_figures(measured, _draw_table(draws, measured), is_sampled)
+    rest = [name for name in MEANINGS if name not in figures and not name.startswith("coverage")]
+    coverage = dict.fromkeys(map(str, COVERAGE_LEVELS))
+    return figures | dict.fromkeys(rest) | {"coverage": coverage}
 
 
 def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
@@ -87,12 +116,8 @@ def flat(figures: Mapping[str, Any]) -> dict[str, float | int | None]:
     return {**{k: v for k, v in figures.items() if k != "coverage"}, **levels}
 
 
-def _draw_figures(truth: Array, draws: NDArray[Any] | None, is_sampled: bool) -> dict[str, Any]:
-    """Figures that need draws; each None without them."""
-    if draws is None:
-        names = ("crps", "energy_score", "variogram_score", "rvd_draw", "gsc_draw", "ssc_draw")
-        coverage: dict[str, float | None] = dict.fromkeys(map(str, COVERAGE_LEVELS))
-        return {**dict.fromkeys((*names, "interval_width_90")), "coverage": coverage}
+def _draw_figures(truth: Array, draws: NDArray[Any], is_sampled: bool) -> dict[str, Any]:
+    """Figures that need draws."""
     low, high = central_interval(draws.astype(np.float64), 0.9)
     place = pit(truth, draws)
     return {

@@ -28,6 +28,8 @@ _NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f]")
 def read_text(path: Path) -> str:
     """Read a text, also gzipped, with a byte order mark, in UTF-16 or in the code page of Western Windows.
 
+    Its lines end in a newline, whatever they end in on disk.
+
     Raises
     ------
     OSError, ValueError
@@ -49,7 +51,7 @@ def read_text(path: Path) -> str:
         text = content.decode("cp1252")
     if _NO_TEXT.search(text):
         raise ValueError("it is no text")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def clean_name(name: object) -> str:

@@ -92,6 +92,10 @@ def test_a_manifest_says_what_is_special_of_each_slide(
         MANIFEST.replace("0.6907", "0,6907")
     )  # as a spreadsheet writes it in Europe
     assert orders_of([manifest], tmp_path / "out", common)[0].mpp == 0.6907
+    manifest.write_bytes(
+        manifest.read_bytes().replace(b"\n", b"\r")
+    )  # as an old Macintosh ends lines
+    assert orders_of([manifest], tmp_path / "out", common)[0].mpp == 0.6907
 
 
 def test_a_manifest_may_leave_a_slides_ending_out(common: Order, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +15,11 @@ from napari_stem.cli.app import Device, app, encoder_names, from_options, listed
 from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
-from napari_stem.foreign import read_json
-from napari_stem.io import only_writer, require_writable, write_file
+from napari_stem.io import only_writer
 from napari_stem.progress import stop_on_signals
+from napari_stem.spatial.normalise import NormalisationName
 from napari_stem.texts import NOTICE, count
+from napari_stem.training.options import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +32,10 @@ _PREDICTORS = (
     "ours, published, ridge, hest-ridge, hest-ridge-centred, hest-ridge-cv, knn, place, gaussian and "
     "bootstrap"
 )
-FIGURES = "figures"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureOptions:
+class BenchmarkCommandOptions:
     """Every option of ``benchmark``; those that `BenchmarkOptions` has too go by the same names."""
 
     out: Annotated[Path, Option(help="Folder for the results.", show_default=False)]
@@ -52,7 +50,7 @@ class MeasureOptions:
         None
     )
     normalisation: Annotated[
-        Literal["log2_counts", "log1p_counts", "log1p_cp10k"] | None,
+        NormalisationName | None,
         Option(help="Unit of the values; default: the protocol's."),
     ] = None
     sections: Annotated[str | None, Option(help=f"Use these only, {_COMMA}.")] = None
@@ -62,9 +60,7 @@ class MeasureOptions:
         float | None, Option(min=0.01, help="Limit for training one diffusion model.")
     ] = None
     steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
-    size: Annotated[Literal["small", "full"], Option(help="Size of published Stem's network.")] = (
-        "small"
-    )
+    size: Annotated[Size, Option(help="Size of published Stem's network.")] = "small"
     published_steps: Annotated[
         int,
         Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
@@ -115,7 +111,7 @@ def benchmark(
         Path,
         Argument(help="Folder in HEST layout; msi: of predictions.", show_default=False),
     ],
-    options: MeasureOptions,
+    options: BenchmarkCommandOptions,
 ) -> None:
     """Measure predictors side by side by a fixed protocol.
 
@@ -129,7 +125,9 @@ def benchmark(
     msi              AUROC of MSI status from predictions
     """  # noqa: D301 - click's mark for lines that stay as they are
     options.require_consistent(protocol)
-    _require_results_folder(options.out)
+    from napari_stem.evaluation.runs import require_results_folder
+
+    require_results_folder(options.out)
     if options.labels is None:
         answer(_run(protocol, dataset, options), partial(_say_results, options.out))
     else:
@@ -205,7 +203,7 @@ class _Shown:
         self._bars.show("Runs", *self._runs, detail=detail)
 
 
-def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]:
+def _run(protocol: str, folder: Path, options: BenchmarkCommandOptions) -> dict[str, Any]:
     """Run a protocol on the data set in a folder, or go on with it; gives the object of ``results.json``.
 
     StemError where something does not fit, or no predictor succeeded; Interrupted by Ctrl-C: finished runs are
@@ -214,6 +212,7 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
     from napari_stem.encoders.registry import load_encoder
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols import PROTOCOLS
+    from napari_stem.evaluation.runs import FIGURES, clear, require_same
     from napari_stem.spatial.dataset import Dataset
 
     asked, out, show_genes = options.benchmark(), options.out, listed(options.show_genes)
@@ -221,7 +220,8 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
         shown = _Shown(bars)
         encoder = load_encoder(asked.encoder, asked.device)
         benchmark = Benchmark(PROTOCOLS[protocol], Dataset(folder), encoder, asked, out, shown)
-        _require_same(out, benchmark.identity, overwrite=options.overwrite)
+        if not options.overwrite:
+            require_same(out, benchmark.identity)
         _require_genes(benchmark, show_genes)
         if "published" in {p.name for p in benchmark.predictors} and not (
             options.steps or options.minutes
@@ -231,10 +231,7 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
                 "left-out sections, which trains it anew for each of them, in every run."
             )
         if options.overwrite:
-            for name in ("runs", FIGURES):
-                shutil.rmtree(out / name, ignore_errors=True)
-            for name in ("results.json", "results.csv", "genes.csv"):
-                (out / name).unlink(missing_ok=True)
+            clear(out)
         try:
             with stop_on_signals(at_once=True) as shown.interrupt:
                 benchmark.write()
@@ -263,9 +260,10 @@ def _run(protocol: str, folder: Path, options: MeasureOptions) -> dict[str, Any]
     return results
 
 
-def _run_msi(folder: Path, labels: Path, options: MeasureOptions) -> dict[str, Any]:
+def _run_msi(folder: Path, labels: Path, options: BenchmarkCommandOptions) -> dict[str, Any]:
     """Run the MSI protocol on a folder of predictions; returns the object of ``results.json``."""
     from napari_stem.evaluation import msi
+    from napari_stem.evaluation.runs import require_same, write_json
 
     seeds = _numbers(options.seeds)
     with progress_bars() as bars:
@@ -276,9 +274,10 @@ def _run_msi(folder: Path, labels: Path, options: MeasureOptions) -> dict[str, A
         "n_genes": cohort.n_vars,
         "labels": labels.name,
     }
-    _require_same(options.out, identity, overwrite=options.overwrite)
+    if not options.overwrite:
+        require_same(options.out, identity)
     results = {"identity": identity, "about": msi.ABOUT, **msi.auroc(cohort, seeds)}
-    write_file(options.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_json(options.out, results)
     return results
 
 
@@ -291,28 +290,3 @@ def _require_genes(benchmark: Benchmark, show_genes: Sequence[str]) -> None:
                 f"'{gene}' is not in the panel of {len(panel)} genes, so it cannot be shown; name "
                 f"another, or choose the panel with --genes."
             )
-
-
-def _require_results_folder(out: Path) -> None:
-    require_writable(out / "results.json")
-    if out.is_file():
-        raise OutputError(f"{out} is a file; name a folder for the results.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "results.json").is_file():
-        raise OutputError(f"{out} holds other things than results; choose an empty or new folder.")
-
-
-def _require_same(out: Path, identity: dict[str, Any], *, overwrite: bool) -> None:
-    """Refuse to mix runs of two benchmarks in one folder."""
-    path = out / "results.json"
-    if overwrite or not path.is_file():
-        return
-    try:
-        before = read_json(path.read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{path} is damaged ({error}); add --overwrite to begin anew.") from error
-    differing = [k for k in identity if before.get(k) != identity[k]]
-    if differing:
-        raise OutputError(
-            f"{out} holds results that differ in {', '.join(differing).replace('_', ' ')}; choose another "
-            f"folder, or add --overwrite."
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,16 +21,13 @@ from napari_stem.cli.app import (
 )
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import Interrupted, answer, progress_bars, say, tell
-from napari_stem.errors import DatasetError
 from napari_stem.io import only_writer, require_writable, write_file
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_stem.spatial.importing import Outcome
-
-    Import = Callable[..., Outcome]
+    from napari_stem.spatial.importing import ImportSettings, Outcome
 
 SHOWN_FINDINGS = 200
 downloading = Group(no_args_is_help=True, help="Download public data.")
@@ -48,9 +46,8 @@ class ImportOptions:
 
     out: Annotated[Path, Option(help="Data set folder to write.", show_default=False)]
     overwrite: Annotated[bool, Option(help="Import sections again that are there already.")] = False
-    drop: Annotated[
-        bool,
-        Option("--drop-bad-spots", help="Leave out spots off the image, repeated or not numbers."),
+    drop_bad_spots: Annotated[
+        bool, Option(help="Leave out spots off the image, repeated or not numbers.")
     ] = False
 
 
@@ -78,15 +75,13 @@ def her2st(
     """Import HER2-positive breast cancer sections (Andersson 2021)."""
     from napari_stem.spatial.her2st import import_her2st
 
-    _import(import_her2st, source, options)
+    _import(options, partial(import_her2st, source))
 
 
 @importing.command()
 def visium(source: SpaceRanger, options: SpaceRangerOptions) -> None:
     """Import 10x Visium sections from Space Ranger's output."""
-    from napari_stem.spatial.visium import import_visium
-
-    _import(import_visium, source, options)
+    _import_space_ranger(source, options, None)
 
 
 @importing.command(name="visium-hd")
@@ -98,9 +93,7 @@ def visium_hd(
     ] = 16,
 ) -> None:
     """Import 10x Visium HD sections from Space Ranger's output."""
-    from napari_stem.spatial.visium import import_visium
-
-    _import(import_visium, source, options, bin_um=bin_um)
+    _import_space_ranger(source, options, bin_um)
 
 
 @importing.command()
@@ -122,12 +115,19 @@ def hest(
 ) -> None:
     """Choose, check and mend sections of HEST-1k.
 
-    Images and sound tables are linked, not copied.
+    Images, and tables that need no mending, are linked, not copied.
     """
     from napari_stem.spatial.hest import import_hest
 
-    asked = {"sections": sections, "organ": organ, "technology": technology, "species": species}
-    _import(import_hest, source, options, **{key: listed(names) for key, names in asked.items()})
+    chosen = partial(
+        import_hest,
+        source,
+        sections=listed(sections),
+        organ=listed(organ),
+        technology=listed(technology),
+        species=listed(species),
+    )
+    _import(options, chosen)
 
 
 @importing.command()
@@ -200,16 +200,29 @@ def download_hest(
     answer(result, f"{plan.n_files} files are in {out}.")
 
 
-def _import(
-    importer: Import, source: Path | Sequence[Path], options: ImportOptions, **more: Any
+def _import_space_ranger(
+    source: Sequence[Path], options: SpaceRangerOptions, bin_um: int | None
 ) -> None:
+    from napari_stem.spatial.visium import import_visium
+
+    _import(
+        options,
+        partial(import_visium, source, bin_um=bin_um, image=options.image, name=options.name),
+    )
+
+
+def _import(options: ImportOptions, import_into: Callable[[Path, ImportSettings], Outcome]) -> None:
     """Import a data set; tells on stderr what failed, what was dropped and what looks odd."""
-    asked = vars(options) | more
-    out: Path = asked.pop("out")
+    from napari_stem.spatial.importing import ImportSettings
+
+    out = options.out
     require_writable(out / "st")
     try:
         with only_writer(out), progress_bars() as bars:
-            outcome = importer(source, out, progress=bars, **asked)
+            settings = ImportSettings(
+                overwrite=options.overwrite, drop_bad_spots=options.drop_bad_spots, progress=bars
+            )
+            outcome = import_into(out, settings)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted: the sections that are in {out} are whole; the same command goes on."
@@ -307,11 +320,7 @@ def _choose(folder: Path, spec: str, hold_out: Sequence[str], out: Path | None) 
     if out is not None:
         require_writable(out)
     rule, dataset = parse_panel(spec), Dataset(folder)
-    for section_id in hold_out:
-        dataset.section(section_id)
-    ids = [i for i in dataset.sections if i not in hold_out]
-    if not ids:
-        raise DatasetError(f"All sections of {folder} are held out; leave one to choose genes on.")
+    ids = dataset.not_held_out(hold_out, "choose genes")
     choice = rule([dataset.section(i).counts for i in ids])
     if out is not None:
         _write(out, choice.genes, [f"{spec} chosen on {', '.join(ids)} of {folder.name}"])

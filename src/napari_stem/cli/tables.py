@@ -5,40 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cli.terminal import say
-from napari_stem.metrics import flat
+from napari_stem.metrics import MEANINGS, flat
 from napari_stem.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from rich.console import JustifyMethod
-
-MEANINGS = {
-    "n_spots": "spots compared",
-    "n_genes": "genes compared",
-    "pcc_10": "correlation over spots, mean of the best 10 genes (1 is perfect)",
-    "pcc_50": "the same, best 50 genes",
-    "pcc_200": "the same, best 200 genes",
-    "pcc_mean": "the same, all genes",
-    "pcc_mean_zeroed": "the same, a gene without a correlation (constant) counted as 0",
-    "pcc_undefined": "genes left out of pcc_mean: constant in the truth or the prediction",
-    "mse": "mean squared error (lower is better)",
-    "mae": "mean absolute error (lower is better)",
-    "crps": "error of the whole distribution (lower is better)",
-    "energy_score": "the same, of all genes of a spot at once",
-    "variogram_score": "error of how far genes of a spot lie apart (lower: correlations are right)",
-    "coverage 50": "share of the truth inside the 50% interval, ties broken at random (should be .50)",
-    "coverage 80": "the same for 80% (should be .80)",
-    "coverage 90": "the same for 90% (should be .90)",
-    "coverage 95": "the same for 95% (should be .95)",
-    "interval_width_90": "mean width of the 90% interval (narrower is better if coverage holds)",
-    "rvd_mean": "how far the mean's variance over spots is off, per gene (0 is right)",
-    "rvd_draw": "the same for single samples",
-    "gsc_mean": "agreement of gene-gene correlations, predicted mean (1 is perfect)",
-    "gsc_draw": "the same for single samples",
-    "ssc_mean": "agreement of spot-spot correlations, predicted mean (1 is perfect)",
-    "ssc_draw": "the same for single samples",
-}
 
 
 def say_figures(columns: Mapping[str, Mapping[str, Any]], title: str, unit: str) -> None:

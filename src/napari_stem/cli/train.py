@@ -40,18 +40,25 @@ from napari_stem.cli.terminal import (
 )
 from napari_stem.errors import StemError, require_extra
 from napari_stem.io import require_model_room
+from napari_stem.spatial.normalise import NormalisationName
 from napari_stem.texts import count
+from napari_stem.training.options import (
+    DEFAULT_STEPS,
+    LogKind,
+    PrecisionName,
+    Size,
+    TrainingOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.queues import SimpleQueue
 
     from napari_stem.spatial.dataset import Dataset
-    from napari_stem.training.options import TrainingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainCommandOptions:
     """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
 
     out: Annotated[Path, Option(help="Model folder to write.", show_default=False)]
@@ -61,7 +68,7 @@ class TrainOptions:
     genes: Annotated[
         str,
         Option(help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."),
-    ] = "hmhvg:200"
+    ] = TrainingOptions.genes
     encoder: Annotated[
         str | None,
         Option(
@@ -77,51 +84,53 @@ class TrainOptions:
     tolerance_um: ToleranceUm = None
     objective: Annotated[
         Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
-    ] = "edm"
-    size: Annotated[
-        Literal["small", "full"],
-        Option(help="Size of the published network; full: 12 x 384."),
-    ] = "small"
-    normalisation: Annotated[
-        Literal["log2_counts", "log1p_counts", "log1p_cp10k"],
-        Option(help="Unit of the values."),
-    ] = "log2_counts"
-    minutes: Annotated[float | None, Option(min=0.01, help="Train for this long at the most.")] = (
-        None
+    ] = TrainingOptions.objective
+    size: Annotated[Size, Option(help="Size of the published network; full: 12 x 384.")] = (
+        TrainingOptions.size
     )
-    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
-    batch: Annotated[int | None, Option(min=1, help="Spots per step, over all processes.")] = None
+    normalisation: Annotated[NormalisationName, Option(help="Unit of the values.")] = (
+        TrainingOptions.normalisation
+    )
+    minutes: Annotated[float | None, Option(min=0.01, help="Train for this long at the most.")] = (
+        TrainingOptions.minutes
+    )
+    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = (
+        TrainingOptions.steps
+    )
+    batch: Annotated[int | None, Option(min=1, help="Spots per step, over all processes.")] = (
+        TrainingOptions.batch
+    )
     augment: Annotated[
         bool | None,
         Option(help="Train on 8 turns of each patch; default: published objective only."),
-    ] = None
+    ] = TrainingOptions.augment
     calibrate: Annotated[
         bool,
         Option(help="Calibrate the published objective too, on left-out sections."),
-    ] = False
+    ] = TrainingOptions.calibrate
     ema: Annotated[
         float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
-    ] = None
-    precision: Annotated[
-        Literal["auto", "float32", "bf16"], Option(help="auto: bf16 where CUDA has it.")
-    ] = "auto"
-    compile: Annotated[bool, Option(help="Use torch.compile.")] = False
+    ] = TrainingOptions.ema
+    precision: Annotated[PrecisionName, Option(help="auto: bf16 where CUDA has it.")] = (
+        TrainingOptions.precision
+    )
+    compile: Annotated[bool, Option(help="Use torch.compile.")] = TrainingOptions.compile
     processes: Annotated[
         int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
     checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
-        10
+        TrainingOptions.checkpoint_minutes
     )
-    resume: Annotated[bool, Option(help="Go on from the checkpoints in the model folder.")] = False
+    resume: Annotated[bool, Option(help="Go on from the checkpoints in the model folder.")] = (
+        TrainingOptions.resume
+    )
     keep_checkpoints: Annotated[
-        bool,
-        Option(help="Keep checkpoints when the model is finished."),
-    ] = False
-    log: Annotated[
-        Literal["csv", "tensorboard", "none"],
-        Option(help="Curves of the training, in the model folder's logs."),
-    ] = "csv"
-    seed: Seed = 0
+        bool, Option(help="Keep checkpoints when the model is finished.")
+    ] = TrainingOptions.keep_checkpoints
+    log: Annotated[LogKind, Option(help="Curves of the training, in the model folder's logs.")] = (
+        TrainingOptions.log
+    )
+    seed: Seed = TrainingOptions.seed
     device: Device = "auto"
     name: ModelName = None
     overwrite: OverwriteModel = False
@@ -141,10 +150,9 @@ class TrainOptions:
     def training(self) -> TrainingOptions:
         """Say what is asked of the training itself."""
         from napari_stem.encoders.precomputed import Stated
-        from napari_stem.training.options import TrainingOptions
 
         stated = from_options(Stated, self, defaults=("coordinates",))
-        encoder, hold_out = self.encoder or "bundled", listed(self.hold_out)
+        encoder, hold_out = self.encoder or TrainingOptions.encoder, listed(self.hold_out)
         return from_options(
             TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out
         )
@@ -153,7 +161,7 @@ class TrainOptions:
 @app.command()
 def train(
     dataset: Annotated[Path, Argument(help="Folder in HEST layout.", show_default=False)],
-    options: TrainOptions,
+    options: TrainCommandOptions,
 ) -> None:
     """Train a model on measured sections.
 
@@ -175,7 +183,7 @@ def _say(out: Path, result: dict[str, Any]) -> None:
     )
 
 
-def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
+def _run(folder: Path, asked: TrainCommandOptions) -> dict[str, Any] | None:
     """Train a model on the data set in a folder; processes that a launcher has started count instead of ours.
 
     Gives, JSON-ready, ``out, name, n_genes, unit, sections, metrics`` (per held-out section, then per
@@ -227,8 +235,6 @@ def _run(folder: Path, asked: TrainOptions) -> dict[str, Any] | None:
 
 def _say_cost(dataset: Dataset, options: TrainingOptions, n_processes: int) -> None:
     """Say on stderr what nobody would guess before the work begins."""
-    from napari_stem.training.options import DEFAULT_STEPS
-
     if n_processes > 1:
         tell(f"{n_processes} processes train together.")
     if options.objective == "published" and options.chooses_steps:

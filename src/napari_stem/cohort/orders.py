@@ -238,10 +238,10 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
     """
     try:
         text = read_text(path)
-    except (OSError, ValueError) as error:
+        lines = csv.reader(io.StringIO(text), delimiter=separator(text))
+        rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
+    except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a manifest ({reason_of(error)}).") from error
-    lines = csv.reader(io.StringIO(text), delimiter=separator(text))
-    rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
     if not rows or "slide" not in rows[0]:
         raise DatasetError(f"{path} has no column 'slide'; its first line names the columns.")
     columns = rows[0]

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
+    from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.mean import Array, Residuals
+    from napari_stem.training.options import Size
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's
@@ -56,7 +58,7 @@ class Task:
     """What a predictor is told besides the training sections."""
 
     panel: tuple[str, ...]  # names of the G genes, the columns of every section's ``values``
-    normalisation: str  # unit of these, a key of `napari_stem.spatial.normalise.NORMALISATIONS`
+    normalisation: NormalisationName  # unit of these
     # encoder, encoder_version: what made the embeddings
     encoder: str
     encoder_version: str
@@ -80,12 +82,12 @@ class Predictor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denoising:
+class DenoiserOptions:
     """How denoisers are trained and sampled."""
 
     minutes: float | None = None  # limit for the training of one model, None for none
     steps: int | None = None  # optimiser steps at the most, None for the objective's default
-    size: Literal["small", "full"] = "small"  # ``small`` for a laptop, ``full`` as published
+    size: Size = "small"  # ``small`` for a laptop, ``full`` as published
     device: str = "cpu"  # torch device of training and sampling
     published_steps: int = 50  # ancestral steps of published Stem
 
@@ -95,7 +97,7 @@ def _diffusion(
     about: str,
     objective: Literal["edm", "published"],
     sampling: SamplingSettings,
-    denoising: Denoising,
+    denoising: DenoiserOptions,
 ) -> Predictor:
     """Make a model of one objective; all of it is trained on each fold's training sections."""
 
@@ -317,7 +319,7 @@ def round_the_mean(
     return Predictor(name, about, fit, seeded=True, settings={"n_draws": N_DRAWS})
 
 
-def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
+def predictors(names: Sequence[str], denoising: DenoiserOptions) -> list[Predictor]:
     """Make predictors by name, of `NAMES`, in the order asked for.
 
     ModelError: there is no such predictor.
@@ -329,7 +331,7 @@ def predictors(names: Sequence[str], denoising: Denoising) -> list[Predictor]:
     return [known[name] for name in names]
 
 
-def _every(denoising: Denoising) -> tuple[Predictor, ...]:
+def _every(denoising: DenoiserOptions) -> tuple[Predictor, ...]:
     """All of these, with what is said of each; of published Stem's 1000 steps as many as are asked for."""
     n_steps = denoising.published_steps
     paper = SamplingSettings(
@@ -386,4 +388,4 @@ def _every(denoising: Denoising) -> tuple[Predictor, ...]:
     )
 
 
-NAMES = tuple(predictor.name for predictor in _every(Denoising()))
+NAMES = tuple(predictor.name for predictor in _every(DenoiserOptions()))

@@ -13,10 +13,20 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
-from napari_stem.evaluation import runs as stored
-from napari_stem.evaluation.baselines import NAMES, Denoising, Predictor, Task, predictors
-from napari_stem.evaluation.runs import Run, Summary, aggregates, own_figures
-from napari_stem.metrics import evaluate, pcc
+from napari_stem.evaluation.baselines import NAMES, DenoiserOptions, Predictor, Task, predictors
+from napari_stem.evaluation.runs import (
+    RUNS,
+    ForecastSummary,
+    Run,
+    aggregates,
+    load_run,
+    protocol_figures,
+    run_path,
+    runs_of_fold,
+    save_run,
+    write_results,
+)
+from napari_stem.metrics import all_metrics
 from napari_stem.slide.source import fingerprint
 from napari_stem.spatial.normalise import columns_of, normalisation, normalised
 from napari_stem.spatial.panels import parse_panel
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.sections import SectionArrays
 
 # What a predictor can die of without taking the others with it: torch raises RuntimeError,
@@ -40,14 +51,14 @@ _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, M
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(Denoising):
-    """What a user asks of a benchmark, how denoisers are trained and sampled among it."""
+class BenchmarkOptions(DenoiserOptions):
+    """What a user asks of a benchmark; how denoisers are trained and sampled is a part of it."""
 
     predictors: tuple[str, ...] = ()  # names, empty for the protocol's
     encoder: str = "bundled"  # name in the registry
-    # genes, normalisation: panel recipe and unit, None for the protocol's
+    # genes, normalisation: panel, as `parse_panel` reads it, and unit; None for the protocol's
     genes: str | None = None
-    normalisation: str | None = None
+    normalisation: NormalisationName | None = None
     sections: tuple[str, ...] = ()  # those to use, empty for all
     hold_out: str | None = None  # the test section of protocols that have one
     seeds: tuple[int, ...] = (0,)  # one run each of predictors that have a seed
@@ -161,7 +172,7 @@ class Benchmark:
     def arrays(
         self, section_id: str, panel: Sequence[str], *, is_blind: bool = False
     ) -> SectionArrays:
-        """Embedding, made when first asked for, and values of one section; these NaN for who is blind."""
+        """Embedding, made when first asked for, and values of one section; ``is_blind``: all NaN."""
         from napari_stem.training.sections import load_sections
 
         if section_id not in self._arrays:
@@ -183,14 +194,13 @@ class Benchmark:
 
         OutputError: it was done with other settings.
         """
-        path = stored.path_of(self.folder, job.fold.name, job.predictor.name, job.seed)
-        run = stored.load(path)
+        run = load_run(run_path(self.folder, job.fold.name, job.predictor.name, job.seed))
         if run is None:
             return None
         same = (run.settings, run.panel) == (job.predictor.settings, self.panel(job.fold))
         if not same or tuple(run.metrics) != job.fold.test:
             raise OutputError(
-                f"{self.folder / stored.FOLDER} holds a run '{job.label}' made with other settings; use the "
+                f"{self.folder / RUNS} holds a run '{job.label}' made with other settings; use the "
                 f"same ones, another folder, or --overwrite."
             )
         return run
@@ -213,12 +223,12 @@ class Benchmark:
         for section_id in fold.test:
             truth = self.truth(section_id, panel)
             forecast = fitted(self.arrays(section_id, panel, is_blind=True))
-            metrics[section_id] = evaluate(
+            metrics[section_id] = all_metrics(
                 truth, forecast.mean, forecast.draws, is_sampled=forecast.is_sampled
             )
-            forecasts[section_id] = Summary.of(forecast, truth)
+            forecasts[section_id] = ForecastSummary.of(forecast, truth)
             compared[section_id] = (truth, np.asarray(forecast.mean))
-        summary = self.protocol.summary
+        figures_of = self.protocol.figures
         run = Run(
             fold=fold.name,
             predictor=job.predictor.name,
@@ -227,10 +237,10 @@ class Benchmark:
             panel=panel,
             seconds=round(time.monotonic() - start, 2),
             metrics=metrics,
-            own={} if summary is None else summary(compared),
+            protocol_figures={} if figures_of is None else figures_of(compared),
             forecasts=forecasts,
         )
-        stored.save(run, self.folder)
+        save_run(run, self.folder)
         return run
 
     def run_all(self, on_run: Callable[[int, int, float | None, str], None]) -> None:
@@ -264,7 +274,7 @@ class Benchmark:
         runs = [
             run
             for fold in self.plan.folds
-            for run in stored.of_fold(self.folder, fold.name)
+            for run in runs_of_fold(self.folder, fold.name)
             if run.panel == self.panel(fold) and tuple(run.metrics) == fold.test
         ]
         order = {fold.name: i for i, fold in enumerate(self.plan.folds)}
@@ -274,7 +284,7 @@ class Benchmark:
         """Write tables of all runs that are finished, earlier calls' too; gives these, and `results`."""
         runs = self.stored_runs()
         results = self.results(runs)
-        stored.write_results(self.folder, results, self.gene_rows(runs))
+        write_results(self.folder, results, runs)
         return runs, results
 
     def results(self, runs: Sequence[Run]) -> dict[str, Any]:
@@ -283,10 +293,10 @@ class Benchmark:
         Returns
         -------
         dict
-            ``identity`` (protocol, data set, encoder, panel recipe, unit), ``about``, ``notes``,
+            ``identity`` (protocol, data set, encoder, panel asked for, unit), ``about``, ``notes``,
             ``unit``, ``predictors`` (what each is, unit it was fitted in, settings), ``folds`` (train,
             validation, test, panel), ``runs`` (fold, section, predictor, seed, and every metric of
-            `napari_stem.metrics.evaluate`), ``aggregates`` and ``own`` (the protocol's own figures), as
+            `napari_stem.metrics.all_metrics`), ``aggregates`` and ``own`` (the protocol's own figures), as
             `napari_stem.evaluation.runs` has them, ``failures``, ``complete``.
         """
         done = {(r.fold, r.predictor, r.seed) for r in runs}
@@ -320,27 +330,10 @@ class Benchmark:
                 for section, figures in r.metrics.items()
             ],
             "aggregates": aggregates(runs),
-            "own": own_figures(runs),
+            "own": protocol_figures(runs),
             "failures": list(self.failures),
             "complete": all((j.fold.name, j.predictor.name, j.seed) in done for j in self.jobs),
         }
-
-    def gene_rows(self, runs: Sequence[Run]) -> list[tuple[Any, ...]]:
-        """(fold, section, predictor, seed, gene, PCC or None) of every run."""
-        rows: list[tuple[Any, ...]] = []
-        for run in runs:
-            for section in run.forecasts:
-                head = (run.fold, section, run.predictor, run.seed)
-                rows += [
-                    (*head, gene, None if np.isnan(value) else round(float(value), 6))
-                    for gene, value in zip(run.panel, self.gene_pcc(run, section), strict=True)
-                ]
-        return rows
-
-    def gene_pcc(self, run: Run, section: str) -> NDArray[np.float64]:
-        """(genes,) correlation of a run's predicted mean with what was measured, on one test section."""
-        truth = self.truth(section, run.panel).astype(np.float64)
-        return pcc(truth, run.forecasts[section].mean.astype(np.float64))
 
 
 def seconds_left(jobs: Sequence[Job], seconds: dict[str, list[float]]) -> float | None:

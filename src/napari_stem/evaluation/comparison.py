@@ -11,7 +11,7 @@ from napari_stem import metrics
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.stored import read_exported
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
@@ -53,7 +53,7 @@ def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
             f"{name} must hold raw counts in X, not normalised values; put the counts there."
         )
     with repeats_allowed():
-        return with_symbols(table)[0]
+        return with_unique_symbols(table)[0]
 
 
 def evaluate(
@@ -79,7 +79,7 @@ def evaluate(
 
     Returns
     -------
-    JSON-ready: every metric, as `napari_stem.metrics.evaluate` names them; ``unit``, of the
+    JSON-ready: every metric, as `napari_stem.metrics.all_metrics` names them; ``unit``, of the
     errors; ``matched_by`` (``name`` or ``position``), ``n_matched`` of ``n_predicted`` and ``n_truth`` spots;
     ``genes_left_out`` (predicted, but not measured).
 
@@ -122,7 +122,7 @@ def evaluate(
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
-    figures = metrics.evaluate(
+    figures = metrics.all_metrics(
         measured,
         np.asarray(done.X)[rows][:, columns],
         None if draws is None else np.asarray(draws)[rows][:, columns],

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_stem.evaluation.benchmark import Benchmark
     from napari_stem.evaluation.protocols import Fold
-    from napari_stem.evaluation.runs import Run, Summary
+    from napari_stem.evaluation.runs import ForecastSummary, Run
 
 DPI = 130
 N_SHOWN = 3
@@ -87,7 +87,7 @@ def _figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Yield each figure with its name; of every predictor one run a fold."""
     unit = normalisation(benchmark.normalisation).label
-    yield "gene_pcc", pcc_figure(benchmark, runs)
+    yield "gene_pcc", pcc_figure(runs)
     if any(f.coverage is not None for r in runs for f in r.forecasts.values()):
         yield "reliability", reliability_figure(runs)
     tested = list(dict.fromkeys((r.fold, s) for r in runs for s in r.forecasts))[:MAX_SECTIONS]
@@ -108,7 +108,7 @@ def _figures(
 
 
 def variation_figure(
-    truth: NDArray[np.float32], forecasts: dict[str, Summary], title: str, unit: str
+    truth: NDArray[np.float32], forecasts: dict[str, ForecastSummary], title: str, unit: str
 ) -> Figure:
     """Gene variation curves as published Stem draws them, a row per predictor.
 
@@ -151,12 +151,12 @@ def variation_figure(
     return figure
 
 
-def pcc_figure(benchmark: Benchmark, runs: Sequence[Run]) -> Figure:
+def pcc_figure(runs: Sequence[Run]) -> Figure:
     """Histogram of each gene's correlation on each test section, a row per predictor."""
     found: dict[str, list[NDArray[np.float64]]] = {}
     for run in runs:
-        for section in run.forecasts:
-            found.setdefault(run.predictor, []).append(benchmark.gene_pcc(run, section))
+        for forecast in run.forecasts.values():
+            found.setdefault(run.predictor, []).append(forecast.pcc)
     figure = Figure(figsize=(7.5, 1.0 + 1.5 * len(found)), layout="constrained")
     rows = figure.subplots(len(found), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     known = {p: np.concatenate(parts) for p, parts in found.items()}
@@ -252,7 +252,6 @@ def map_figure(
     width_in = (height_in / aspect + 0.35) * n_columns + (2.2 if n_columns > 2 else 1.3)
     figure = Figure(figsize=(width_in, (height_in + 0.35) * len(genes) + 0.8), layout="constrained")
     grid = figure.subplots(len(genes), n_columns, squeeze=False)
-    coefficients = benchmark.gene_pcc(run, section_id)
     for axes_row, gene, column in zip(grid, genes, columns, strict=True):
         measured, mean = truth[:, column], forecast.mean[:, column]
         limits = Limits().of(np.concatenate([measured, mean]))
@@ -265,7 +264,7 @@ def map_figure(
         figure.colorbar(both, ax=axes_row[:2], label=unit, shrink=0.85, pad=0.01)
         axes_row[0].set_ylabel(gene, fontsize=14, fontweight="bold")
         axes_row[0].set_title("measured")
-        axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {coefficients[column]:.2f}")
+        axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {forecast.pcc[column]:.2f}")
         if forecast.sd is not None:
             sd = forecast.sd[:, column]
             drawn = draw_map(axes_row[2], spots, sd, USUAL_LOOK, is_sd=True)

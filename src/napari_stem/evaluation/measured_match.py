@@ -16,7 +16,7 @@ from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.progress import LOG_OF_FILES
 from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.lattice import nearest_distance_px, spots_at, stated_diameter_px
 from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import repeats_allowed
@@ -120,7 +120,7 @@ def _read_visium(path: Path, size: SizePx, slide: Slide | None) -> anndata.AnnDa
         )
     for finding in [] if slide is None else unlike_preview([folder], slide):
         LOG_OF_FILES.warning("%s has %s", path, finding)
-    return with_symbols(under_tissue(table, str(path)))[0]
+    return with_unique_symbols(under_tissue(table, str(path)))[0]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Those that divide the sections (one held out, each in turn, five divisions) choose an HMHVG panel of 200 on the
 training sections alone, in log2(count + 1), and report every metric per test section: mean and range over
 sections and seeds, never over pooled spots. HEST-bench (Jaume et al. 2024, arXiv 2406.16192) goes by rules of
-its own, see `hest_folds` and `hest_summary`. `napari_stem.evaluation.msi` stands apart: it starts from finished
+its own, see `hest_folds` and `hest_figures`. `napari_stem.evaluation.msi` stands apart: it starts from finished
 predictions.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError
 from napari_stem.metrics import pcc, top_mean
+from napari_stem.spatial.dataset import stated_patients
 from napari_stem.spatial.panels import read_panel
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.spatial.dataset import Dataset
+    from napari_stem.spatial.normalise import NormalisationName
 
 N_DIVISIONS, TENTH = 5, 0.1
 ENOUGH_SECTIONS = 10  # the least of which a tenth is a section
@@ -65,14 +67,14 @@ class Protocol:
 
     name: str  # as users ask for it
     about: str  # one line: folds, panel, unit, aggregation, and whose they are
-    # panel recipe (`napari_stem.spatial.panels.parse_panel`) unless users ask for another
+    # panel, as `napari_stem.spatial.panels.parse_panel` reads it, unless users ask for another
     genes: str
-    normalisation: str  # unit unless users ask for another
+    normalisation: NormalisationName  # unit unless users ask for another
     predictors: tuple[str, ...]  # names run unless users ask for others
     # folds on a data set, told the sections to use (none: all) and the one to hold out, if a user named one
     plan: Callable[[Dataset, Sequence[str], str | None], Plan]
-    # the protocol's own aggregation of one fold, beside the plain means; None: nothing more
-    summary: Callable[[Compared], dict[str, Any]] | None = None
+    # the protocol's own figures of one fold, beside the plain means; None: nothing more
+    figures: Callable[[Compared], dict[str, Any]] | None = None
 
 
 def chosen_sections(
@@ -100,10 +102,8 @@ def leave_one_out(sections: Sequence[str]) -> tuple[Fold, ...]:
 
 def patients_of(dataset: Dataset, sections: Sequence[str]) -> dict[str, str] | None:
     """Section -> patient; None where the metadata of one section or more do not say."""
-    stated = {s: dataset.section(s).metadata.get("patient") for s in sections}
-    if any(p is None or not str(p).strip() for p in stated.values()):
-        return None
-    return {s: str(p) for s, p in stated.items()}
+    stated = stated_patients(dataset.section(s).metadata for s in sections)
+    return None if stated is None else dict(zip(sections, stated, strict=True))
 
 
 def shared_patients(dataset: Dataset, folds: Sequence[Fold]) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ def hest_folds(dataset: Dataset, sections: Sequence[str], _hold_out: str | None)
     return Plan(folds, panel, tuple(notes))
 
 
-def hest_summary(compared: Compared) -> dict[str, Any]:
+def hest_figures(compared: Compared) -> dict[str, Any]:
     """HEST's figure of one fold, beside ours: correlation over pooled test spots, mean over genes.
 
     A gene that is constant in one fold makes the whole task undefined (None).
@@ -290,7 +290,7 @@ _EVERY = (
         normalisation="log1p_counts",
         predictors=("ours", "ridge", "hest-ridge", "hest-ridge-centred", "hest-ridge-cv"),
         plan=hest_folds,
-        summary=hest_summary,
+        figures=hest_figures,
     ),
     _of_training_slides(
         name="hmhvg200-5split",

@@ -127,11 +127,13 @@ def _facts(config: ModelConfig) -> Iterator[str]:
 
 def _patients(names: Sequence[str]) -> str:
     """Say what is known of how patients differ."""
-    if len(names) > 1:
+    is_recorded = bool(names) and all(names)  # models once had "" for patients that nobody stated
+    if is_recorded and len(names) > 1:
         return f"{len(names)}; how they differ widens the intervals of a new one"
     return (
-        "one; how others differ was not seen and is assumed for the intervals of a new one (standard "
-        f"deviations: a factor of {2**PATIENT_PRIOR:.2g} for a gene, of {2**DEPTH_PRIOR:.2g} for the depth)"
+        f"{'one' if is_recorded else 'not recorded'}; how others differ was not seen and is assumed for the "
+        f"intervals of a new one (standard deviations: a factor of {2**PATIENT_PRIOR:.2g} for a gene, of "
+        f"{2**DEPTH_PRIOR:.2g} for the depth)"
     )
 
 

@@ -30,6 +30,7 @@ ENSEMBL_ID = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?")
 MPP_TOLERANCE = 0.05
 MPP_LIMIT = 0.25  # beyond it no optics and no fit explains the difference: a factor got lost
 _DROPPABLE = "look at the positions, or import with --drop-bad-spots to leave these spots out"
+_EMPTY = "copy the table again from where it came"
 _RAW = "X must hold raw counts"
 # what is looked for among the values of a spot, what it is called, and what to do
 _COUNT_FINDINGS: dict[str, tuple[Callable[[NDArray[Any]], NDArray[np.bool_]], str, str]] = {
@@ -77,7 +78,7 @@ def check_positions(
     Places are (n, 2), x and y in level-0 px, or None where the table has none; the size is that of the image,
     width and height, if known.
     """
-    found = [] if len(names) else [as_finding("no-spots", "no spots", [], "import it again")]
+    found = [] if len(names) else [as_finding("no-spots", "no spots", [], _EMPTY)]
     found += _repeats("duplicate-spot-names", "spots with the name of another", names)
     xy = np.empty((0, 0)) if xy_px is None else np.asarray(xy_px, dtype=np.float64)
     if xy.shape != (len(names), 2):
@@ -127,17 +128,17 @@ def check_counts(blocks: Iterable[csr_matrix], names: Sequence[str]) -> list[Fin
             total = np.asarray(block.sum(axis=1)).ravel()
         empty += [names[start + int(i)] for i in np.flatnonzero(total == 0)]
         start += block.shape[0]
-    few = "they teach nothing; remove them if they are many"
+    advice_on_empty = "they teach nothing; remove them if they are many"
     found = [
         *(as_finding(c, what, bad[c], advice) for c, (_, what, advice) in _COUNT_FINDINGS.items()),
-        as_finding("empty-spots", "spots without any count", empty, few, "warns"),
+        as_finding("empty-spots", "spots without any count", empty, advice_on_empty, "warns"),
     ]
     return [one for one in found if one.count]
 
 
 def check_genes(genes: Sequence[str]) -> list[Finding]:
     """Look for genes named twice and for Ensembl ids in place of symbols."""
-    found = [] if len(genes) else [as_finding("no-genes", "no genes", [], "import it again")]
+    found = [] if len(genes) else [as_finding("no-genes", "no genes", [], _EMPTY)]
     advice = "import the section again: its counts are then added up"
     found += _repeats("duplicate-genes", "genes with the name of another", genes, advice)
     ids = [gene for gene in genes if ENSEMBL_ID.fullmatch(gene)]
@@ -149,13 +150,17 @@ def check_genes(genes: Sequence[str]) -> list[Finding]:
 
 
 def check_mpp(
-    stated_um: object, others_um: Mapping[str, float | None], doubtful: Collection[str] = ()
+    stated_um: object,
+    others_um: Mapping[str, float | None],
+    doubtful: Collection[str] = (),
+    file: Path | None = None,
 ) -> list[Finding]:
     """Compare the pixel size that will be used with what else speaks of it.
 
     ``stated_um`` is um per px, as the metadata say (any JSON value), or None; ``others_um`` what others say,
     by who says it: the spots' spacing, the image's tag, scale factors. The word of the ``doubtful`` never
-    stops anything.
+    stops anything. ``file`` holds the metadata, where a user can correct them; None where there is none, as
+    where the pixel size was fitted to the positions.
     """
     try:
         used_um = float(stated_um)  # type: ignore[arg-type]
@@ -164,7 +169,7 @@ def check_mpp(
     if not (np.isfinite(used_um) and 0.01 <= used_um <= 100):
         what = "no pixel size in its metadata" if stated_um is None else "an impossible pixel size"
         examples = [] if stated_um is None else [repr(stated_um)]
-        advice = "write um per px as 'pixel_size_um_estimated' into the metadata"
+        advice = f"write um per px as 'pixel_size_um_estimated' into {file or 'its metadata'}"
         return [as_finding("pixel-size-missing", what, examples, advice)]
     found = []
     for who, other_um in others_um.items():
@@ -178,7 +183,10 @@ def check_mpp(
             )
             severe = factor > 1 + MPP_LIMIT and who not in doubtful
             severity: Severity = "stops" if severe else "warns"
-            advice = "find out which is right and correct 'pixel_size_um_estimated'"
+            mend = "image and positions may be those of different sections"
+            if file is not None:
+                mend = f"correct 'pixel_size_um_estimated' in {file}"
+            advice = f"find out which is right: {mend}"
             found.append(as_finding("pixel-size-mismatch", what, [], advice, severity))
     return found
 
@@ -204,20 +212,21 @@ def drop_bad_spots(
     finite = np.asarray(np.isfinite(xy_px).all(axis=1), dtype=np.bool_)
     matrix = csr_matrix(table.X)
     rows = np.repeat(np.arange(table.n_obs), np.diff(matrix.indptr))
-    reasons: dict[str, NDArray[np.bool_]] = {
+    reasons = {
         "positions-not-numbers": ~finite,
         "counts-not-numbers": np.isin(np.arange(table.n_obs), rows[~np.isfinite(matrix.data)]),
         "spots-outside-image": finite & outside_image(xy_px, size_px),
     }
     bad = np.logical_or.reduce(list(reasons.values()))
     # A repeated spot is judged among those that stay, or both copies might go.
-    for check, again in (
-        ("duplicate-positions", pd.DataFrame(xy_px[~bad]).duplicated()),
-        ("duplicate-spot-names", table.obs_names[~bad].duplicated()),
+    for check, identity in (
+        ("duplicate-positions", pd.DataFrame(xy_px)),
+        ("duplicate-spot-names", pd.Series(table.obs_names)),
     ):
+        staying = np.flatnonzero(~bad)
         reasons[check] = np.zeros(table.n_obs, bool)
-        reasons[check][np.flatnonzero(~bad)[again]] = True
-    bad = np.logical_or.reduce(list(reasons.values()))
+        reasons[check][staying[identity.iloc[staying].duplicated()]] = True
+        bad = bad | reasons[check]
     dropped = {check: int(which.sum()) for check, which in reasons.items() if which.any()}
     return (table[~bad].copy() if bad.any() else table), dropped
 

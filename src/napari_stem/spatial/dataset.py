@@ -35,7 +35,7 @@ from napari_stem.spatial.table_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import anndata
@@ -77,11 +77,26 @@ def image_facts(path: Path) -> ImageFacts:
 
 
 SLIDES, TABLES, METADATA = "wsis", "st", "metadata"
-MPP_KEY = "pixel_size_um_estimated"
-ORIGIN_KEY = "pixel_size_um_origin"
-PITCH_KEY = "inter_spot_dist"
-DIAMETER_KEY = "spot_diameter"
-WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"
+# What is read of a section's metadata, in HEST-1k's words; all but the first may be missing.
+MPP_KEY = "pixel_size_um_estimated"  # um per px of the image, as everything here takes it
+ORIGIN_KEY = "pixel_size_um_origin"  # where that comes from, in words
+PITCH_KEY, DIAMETER_KEY = "inter_spot_dist", "spot_diameter"  # um, of the spots
+WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"  # filled in by importing
+# "patient" keeps patients apart in training and protocols; "tissue", "species", "study_link", "license" and
+# "citation" go into the card of a model trained on it; "organ", "st_technology" and "species" choose sections.
+
+
+def stated_patients(metadata: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """Return whose each section is; None where the metadata of one section or more do not say."""
+    stated = [each.get("patient") for each in metadata]
+    names = ["" if patient is None else str(patient).strip() for patient in stated]
+    return names if all(names) else None
+
+
+def images_of(section_id: str, folder: Path) -> list[Path]:
+    """Find the images of a section in a data set's folder, there or not: ``ID.jpg``, ``ID.ome.tif`` ..."""
+    stems = (section_id, f"{section_id}.ome")
+    return sorted(path for path in (folder / SLIDES).glob("*") if path.stem in stems)
 
 
 class Dataset:
@@ -115,6 +130,17 @@ class Dataset:
             raise DatasetError(f"{self.folder} has no section '{section_id}'; it has {known}.")
         return Section(self.folder, section_id)
 
+    def not_held_out(self, hold_out: Sequence[str], what_for: str) -> list[str]:
+        """Return the other sections; DatasetError where there are none, or one held out does not exist."""
+        for section_id in hold_out:
+            self.section(section_id)
+        ids = [section_id for section_id in self.sections if section_id not in hold_out]
+        if not ids:
+            raise DatasetError(
+                f"All sections of {self.folder} are held out; leave one to {what_for} on."
+            )
+        return ids
+
 
 @dataclass(frozen=True)
 class Section:
@@ -130,7 +156,7 @@ class Section:
     @property
     def slide_path(self) -> Path:
         """The H&E image."""
-        found = sorted((self.folder / SLIDES).glob(f"{self.id}.*"))
+        found = images_of(self.id, self.folder)
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
             raise DatasetError(
@@ -144,10 +170,15 @@ class Section:
         """The measured counts."""
         return self.folder / TABLES / f"{self.id}.h5ad"
 
+    @property
+    def metadata_path(self) -> Path:
+        """What is said of it."""
+        return self.folder / METADATA / f"{self.id}.json"
+
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the data set says of this section."""
-        path = self.folder / METADATA / f"{self.id}.json"
+        path = self.metadata_path
         try:
             # HEST-1k's files write NaN for what is not known.
             text = path.read_text(encoding="utf-8")
@@ -163,8 +194,7 @@ class Section:
     @property
     def mpp(self) -> Mpp:
         """Pixel size at level 0."""
-        stated = self.metadata.get(MPP_KEY)
-        path = self.folder / METADATA / f"{self.id}.json"
+        stated, path = self.metadata.get(MPP_KEY), self.metadata_path
         if stated is None:
             raise DatasetError(
                 f"{path} does not state '{MPP_KEY}', the pixel size in um; add it to the file."
@@ -211,7 +241,7 @@ class Section:
         return library_sizes(row_blocks(self.table_path))
 
     def spots(self) -> Spots:
-        """Where was measured, in the order of ``counts``, which are not read.
+        """Return the spots that were measured, in the order of ``counts``, which are not read.
 
         Lattice positions come from ``obs["array_row"]`` and ``["array_col"]``; without them, each
         spot takes the nearest node of a square lattice at the section's pitch.

@@ -31,7 +31,7 @@ ID_COLUMN = "gene_ids"
 _DONE = "nothing has to be done"
 
 
-def with_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
+def with_unique_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[Finding]]:
     """Name genes by symbol, each once; the table itself where nothing had to be done, and what was done.
 
     Ensembl ids are replaced where the table itself carries symbols (the ids move to ``var["gene_ids"]``);

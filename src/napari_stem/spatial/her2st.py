@@ -12,7 +12,7 @@ import io
 import re
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from napari_stem.spatial.importing import ImportSettings
 
 
 PITCH_UM = 200.0
@@ -53,7 +55,7 @@ _IMAGE_FOLDERS = ("ST-imgs", "images/HE", "images", ".")
 _MIN_COMMON = 0.5
 
 
-def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
+def import_her2st(source: Path, out: Path, settings: ImportSettings | None = None) -> Outcome:
     """Write the sections found in ``source`` as a data set in HEST layout.
 
     ``source`` is the published tree (``ST-imgs/PATIENT/ID/*.jpg``, ``ST-cnts/ID.tsv.gz``,
@@ -72,7 +74,7 @@ def import_her2st(source: Path, out: Path, **options: Any) -> Outcome:
                 section_id: partial(_read_section, root, section_id, selection)
                 for section_id, selection in sorted(selections.items())
             }
-            return import_sections(readers, out, **options)
+            return import_sections(readers, out, settings)
     raise DatasetError(
         f"{source} holds no HER2ST section: no file is called like A1_selection.tsv, neither there "
         f"nor in its folder ST-spotfiles; unpack the published archives there."
@@ -208,7 +210,8 @@ def _read_tsv(path: Path, *, named_rows: bool = False) -> pd.DataFrame:
         if named_rows and len(header) == table.shape[1] + 1:  # R leaves out that of the row names
             del header[0]
         table.columns = pd.Index(header)
-    except (OSError, ValueError, StopIteration) as error:  # pandas' parser errors are ValueErrors
+    # pandas' parser errors are ValueErrors
+    except (OSError, ValueError, StopIteration, csv.Error) as error:
         raise DatasetError(
             f"{path} cannot be read as a table ({reason_of(error)}); download it again."
         ) from error

@@ -29,7 +29,7 @@ from napari_stem.spatial.dataset import (
     Section,
     image_facts,
 )
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata
+
+    from napari_stem.spatial.importing import ImportSettings
 
 
 HEST = "MahmoodLab/hest"
@@ -50,12 +52,12 @@ EMBEDDED_MPP_KEY = "pixel_size_um_embedded"
 def import_hest(
     source: Path,
     out: Path,
+    settings: ImportSettings | None = None,
     *,
     sections: Sequence[str] = (),
     organ: Collection[str] = (),
     technology: Collection[str] = (),
     species: Collection[str] = (),
-    **options: Any,
 ) -> Outcome:
     """Write chosen sections of a HEST folder, with ``wsis``, ``st`` and ``metadata``, as a data set of its own.
 
@@ -71,7 +73,7 @@ def import_hest(
     wanted = {"organ": organ, "st_technology": technology, "species": species}
     chosen = _chosen(dataset, sections, wanted)
     readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
-    return import_sections(readers, out, **options)
+    return import_sections(readers, out, settings)
 
 
 def _chosen(
@@ -103,12 +105,13 @@ def _chosen(
 
 def _read_section(section: Section) -> NewSection:
     stored = read_table(section.table_path)
-    table, findings = with_symbols(stored)
+    table, findings = with_unique_symbols(stored)
     return NewSection(
         id=section.id,
         image=section.slide_path,
         table=table,
         metadata=_with_pixel_size(section.metadata, table, section.slide_path),
+        metadata_file=section.metadata_path,
         table_file=section.table_path if table is stored else None,
         findings=tuple(findings),
     )

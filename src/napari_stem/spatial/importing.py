@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -36,15 +36,30 @@ from napari_stem.spatial.dataset import (
     ImageFacts,
     Section,
     image_facts,
+    images_of,
 )
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table, repeats_allowed
+from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import anndata
+
+Part = TypeVar("Part")
+
+BY_SPACING, BY_IMAGE = "the spots' spacing", "the image file"  # who states a pixel size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings:
+    """How sections are imported, wherever they come from."""
+
+    overwrite: bool = False  # import sections that are there; else they stay
+    drop_bad_spots: bool = False  # leave out spots that are off the image, repeated or not numbers
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,10 @@ class NewSection:
     id: str  # name of its files
     image: Path  # the H&E image, where it lies now
     table: anndata.AnnData  # raw counts, symbols in ``var_names``, ``obsm["spatial"]``
-    metadata: dict[str, Any]  # what the data set will say of it
+    # what the data set will say of it: the keys that something reads are those of `napari_stem.spatial.dataset`
+    metadata: dict[str, Any]
+    # where a user can correct these; None where they come from no such file
+    metadata_file: Path | None = None
     # file that holds exactly ``table``, to be linked; None to write one
     table_file: Path | None = None
     # other statements of the pixel size (um per px), by who makes them, for the checks
@@ -71,6 +89,7 @@ def fitted_section(
 ) -> NewSection:
     """Put a section of an array, whose pitch tells the pixel size, into HEST's form.
 
+    Where something else tells the pixel size, make a `NewSection` with `MPP_KEY` and the like yourself.
     Its table has ``obsm["spatial"]``, ``obs["array_row"]`` and ``["array_col"]``; what else a reader keeps
     (reduced images ...) is left out. ``fitted_um`` is the pixel size fitted to the pitch (um per px), and the
     same along each axis; ``pitch_um`` and ``diameter_um`` are those of the spots.
@@ -102,9 +121,10 @@ def fitted_section(
 def write_section(out: Path, section: NewSection) -> None:
     """Write or replace one section; OutputError where the folder cannot be written.
 
-    All is written before anything is replaced; then the earlier table goes first and the new one comes last:
-    a section that is listed is a whole one, whenever the work is interrupted. Image and linked tables cost no
-    disk space where source and data set lie on one file system.
+    A section is in the data set when its table is. So everything is written under other names first; then the
+    earlier table is removed, image and metadata are put in place, and the new table last: whenever the work is
+    interrupted, each section that is listed is a whole one. Image and linked tables cost no disk space where
+    source and data set lie on one file system.
     """
     slide = out / SLIDES / f"{section.id}{section.image.suffix.lower()}"
     h5ad = out / TABLES / f"{section.id}.h5ad"
@@ -125,7 +145,7 @@ def write_section(out: Path, section: NewSection) -> None:
             except OSError as error:  # else it would be told of the slide
                 raise unwritable(h5ad, error) from error
         h5ad.unlink(missing_ok=True)
-        for old in slide.parent.glob(f"{section.id}.*"):
+        for old in images_of(section.id, out):
             if old != slide:
                 old.unlink()
 
@@ -136,10 +156,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copy(source, target)  # with its rights
-
-
-BY_SPACING = "the spots' spacing"
-BY_IMAGE = "the image file"
 
 
 @dataclass
@@ -156,7 +172,7 @@ class Outcome:
 
     @property
     def sections(self) -> list[str]:
-        """Those that are in the data set now, sorted."""
+        """Of those to be imported, the ones that are in the data set now, sorted."""
         return sorted([*self.imported, *self.kept])
 
     def as_json(self) -> dict[str, Any]:
@@ -167,26 +183,32 @@ class Outcome:
 def import_sections(
     readers: Mapping[str, Callable[[], NewSection]],
     out: Path,
-    *,
-    overwrite: bool = False,
-    drop: bool = False,
-    progress: Progress = silent,
+    settings: ImportSettings | None = None,
 ) -> Outcome:
     """Import sections one by one, and tell what became of each; one that cannot be used fails alone.
 
     ``readers`` say, by section, in the order wanted, what reads it; the folder ``out`` is made if it is not
-    there. Without ``overwrite``, sections that are there stay, so that an interrupted import goes on where it
-    stopped. ``drop``: spots that are off the image, repeated or not numbers are left out.
+    there. Unless they are to be overwritten, sections that are there stay, so that an interrupted import goes
+    on where it stopped.
+
+    DatasetError: what a section is to be called names no file of the data set.
     """
-    outcome = Outcome()
+    for section_id in readers:
+        if section_id in ("", ".", "..") or set(section_id) & set("/\\\0"):
+            raise DatasetError(
+                f"A section cannot be called '{quoted(section_id)}', as its files are called so; choose a name "
+                f"without / and \\."
+            )
+    settings, outcome = settings or ImportSettings(), Outcome()
+    progress = settings.progress
     for done, (section_id, read) in enumerate(readers.items()):
         progress("Importing sections", done, len(readers))
-        if (out / TABLES / f"{section_id}.h5ad").is_file() and not overwrite:
+        if (out / TABLES / f"{section_id}.h5ad").is_file() and not settings.overwrite:
             outcome.kept.append(section_id)
             continue
         try:
             with repeats_allowed():
-                _import_section(read(), out, outcome, drop=drop)
+                _import_section(read(), out, outcome, drop_bad=settings.drop_bad_spots)
         except (DatasetError, OutputError) as error:
             outcome.failed[section_id] = str(error)
         else:
@@ -195,10 +217,10 @@ def import_sections(
     return outcome
 
 
-def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop: bool) -> None:
+def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop_bad: bool) -> None:
     facts = image_facts(section.image)
     table, dropped = section.table, dict[str, int]()
-    if drop and "spatial" in table.obsm:
+    if drop_bad and "spatial" in table.obsm:
         table, dropped = drop_bad_spots(table, facts.size_px)
     section = replace(
         section,
@@ -215,7 +237,12 @@ def _import_section(section: NewSection, out: Path, outcome: Outcome, *, drop: b
     )
     if dropped:
         outcome.dropped[section.id] = dropped
-    found = [*section.findings, *check_section(table, section.metadata, facts, section.mpp_um)]
+    found = [
+        *section.findings,
+        *check_section(
+            table, section.metadata, facts, section.mpp_um, metadata_file=section.metadata_file
+        ),
+    ]
     if found:
         outcome.findings[section.id] = found
     stops = [finding for finding in found if finding.severity == "stops"]
@@ -229,11 +256,13 @@ def check_section(
     metadata: dict[str, Any],
     facts: ImageFacts | None,
     others_um: Mapping[str, float] | None = None,
+    *,
+    metadata_file: Path | None,
 ) -> list[Finding]:
     """Look at everything that can be wrong with a section, table and metadata as in the data set.
 
     ``facts`` are those of the image; None where it cannot be read. ``others_um`` are further statements of
-    the pixel size (um per px), by who makes them.
+    the pixel size (um per px), by who makes them. ``metadata_file`` is for the advice of `check_mpp`.
     """
     size_px = None if facts is None else facts.size_px
     others: dict[str, float | None] = dict(others_um or {})
@@ -248,7 +277,7 @@ def check_section(
     doubtful = (BY_IMAGE,) if facts is not None and facts.doubtful else ()
     return [
         *check_table(table, size_px),
-        *check_mpp(metadata.get(MPP_KEY), others, doubtful),
+        *check_mpp(metadata.get(MPP_KEY), others, doubtful, metadata_file),
     ]
 
 
@@ -265,19 +294,19 @@ def check_dataset(dataset: Dataset, *, progress: Progress = silent) -> dict[str,
 def _check(section: Section) -> list[Finding]:
     """Go on past a part that cannot be read: the others may tell why."""
     found: list[Finding] = []
-    parts: dict[str, Any] = {"image": None, "metadata": {}, "table": None}
-    readers: dict[str, Callable[[], Any]] = {
-        "image": lambda: image_facts(section.slide_path),
-        "metadata": lambda: section.metadata,
-        "table": lambda: read_table(section.table_path),
-    }
-    for part, read in readers.items():
+
+    def part(name: str, read: Callable[[], Part]) -> Part | None:
         try:
-            parts[part] = read()
+            return read()
         except DatasetError as error:
             what = f"a part that cannot be read. {str(error).rstrip('.')}"
             advice = "import the section again"
-            found.append(as_finding(f"unreadable-{part}", what, [], advice))
-    if parts["table"] is not None:
-        found += check_section(parts["table"], parts["metadata"], parts["image"])
+            found.append(as_finding(f"unreadable-{name}", what, [], advice))
+            return None
+
+    facts = part("image", lambda: image_facts(section.slide_path))
+    metadata = part("metadata", lambda: section.metadata) or {}
+    table = part("table", lambda: read_table(section.table_path))
+    if table is not None:
+        found += check_section(table, metadata, facts, metadata_file=section.metadata_path)
     return found

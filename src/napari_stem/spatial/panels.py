@@ -36,7 +36,7 @@ _HVG_PER_SECTION = 2000
 _UNWANTED_PREFIXES = ("MT", "mt", "RP", "rp")  # mitochondrial and ribosomal, as published
 _CONTROL_WORDS = ("BLANK", "Control")
 _MIN_SPOT_FRACTION = 0.10
-_RECIPE = re.compile(r"(hmhvg|hvg):(\d+)")
+_CHOICE = re.compile(r"(hmhvg|hvg):(\d+)")
 _SET, _MEASURED = "set:", "measured:"
 
 
@@ -110,11 +110,11 @@ def _together(chosen: Sequence[PanelChoice]) -> PanelChoice:
 
 
 def _parse_part(word: str, spec: str) -> Rule:
-    """Understand a recipe or a file."""
-    match = _RECIPE.fullmatch(word)
+    """Understand one part of a panel: a way to choose genes, such as hmhvg:200, or a file."""
+    match = _CHOICE.fullmatch(word)
     if match:
-        recipe, n = {"hmhvg": hmhvg, "hvg": top_hvg}[match[1]], int(match[2])
-        return lambda sections: PanelChoice(genes=recipe(sections, n))
+        choose, n = {"hmhvg": hmhvg, "hvg": top_hvg}[match[1]], int(match[2])
+        return lambda sections: PanelChoice(genes=choose(sections, n))
     name, _, set_name = word.removeprefix(_MEASURED).partition("#")
     if not _is_file(name):
         where = "" if word == spec else f" in '{spec}'"
@@ -232,7 +232,7 @@ def hmhvg(sections: Sequence[anndata.AnnData], n: int = 200) -> Panel:
 
 
 def top_hvg(sections: Sequence[anndata.AnnData], n: int = 50) -> Panel:
-    """Most variable genes by the recipe of HEST-bench (Jaume et al. 2024, arXiv 2406.16192): n names, A to Z.
+    """Most variable genes as HEST-bench chooses them (Jaume et al. 2024, arXiv 2406.16192): n names, A to Z.
 
     Genes seen in at least a tenth of the spots of every section; log1p of the raw counts of all spots
     together; scanpy's dispersion ranking. DatasetError: no sections, or fewer than n genes qualify.

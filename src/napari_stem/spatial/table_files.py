@@ -42,7 +42,7 @@ _COUNT_LAYERS = ("counts", "raw_counts", "count", "raw", "umi", "UMI")
 
 @dataclass(frozen=True)
 class SpotTable:
-    """Where was measured, without what: names and annotations of the n spots.
+    """The n spots of a table without their counts: names and annotations (``obs``), and places.
 
     ``xy_px`` are (n, 2) float64 in level-0 px; None where the table has none that can be used.
     ``diameter_px`` is the extent of a spot, where the scale factors state it.
@@ -262,15 +262,13 @@ def _opened(path: Path) -> Iterator[Any]:
 def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever reading raises into one sentence."""
     if not path.exists():
-        raise DatasetError(
-            f"There is no table {path}; check the path, or import the section again."
-        )
+        raise DatasetError(f"There is no table {path}; check the path, or put it there.")
     try:
         with elements_known():
             yield
     except DAMAGE as error:
         raise DatasetError(
-            f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or import it again."
+            f"{path} is damaged or is no AnnData file ({reason_of(error)}); write or copy it again."
         ) from error
 
 

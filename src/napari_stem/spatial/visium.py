@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     import anndata
 
+    from napari_stem.spatial.importing import ImportSettings
+
 
 PITCH_UM = 100.0
 DIAMETER_UM = 55.0
@@ -54,11 +56,11 @@ _MISFIT = 0.1
 def import_visium(
     sources: Sequence[Path],
     out: Path,
+    settings: ImportSettings | None = None,
     *,
     bin_um: int | None = None,
     image: Path | None = None,
     name: str | None = None,
-    **options: Any,
 ) -> Outcome:
     """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
@@ -84,9 +86,9 @@ def import_visium(
     for found, folder in folders.items():
         section_id = name or found
         readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
-        if not options.get("overwrite"):
+        if settings is None or not settings.overwrite:
             _require_same_pitch(out, section_id, float(bin_um or PITCH_UM))
-    return import_sections(readers, out, **options)
+    return import_sections(readers, out, settings)
 
 
 def _require_same_pitch(out: Path, section_id: str, pitch_um: float) -> None:
@@ -146,7 +148,7 @@ def _read_section(
         }
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    named, findings = with_symbols(under_tissue(table, f"section {section_id}"))
+    named, findings = with_unique_symbols(under_tissue(table, f"section {section_id}"))
     pitch_um = float(bin_um or PITCH_UM)
     nodes, xy_px = array_positions(named.obs), np.asarray(named.obsm["spatial"], np.float64)
     fit = nodes and fit_lattice(*nodes, xy_px, pitch_um, hexagonal=bin_um is None)

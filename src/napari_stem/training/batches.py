@@ -36,40 +36,23 @@ def _as_it_is(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a denoiser is trained on.
+    """What a denoiser is trained on."""
 
-    Attributes
-    ----------
-    target
-        (n, genes) what it shall generate.
-    embedding
-        (n, W) what goes with each spot, or (n, T, W): one of T ways to see it, drawn anew each time.
-    condition_of
-        (b, W) -> (b, C): what the denoiser is told of a batch.
-    """
-
-    target: NDArray[np.float32]
+    target: NDArray[np.float32]  # (n, genes) what it shall generate
+    # (n, W) what goes with each spot, or (n, T, W): one of T ways to see it, drawn anew each time
     embedding: NDArray[np.float32] | NDArray[np.float16]
+    # (b, W) -> (b, C): what the denoiser is told of a batch
     condition_of: Callable[[NDArray[np.float32]], NDArray[np.float32]] = _as_it_is
 
 
 class Batch(NamedTuple):
-    """Some rows of a step's batch.
+    """Some rows of a step's batch."""
 
-    Attributes
-    ----------
-    clean, noise
-        (b, genes).
-    condition
-        (b, C).
-    level
-        (b,) noise level: sigma (``edm``), or the chain's step, int64 (``published``).
-    """
-
+    # clean, noise: (b, genes)
     clean: Tensor
     noise: Tensor
-    condition: Tensor
-    level: Tensor
+    condition: Tensor  # (b, C)
+    level: Tensor  # (b,) noise level: sigma (``edm``), or the chain's step, int64 (``published``)
 
 
 def generator_of(seed: int, step: int, purpose: str) -> torch.Generator:

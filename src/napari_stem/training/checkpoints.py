@@ -43,26 +43,14 @@ Row = dict[str, float | None]
 
 @dataclass
 class StageState:
-    """How far one denoiser is.
+    """How far one denoiser is."""
 
-    Attributes
-    ----------
-    step
-        Optimiser steps made; 0 at the start.
-    is_finished
-        Whether no more will be made.
-    seconds
-        Time they took.
-    tensors
-        What the training loop needs to go on (of a finished one, what it gave).
-    looks
-        Step -> draws at left-out spots.
-    """
-
-    step: int = 0
-    is_finished: bool = False
-    seconds: float = 0.0
+    step: int = 0  # optimiser steps made; 0 at the start
+    is_finished: bool = False  # whether no more will be made
+    seconds: float = 0.0  # time they took
+    # what the training loop needs to go on (of a finished one, what it gave)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    # step -> draws at left-out spots
     looks: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
 

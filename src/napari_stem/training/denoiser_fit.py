@@ -65,20 +65,11 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class FittedDenoiser:
-    """What a training gives.
+    """What a training gives."""
 
-    Attributes
-    ----------
-    network
-        Averaged over the steps, in evaluation mode.
-    steps
-        Steps made.
-    looks
-        Step -> what `eval_callback` returned; empty but in the first of several processes.
-    """
-
-    network: nn.Module
-    steps: int
+    network: nn.Module  # averaged over the steps, in evaluation mode
+    steps: int  # steps made
+    # step -> what `eval_callback` returned; empty but in the first of several processes
     looks: dict[int, NDArray[np.float32]]
 
 

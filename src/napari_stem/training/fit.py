@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import DatasetError
 from napari_stem.io import CHECKPOINTS, only_writer, require_model_room
-from napari_stem.metrics import evaluate
+from napari_stem.metrics import all_metrics
 from napari_stem.model.bundle import Model, load_folder
 from napari_stem.model.card import LIMITS
-from napari_stem.model.config import ModelConfig, objective_of
+from napari_stem.model.config import ModelConfig
 from napari_stem.model.head import Head
 from napari_stem.progress import Progress, shown, silent
 from napari_stem.settings import SamplingSettings
@@ -35,7 +35,7 @@ from napari_stem.training.mean import N_DRAWS, round_ridge
 from napari_stem.training.options import TrainingOptions
 from napari_stem.training.recipe import fit_recipe
 from napari_stem.training.reliability import PREDICTABLE, only_told
-from napari_stem.training.sections import SectionArrays, depths_of, load_sections, patient_of
+from napari_stem.training.sections import SectionArrays, depths_of, load_sections, patients_of
 from napari_stem.training.team import Team
 
 if TYPE_CHECKING:
@@ -90,13 +90,11 @@ def train(
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError
-        The folder cannot be written, the objective is unknown, or the checkpoints to resume from are of another
-        training.
+        The folder cannot be written, or the checkpoints to resume from are of another training.
     TrainingStopped
         By Ctrl-C or SIGTERM while a denoiser trains: its checkpoint is kept.
     """
     options, out = options or TrainingOptions(), Path(out)
-    objective_of(options.objective)
     team = Team.gathered(torch_device(options.device))
     options = replace(options, device=team.device)
     team.share(lambda: require_model_room(out, overwrite=overwrite, resume=options.resume))
@@ -112,7 +110,7 @@ def train(
 def _train(
     dataset: Dataset, out: Path, options: TrainingOptions, team: Team, tell: Progress
 ) -> Model:
-    ids = _training_ids(dataset, options.hold_out)
+    ids = dataset.not_held_out(options.hold_out, "train")
     counts = [dataset.section(i).counts for i in ids]
     words = options.genes.split("+")
     named = "+".join(word for word in words if word != PREDICTABLE)
@@ -138,7 +136,8 @@ def _train(
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
     genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
-    # Read before the hours of training: a section that cannot be used would end them without a model.
+    # Read before the hours of training, and by all processes: a section that cannot be used would end them
+    # without a model.
     held_out: list[SectionArrays] = []
     team.share(
         lambda: held_out.extend(load(options.hold_out, genes=[panel[i] for i in genes]))
@@ -153,17 +152,20 @@ def _train(
         folder=out,
         team=team,
     )
+    facts: dict[str, Any] = {}
     if absent:
-        model.card["genes_not_measured"] = list(absent)
+        facts["genes_not_measured"] = list(absent)
     if isinstance(encoder, EmbeddingFolder):
         model.config = replace(
             model.config, fields_of_view_um=(encoder.described.field_of_view_um,)
         )
-        model.card["embeddings"] = "from file"
-        model.card["notes"] = [*model.card.get("notes", ()), encoder.note()]
+        notes = [*model.card.get("notes", ()), encoder.note()]
+        facts |= {"embeddings": "from file", "notes": notes}
+    if held_out and team.is_first:
+        facts["metrics"] = _measured(model, sections, held_out, genes, options)
+    model.card.update(facts)
     if not team.is_first:
         return model
-    _report(model, sections, held_out, genes, options)
     model.save(out)
     if not options.keep_checkpoints:
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
@@ -227,7 +229,7 @@ def fit_sections(
         Logs(own and own / _LOGS, options.log),
         progress or silent,
     )
-    about = {**options.decisive(), "panel": len(panel)}
+    about = {**options.fingerprint_options(), "panel": len(panel)}
     if own is not None:
         about["data"] = data_hash(sections, panel)
     team.share(lambda: run.checkpoints.begin(about, resume=options.resume))
@@ -244,42 +246,31 @@ def _panel(spec: str, counts: Sequence[anndata.AnnData]) -> tuple[Panel, Panel]:
 
 
 def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArray[np.int64]:
-    """Genes of a predictable panel that metrics are of: of a wide one, the 200 of published Stem."""
+    """Columns of the genes that metrics are of: of a wide panel the 200 that published Stem would choose."""
     if len(panel) <= N_REPORTED:
         return np.arange(len(panel))
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))
 
 
-def _report(
+def _measured(
     model: Model,
     sections: Sequence[SectionArrays],
     held_out: Sequence[SectionArrays],
     genes: NDArray[np.int64],
     options: TrainingOptions,
-) -> None:
+) -> dict[str, dict[str, Any]]:
     """Evaluate the held-out sections for the card, as if of the training patient: the model, and ridge."""
-    if not held_out:
-        return
     settings = SamplingSettings(n_draws=N_DRAWS, n_steps=16, device=options.device, patient="same")
-    metrics = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for s in held_out:
         draws = model.sample(s.embedding, s.spots, settings)
         mean = model.mean(s.embedding, draws, settings)[:, genes]
-        metrics[s.id] = {"napari-stem": evaluate(s.values, mean, draws[:, genes])}
+        metrics[s.id] = {"napari-stem": all_metrics(s.values, mean, draws[:, genes])}
     if isinstance(model.head, Head):
         rival = round_ridge([s.of_genes(genes) for s in sections], options.normalisation)
         for s in held_out:
-            metrics[s.id]["ridge"] = evaluate(s.values, *rival(s.embedding, 0))
-    model.card["metrics"] = metrics
-
-
-def _training_ids(dataset: Dataset, hold_out: Sequence[str]) -> list[str]:
-    for section_id in hold_out:
-        dataset.section(section_id)
-    ids = [i for i in dataset.sections if i not in hold_out]
-    if not ids:
-        raise DatasetError(f"All sections of {dataset.folder} are held out; leave one to train on.")
-    return ids
+            metrics[s.id]["ridge"] = all_metrics(s.values, *rival(s.embedding, 0))
+    return metrics
 
 
 def _config(
@@ -298,7 +289,7 @@ def _config(
         "licence": about.get("license", "unknown"),
         "attribution": about.get("citation"),
         "sections": [s.id for s in sections],
-        "patients": sorted({patient_of(s) for s in sections}),
+        "patients": sorted(set(patients_of(sections) or ())),
         "mpp_um": max((s.metadata.get(MPP_KEY) or 0.0 for s in sections), default=0.0) or None,
         "held_out": list(options.hold_out),
         "seed": options.seed,
@@ -313,7 +304,7 @@ def _config(
         encoder_version=encoder_version,
         pitch_um=sections[0].spots.pitch_um,
         depth=None if depths is None else float(np.median(depths)),
-        objective=objective_of(options.objective),
+        objective=options.objective,
         denoiser={},
         card=card,
     )

@@ -14,7 +14,7 @@ from napari_stem.model.head import Head, beyond, unexplained
 from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR, SCORES, Residual
 from napari_stem.spatial.normalise import in_unit, normalisation
 from napari_stem.training.mean import N_KERNEL, fit_mean, kernel_scale, leading, stacked, standards
-from napari_stem.training.sections import SectionArrays, depths_of, patient_of
+from napari_stem.training.sections import SectionArrays, depths_of, patients_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,23 +37,13 @@ N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a sect
 
 @dataclass(frozen=True)
 class HeadFit:
-    """A fitted head and its training spots seen out of fold.
+    """A fitted head and its training spots seen out of fold."""
 
-    Attributes
-    ----------
-    head
-        Fitted on all spots.
-    condition
-        (n, C) what the denoiser is told of each training spot, its mean out of fold.
-    mean
-        (n, genes) out of fold.
-    scores
-        (n, K) what was measured less that mean, along the directions of ``head.residual``.
-    """
-
-    head: Head
+    head: Head  # fitted on all spots
+    # (n, C) what the denoiser is told of each training spot, its mean out of fold
     condition: NDArray[np.float32]
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64]  # (n, genes) out of fold
+    # (n, K) what was measured less that mean, along the directions of ``head.residual``
     scores: NDArray[np.float32]
 
 
@@ -82,7 +72,8 @@ def fit_head(sections: Sequence[SectionArrays], unit: str) -> HeadFit:
     anchor_scale = kernel_scale(points)
     linear, by_kernel, directions, out_of_fold = fit_mean(z, points / anchor_scale, y, group)
     along = directions.along(out_of_fold)
-    patients = [p for s in sections for p in [patient_of(s)] * len(s.spots)]
+    whose = patients_of(sections) or [""] * len(sections)  # as if of one, which tells of no others
+    patients = [p for p, s in zip(whose, sections, strict=True) for _ in range(len(s.spots))]
     effects = patient_effects(y - out_of_fold, patients, unit, has_depth=depths is not None)
     spots = [s.spots for s in sections]
     residual, scores = fit_residual(out_of_fold, y - out_of_fold, spots, effects)

@@ -35,19 +35,12 @@ MOST_ANCHORS = 2000  # spots that a kernel compares with: a share of a large tra
 
 @dataclass(frozen=True)
 class Regression:
-    """A linear function of N inputs, or of likeness to N anchors with D coordinates; R outputs.
+    """A linear function of N inputs, or of likeness to N anchors with D coordinates; R outputs."""
 
-    Attributes
-    ----------
-    weights, intercept
-        (N, R), (R,).
-    anchors
-        (N, D); None where the inputs themselves are weighed.
-    """
-
+    # weights, intercept: (N, R), (R,)
     weights: Array
     intercept: Array
-    anchors: Array | None = None
+    anchors: Array | None = None  # (N, D); None where the inputs themselves are weighed
 
     def __call__(self, x: Array) -> Array:
         """(n, N) or, with anchors, (n, D) -> (n, R)."""
@@ -57,15 +50,10 @@ class Regression:
 
 @dataclass(frozen=True)
 class Directions:
-    """R leading directions of values about a centre (G,), to which genes that vary much count more.
-
-    Attributes
-    ----------
-    components, onto
-        (R, G), (G, R): from places along the directions to values, and back.
-    """
+    """R leading directions of values about a centre (G,), to which genes that vary much count more."""
 
     centre: Array
+    # components, onto: (R, G), (G, R): from places along the directions to values, and back
     components: Array
     onto: Array
 
@@ -276,24 +264,12 @@ _PARTS = (_fit_ridge, _fit_kernel)
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """A group as the others fit it. Directions are theirs too: those that have seen a spot flatter its genes.
+    """A group as the others fit it; directions are theirs too: those that saw a spot flatter its genes."""
 
-    Attributes
-    ----------
-    rows
-        (n,) which spots it is.
-    directions
-        R of them.
-    truth
-        (m, R) places of its m spots along them.
-    guesses
-        (penalties, m, R) for each of `_PARTS`.
-    """
-
-    rows: NDArray[np.bool_]
-    directions: Directions
-    truth: Array
-    guesses: tuple[Array, ...]
+    rows: NDArray[np.bool_]  # (n,) which spots it is
+    directions: Directions  # R of them
+    truth: Array  # (m, R) places of its m spots along them
+    guesses: tuple[Array, ...]  # (penalties, m, R) for each of `_PARTS`
 
     @classmethod
     def of(cls, inputs: Sequence[Array], y: Array, rows: NDArray[np.bool_]) -> _LeftOut:

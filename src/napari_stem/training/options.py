@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from napari_stem.errors import ModelError
+from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -11,59 +14,33 @@ if TYPE_CHECKING:
     from napari_stem.diffusion.denoiser import DenoiserConfig
     from napari_stem.encoders.precomputed import Stated
     from napari_stem.model.config import Objective
+    from napari_stem.spatial.normalise import NormalisationName
 
 STRIPS = 4  # parts of a single section that are left out in turn
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How a denoiser is trained.
+    """How a denoiser is trained."""
 
-    Attributes
-    ----------
-    objective
-        ``edm`` or ``published``.
-    denoiser
-        Network to build.
-    steps
-        Optimiser steps at the most.
-    eval_every
-        Steps between two looks at held-out spots.
-    batch
-        Spots per step, over all processes.
-    learning_rate, weight_decay
-        Of AdamW.
-    condition_noise
-        Standard deviation of noise added to the (unit-variance) condition. Every training spot has a
-        condition of its own: told exactly, the network would learn the spots by heart.
-    ema
-        Memory of the averaged weights, approached as ``(1 + step) / (10 + step)``.
-    seconds
-        Time limit, None for none.
-    precision
-        Of the network's evaluation; losses and weights are float32.
-    compile
-        Whether to try ``torch.compile``.
-    seed
-        Of initialisation, batches and noise.
-    device
-        Where it trains.
-    """
-
-    objective: Objective
-    denoiser: DenoiserConfig
-    steps: int
-    eval_every: int
-    batch: int
+    objective: Objective  # ``edm`` or ``published``
+    denoiser: DenoiserConfig  # network to build
+    steps: int  # optimiser steps at the most
+    eval_every: int  # steps between two looks at held-out spots
+    batch: int  # spots per step, over all processes
+    # learning_rate, weight_decay: of AdamW
     learning_rate: float
-    weight_decay: float = 1e-2
-    condition_noise: float = 0.0
-    ema: float = 0.995
-    seconds: float | None = None
+    weight_decay: float
+    # standard deviation of noise added to the (unit-variance) condition. Every training spot has a condition of
+    # its own: told exactly, the network would learn the spots by heart.
+    condition_noise: float
+    ema: float  # memory of the averaged weights, approached as ``(1 + step) / (10 + step)``
+    seconds: float | None = None  # time limit, None for none
+    # of the network's evaluation; losses and weights are float32
     precision: Literal["float32", "bf16"] = "float32"
-    compile: bool = False
-    seed: int = 0
-    device: str = "cpu"
+    compile: bool = False  # whether to try ``torch.compile``
+    seed: int = 0  # of initialisation, batches and noise
+    device: str = "cpu"  # where it trains
 
 
 def resolved_precision(name: str, device: str) -> Literal["float32", "bf16"]:
@@ -146,6 +123,13 @@ class TrainingOptions:
         Whether to go on from the model folder's checkpoints.
     keep_checkpoints
         Whether they stay once the model is finished.
+
+    Raises
+    ------
+    ModelError
+        A word is none of those to choose among, or a number is out of range.
+    DatasetError
+        There is no such normalisation.
     """
 
     hold_out: tuple[str, ...] = ()
@@ -153,7 +137,7 @@ class TrainingOptions:
     encoder: str = "bundled"
     embeddings: Path | None = None
     stated: Stated | None = None
-    objective: str = "edm"
+    objective: Objective = "edm"
     size: Size = "small"
     minutes: float | None = None
     steps: int | None = None
@@ -166,11 +150,34 @@ class TrainingOptions:
     seed: int = 0
     device: str = "cpu"
     name: str | None = None
-    normalisation: str = "log2_counts"
+    normalisation: NormalisationName = "log2_counts"
     log: LogKind = "csv"
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = 10
     resume: bool = False
     keep_checkpoints: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked for."""
+        from napari_stem.model.config import Objective
+
+        normalisation(self.normalisation)
+        choices = {"objective": Objective, "size": Size, "precision": PrecisionName, "log": LogKind}
+        for name, kind in choices.items():
+            known, asked = get_args(kind), getattr(self, name)
+            if asked not in known:
+                raise ModelError(f"There is no {name} '{asked}'; choose {' or '.join(known)}.")
+        fewest = 0 if self.objective == "edm" else 1
+        required = {
+            f"steps must be a whole number from {fewest}": self.steps is None
+            or self.steps >= fewest,
+            "batch must be a whole number from 1": self.batch is None or self.batch >= 1,
+            "minutes must be more than 0": self.minutes is None or self.minutes > 0,
+            "ema must be from 0 to less than 1": self.ema is None or 0 <= self.ema < 1,
+            "checkpoint_minutes must be 0 or more": self.checkpoint_minutes >= 0,
+        }
+        for requirement, is_met in required.items():
+            if not is_met:
+                raise ModelError(f"{requirement}.")
 
     @property
     def trains(self) -> bool:
@@ -200,7 +207,7 @@ class TrainingOptions:
             return 1
         return 1 + (n_sections if n_sections > 1 else STRIPS)
 
-    def decisive(self) -> dict[str, Any]:
+    def fingerprint_options(self) -> dict[str, Any]:
         """Return what the outcome depends on: a checkpoint goes on under these only."""
         names = (
             "objective size steps batch augments is_calibrated chooses_steps ema precision compile seed "
@@ -209,16 +216,14 @@ class TrainingOptions:
         return {name: getattr(self, name) for name in names.split()}
 
 
-def fit_settings(
-    options: TrainingOptions, objective: Objective, sizes: tuple[int, int], n_fits: int
-) -> FitSettings:
+def fit_settings(options: TrainingOptions, sizes: tuple[int, int], n_fits: int) -> FitSettings:
     """How each of ``n_fits`` denoisers is trained; they share the time limit.
 
     ``sizes`` are the widths of what a denoiser generates, and of what it is told.
     """
     from napari_stem.diffusion.denoiser import DenoiserConfig
 
-    n_generated, width = sizes
+    objective, (n_generated, width) = options.objective, sizes
     is_ours, is_full = objective == "edm", options.size == "full"
     if is_ours:
         denoiser = DenoiserConfig(
@@ -245,7 +250,7 @@ def fit_settings(
         learning_rate=1e-4 if is_full and not is_ours else 3e-4,
         weight_decay=1e-2 if is_ours else 0.0,
         condition_noise=0.6 if is_ours else 0.0,
-        ema=options.ema or (0.995 if is_ours else 0.9999),
+        ema=(0.995 if is_ours else 0.9999) if options.ema is None else options.ema,
         seconds=options.minutes * 60 / n_fits if options.minutes else None,
         precision=resolved_precision(options.precision, options.device),
         compile=options.compile,

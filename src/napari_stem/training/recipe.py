@@ -37,20 +37,11 @@ MOST_JUDGED = 200  # genes by which steps are chosen: every so many-th of a wide
 
 @dataclass(frozen=True)
 class Prepared:
-    """Some sections, ready to train a denoiser on.
+    """Some sections, ready to train a denoiser on."""
 
-    Attributes
-    ----------
-    head
-        What comes before the denoiser.
-    data
-        What it is trained on.
-    out_of_fold
-        (n, genes) predicted by a mean that has not seen the spot; None where there is no separate mean.
-    """
-
-    head: Head | EmbeddingHead
-    data: TrainingData
+    head: Head | EmbeddingHead  # what comes before the denoiser
+    data: TrainingData  # what it is trained on
+    # (n, genes) predicted by a mean that has not seen the spot; None where there is no separate mean
     out_of_fold: NDArray[np.float64] | None = None
 
     @property
@@ -72,7 +63,7 @@ def fit_recipe(
     leaves_out = options.trains and (options.chooses_steps or options.is_calibrated)
     pairs = splits(sections) if leaves_out else []
     prepared = _prepare(sections, options)
-    settings = fit_settings(options, config.objective, prepared.sizes, len(pairs) + 1)
+    settings = fit_settings(options, prepared.sizes, len(pairs) + 1)
     folds = [
         _leave_out(number, len(pairs), pair, config, options, run)
         for number, pair in enumerate(pairs, start=1)
@@ -80,17 +71,18 @@ def fit_recipe(
     steps, spread_factor, learned = run.team.share(
         lambda: _judge(folds, sections, prepared, settings.steps, options, config)
     )
-    card = {**config.card, "training_steps": steps, **learned}
-    config = replace(config, card=card, calibrated=options.is_calibrated)
-    if steps == 0:
-        return Model(config, prepared.head, spread_factor, None)
-    settings = replace(settings, steps=steps, eval_every=steps)
-    fitted = fit_denoiser(
-        prepared.data, settings, run=run, stage="all", what="Training on all sections"
-    )
-    config.card["training_steps"] = fitted.steps
-    config = replace(config, denoiser=settings.denoiser.to_dict())
-    return Model(config, prepared.head, spread_factor, fitted.network)
+    network, trained_with, denoiser = None, {}, {}
+    if steps > 0:
+        settings = replace(settings, steps=steps, eval_every=steps)
+        fitted = fit_denoiser(
+            prepared.data, settings, run=run, stage="all", what="Training on all sections"
+        )
+        network, steps, denoiser = fitted.network, fitted.steps, settings.denoiser.to_dict()
+        recorded = {k: v for k, v in vars(settings).items() if k not in ("denoiser", "device")}
+        trained_with = {"training": recorded}
+    card = config.card | {"training_steps": steps} | trained_with | learned
+    config = replace(config, card=card, calibrated=options.is_calibrated, denoiser=denoiser)
+    return Model(config, prepared.head, spread_factor, network)
 
 
 def _leave_out(
@@ -104,7 +96,7 @@ def _leave_out(
     """Train on the rest, drawing for the left-out section at every look."""
     rest, left_out = pair
     prepared = _prepare(rest, options)
-    settings = fit_settings(options, config.objective, prepared.sizes, n_folds + 1)
+    settings = fit_settings(options, prepared.sizes, n_folds + 1)
     config = replace(config, denoiser=settings.denoiser.to_dict(), calibrated=False)
     head = prepared.head
     if isinstance(head, Head):
@@ -239,21 +231,12 @@ def prepare_published(sections: Sequence[SectionArrays], options: TrainingOption
 
 @dataclass(frozen=True)
 class Fold:
-    """One training section left out.
+    """One training section left out."""
 
-    Attributes
-    ----------
-    truth
-        (n, genes) measured.
-    rows
-        (n,) row of the array that each spot lies in: spots of one row are not independent of each other.
-    draws_at
-        Step -> (n, genes, draws), after each look at it.
-    """
-
-    truth: NDArray[np.float32]
+    truth: NDArray[np.float32]  # (n, genes) measured
+    # (n,) row of the array that each spot lies in: spots of one row are not independent of each other
     rows: NDArray[np.int64]
-    draws_at: dict[int, NDArray[np.float32]]
+    draws_at: dict[int, NDArray[np.float32]]  # step -> (n, genes, draws), after each look at it
 
 
 def common_steps(folds: Sequence[Fold]) -> list[int]:

@@ -12,6 +12,7 @@ from napari_stem.encoders.precomputed import EmbeddingFolder
 from napari_stem.errors import DatasetError
 from napari_stem.progress import Progress, silent
 from napari_stem.slide import open_slide
+from napari_stem.spatial.dataset import stated_patients
 from napari_stem.spatial.normalise import in_unit, is_of_counts
 from napari_stem.training.options import STRIPS
 
@@ -27,37 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SectionArrays:
-    """One measured section.
+    """One measured section."""
 
-    Attributes
-    ----------
-    id
-        Name of the section.
-    spots
-        Its n spots.
-    embedding
-        (n, width) float32.
-    values
-        (n, genes) float32, normalised.
-    metadata
-        What the data set says of it.
-    library_sizes
-        (n,) counts of all genes measured; None where nobody knows.
-    n_fields
-        Equal parts of the embedding, one after the other, each of a field of view.
-    turned
-        (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
-        ``embedding``. None where training shall not see them.
-    """
-
-    id: str
-    spots: Spots
-    embedding: NDArray[np.float32]
-    values: NDArray[np.float32]
-    metadata: dict[str, Any]
+    id: str  # name of the section
+    spots: Spots  # its n spots
+    embedding: NDArray[np.float32]  # (n, width) float32
+    values: NDArray[np.float32]  # (n, genes) float32, normalised
+    metadata: dict[str, Any]  # what the data set says of it
+    # (n, 8, width) float16, embeddings of each patch turned as one can turn a square; ``[:, 0]`` is
+    # ``embedding``. None where training shall not see them.
     turned: NDArray[np.float16] | None = None
+    # (n,) counts of all genes measured; None where nobody knows
     library_sizes: NDArray[np.float64] | None = None
-    n_fields: int = 1
+    n_fields: int = 1  # equal parts of the embedding, one after the other, each of a field of view
 
     def part(self, chosen: NDArray[np.bool_]) -> SectionArrays:
         """Take some of its spots; ``chosen`` is (n,)."""
@@ -140,16 +123,16 @@ def section_values(
     return in_unit(section.counts_of(genes), normalisation, lambda: section.library_sizes)
 
 
-def patient_of(section: SectionArrays) -> str:
-    """Return whose a section is, as the data set says; nobody's where it does not."""
-    return str(section.metadata.get("patient") or "")
+def patients_of(sections: Sequence[SectionArrays]) -> list[str] | None:
+    """Return whose each section is; None where the data set does not say it of one or more."""
+    return stated_patients(section.metadata for section in sections)
 
 
 def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
     """Group of each spot, for what must be predicted by others: never the spot's own group.
 
-    Groups are patients, or the sections of a single one. A single section is cut into four vertical strips, so
-    that neighbours do not answer for each other.
+    Groups are patients, or the sections where there is one patient or not all are known. A single section is
+    cut into four vertical strips, so that neighbours do not answer for each other.
 
     Raises
     ------
@@ -157,7 +140,7 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
         The single section has too few spots to be cut.
     """
     if len(sections) > 1:
-        whose = [patient_of(s) for s in sections]
+        whose = patients_of(sections) or []
         names = whose if len(set(whose)) > 1 else [s.id for s in sections]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
         return [

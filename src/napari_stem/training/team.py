@@ -34,17 +34,10 @@ def is_launched() -> bool:
 
 @dataclass(frozen=True)
 class Team:
-    """One process among those that train together.
+    """One process among those that train together."""
 
-    Attributes
-    ----------
-    device
-        Where this process works.
-    size, rank
-        How many there are, and which this is; the first (0) writes, logs and reports.
-    """
-
-    device: str = "cpu"
+    device: str = "cpu"  # where this process works
+    # size, rank: how many there are, and which this is; the first (0) writes, logs and reports
     size: int = 1
     rank: int = 0
 

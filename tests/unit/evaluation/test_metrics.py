@@ -13,13 +13,8 @@ from scipy import integrate, special, stats
 from napari_stem import metrics
 from napari_stem.errors import PredictionError
 
+ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "stem_published.npz"
-KEYS = [
-    "n_spots", "n_genes", "pcc_10", "pcc_50", "pcc_200", "pcc_mean", "pcc_mean_zeroed",
-    "pcc_undefined", "mse", "mae",
-    "rvd_mean", "rvd_draw", "crps", "energy_score", "variogram_score", "coverage", "interval_width_90",
-    "gsc_mean", "gsc_draw", "ssc_mean", "ssc_draw",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,7 @@ def calibrated(n_draws: int, shape: tuple[int, int] = (400, 30), seed: int = 0):
 
 
 def test_published_figures(published):
-    figures = metrics.evaluate(published["truth"], published["pred"])
+    figures = metrics.all_metrics(published["truth"], published["pred"])
     ours = [figures[key] for key in ("pcc_10", "pcc_50", "pcc_200", "mse", "mae", "rvd_mean")]
     theirs = [*published["pcc"], published["mse"], published["mae"], published["rvd"]]
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
@@ -52,8 +47,8 @@ def test_published_figures(published):
 
 def test_perfect_prediction(truth):
     """Certain and right: every correlation 1, every error 0, every interval of no width."""
-    figures = metrics.evaluate(truth, truth, np.repeat(truth[..., None], 5, axis=2))
-    assert sorted(figures) == sorted(KEYS)
+    figures = metrics.all_metrics(truth, truth, np.repeat(truth[..., None], 5, axis=2))
+    assert sorted(metrics.flat(figures)) == sorted(metrics.MEANINGS)
     for key in ("pcc_10", "pcc_50", "pcc_200", "pcc_mean", "gsc_mean", "gsc_draw", "ssc_mean"):
         assert figures[key] == pytest.approx(1)
     errors = ("mse", "mae", "rvd_mean", "rvd_draw", "crps", "energy_score", "interval_width_90")
@@ -63,8 +58,15 @@ def test_perfect_prediction(truth):
     assert figures["coverage"]["90"] == pytest.approx(0.9, abs=0.03)
 
 
+def test_the_docs_list_every_metric():
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    table = text.split("| metric | what it says |\n| --- | --- |\n")[1].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    assert {name.strip("`"): meaning for name, meaning in rows} == metrics.MEANINGS
+
+
 def test_inverted_prediction(truth):
-    figures = metrics.evaluate(truth, -truth)
+    figures = metrics.all_metrics(truth, -truth)
     assert figures["pcc_mean"] == pytest.approx(-1)
     assert figures["rvd_mean"] == pytest.approx(0)  # it sees variances only
     assert figures["gsc_mean"] == pytest.approx(1)  # so do correlations between genes
@@ -83,7 +85,7 @@ def test_constant_genes_are_counted_and_left_out(truth):
     predicted[:, 1] = 1 / 3
     coefficients = metrics.pcc(measured, predicted)
     assert np.isnan(coefficients).nonzero()[0].tolist() == [0, 1]
-    figures = metrics.evaluate(measured, predicted, np.stack([predicted, predicted], axis=2))
+    figures = metrics.all_metrics(measured, predicted, np.stack([predicted, predicted], axis=2))
     assert figures["pcc_undefined"] == 2
     assert figures["pcc_mean"] == pytest.approx(1)
     assert np.isfinite(figures["rvd_mean"])
@@ -154,7 +156,7 @@ def test_crps_of_few_draws_is_unbiased():
 @pytest.mark.parametrize("n_draws", [39, 100])
 def test_calibrated_draws_cover_as_often_as_they_say(n_draws):
     truth, mean, draws = calibrated(n_draws)
-    coverage = metrics.evaluate(truth, mean, draws)["coverage"]
+    coverage = metrics.all_metrics(truth, mean, draws)["coverage"]
     for level, share in coverage.items():
         assert share == pytest.approx(int(level) / 100, abs=0.015)
 
@@ -162,7 +164,7 @@ def test_calibrated_draws_cover_as_often_as_they_say(n_draws):
 def test_narrow_draws_cover_too_seldom_and_score_worse():
     truth, mean, draws = calibrated(60, (100, 12))
     narrow = mean[..., None] + 0.3 * (draws - mean[..., None])
-    honest, proud = (metrics.evaluate(truth, mean, d) for d in (draws, narrow))
+    honest, proud = (metrics.all_metrics(truth, mean, d) for d in (draws, narrow))
     assert proud["coverage"]["90"] < 0.5
     assert proud["interval_width_90"] == pytest.approx(0.3 * honest["interval_width_90"])
     assert proud["crps"] > honest["crps"]
@@ -170,7 +172,7 @@ def test_narrow_draws_cover_too_seldom_and_score_worse():
 
 def test_interval_width_of_normal_draws():
     draws = np.random.default_rng(0).standard_normal((60, 20, 400))
-    width = metrics.evaluate(draws[..., 0], draws.mean(axis=2), draws)["interval_width_90"]
+    width = metrics.all_metrics(draws[..., 0], draws.mean(axis=2), draws)["interval_width_90"]
     assert width == pytest.approx(2 * stats.norm.ppf(0.95), rel=0.02)
 
 
@@ -231,7 +233,7 @@ def test_structure_lies_in_draws_not_in_a_flat_mean():
 
     truth, *others = sections(7)
     mean = 0.1 * rng.standard_normal(truth.shape)
-    figures = metrics.evaluate(truth, mean, np.stack(others, axis=2))
+    figures = metrics.all_metrics(truth, mean, np.stack(others, axis=2))
     assert figures["gsc_draw"] > 0.95
     assert abs(figures["gsc_mean"]) < 0.3
 
@@ -252,8 +254,8 @@ def test_many_spots_are_thinned_for_ssc(monkeypatch, truth, published):
 
 
 def test_what_cannot_be_computed_is_none_and_json_holds_it(truth):
-    figures = metrics.evaluate(truth[:, :2], truth[:, :2] * 0)
-    assert sorted(figures) == sorted(KEYS)
+    figures = metrics.all_metrics(truth[:, :2], truth[:, :2] * 0)
+    assert sorted(metrics.flat(figures)) == sorted(metrics.MEANINGS)
     assert figures["pcc_mean_zeroed"] == 0
     for key in ("pcc_10", "pcc_mean", "gsc_mean", "crps", "energy_score", "gsc_draw", "ssc_draw"):
         assert figures[key] is None
@@ -264,8 +266,8 @@ def test_what_cannot_be_computed_is_none_and_json_holds_it(truth):
 def test_draws_stored_as_float16_are_welcome(truth):
     noise = np.random.default_rng(0).standard_normal((*truth.shape, 8))
     draws = truth[..., None] + noise
-    exact = metrics.evaluate(truth, truth, draws)
-    stored = metrics.evaluate(truth, truth, draws.astype(np.float16))
+    exact = metrics.all_metrics(truth, truth, draws)
+    stored = metrics.all_metrics(truth, truth, draws.astype(np.float16))
     for key in ("crps", "energy_score", "rvd_draw", "gsc_draw", "interval_width_90"):
         assert stored[key] == pytest.approx(exact[key], rel=2e-3)
 
@@ -282,7 +284,7 @@ def test_draws_stored_as_float16_are_welcome(truth):
 )
 def test_tables_that_do_not_fit_are_refused(truth, mean, draws, told):
     with pytest.raises(PredictionError, match=told):
-        metrics.evaluate(truth, mean, draws)
+        metrics.all_metrics(truth, mean, draws)
 
 
 @given(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import DatasetError
-from napari_stem.evaluation.protocols import PROTOCOLS, hest_summary
+from napari_stem.evaluation.protocols import PROTOCOLS, hest_figures
 from napari_stem.spatial.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def test_hest_pools_the_spots_of_a_fold_and_drops_nothing() -> None:
     """Two sections that differ in level: pooling makes a correlation where neither has one."""
     flat = {"a": np.zeros((5, 2)), "b": np.ones((5, 2))}
     guess = {k: v + np.tile([[0.1], [-0.1], [0.0], [0.1], [-0.1]], (1, 2)) for k, v in flat.items()}
-    pooled = hest_summary({k: (flat[k], guess[k]) for k in flat})
+    pooled = hest_figures({k: (flat[k], guess[k]) for k in flat})
     assert pooled["hest_pearson"] > 0.9
     constant = {k: (v * [1, 0], guess[k]) for k, v in flat.items()}
-    found = hest_summary(constant)
+    found = hest_figures(constant)
     assert found["hest_pearson"] is None
     assert found["hest_undefined_genes"] == 1
     assert found["hest_pearson_zeroed"] == pytest.approx(pooled["hest_pearson"] / 2, abs=1e-6)

@@ -9,16 +9,16 @@ import pytest
 
 from napari_stem.evaluation.baselines import Forecast
 from napari_stem.evaluation.runs import (
+    ForecastSummary,
     Run,
-    Summary,
     aggregates,
-    load,
-    of_fold,
-    own_figures,
-    path_of,
-    save,
+    load_run,
+    protocol_figures,
+    run_path,
+    runs_of_fold,
+    save_run,
 )
-from napari_stem.metrics import LEVELS, N_BINS, coverage_of, evaluate, pit, pit_histogram
+from napari_stem.metrics import LEVELS, N_BINS, all_metrics, coverage_of, pit, pit_histogram
 from napari_stem.spatial.normalise import normalisation, normalised
 
 
@@ -40,23 +40,23 @@ def make_run(fold="C5", predictor="knn", seed=None, own=None, spread=1.0) -> Run
         settings={"steps": 3},
         panel=tuple("ABCDEF"),
         seconds=1.5,
-        metrics={fold: evaluate(truth, forecast.mean, draws)},
-        own=own or {},
-        forecasts={fold: Summary.of(forecast, truth)},
+        metrics={fold: all_metrics(truth, forecast.mean, draws)},
+        protocol_figures=own or {},
+        forecasts={fold: ForecastSummary.of(forecast, truth)},
     )
 
 
 def test_a_run_comes_back_as_it_was(tmp_path) -> None:
     run = make_run(seed=3)
-    save(run, tmp_path)
-    again = load(path_of(tmp_path, "C5", "knn", 3))
+    save_run(run, tmp_path)
+    again = load_run(run_path(tmp_path, "C5", "knn", 3))
     assert again is not None
     plain = {k: v for k, v in vars(run).items() if k != "forecasts"}
     assert {k: v for k, v in vars(again).items() if k != "forecasts"} == plain
     for name, values in vars(run.forecasts["C5"]).items():
         np.testing.assert_array_equal(getattr(again.forecasts["C5"], name), values)
-    assert [r.seed for r in of_fold(tmp_path, "C5")] == [3]
-    assert load(path_of(tmp_path, "C5", "knn", None)) is None
+    assert [r.seed for r in runs_of_fold(tmp_path, "C5")] == [3]
+    assert load_run(run_path(tmp_path, "C5", "knn", None)) is None
 
 
 def test_a_mean_alone_comes_back_without_the_rest(tmp_path) -> None:
@@ -68,22 +68,31 @@ def test_a_mean_alone_comes_back_without_the_rest(tmp_path) -> None:
         settings={},
         panel=tuple("ABCDEF"),
         seconds=0.1,
-        metrics={"s": evaluate(truth, truth)},
-        forecasts={"s": Summary.of(Forecast(truth), truth)},
+        metrics={"s": all_metrics(truth, truth)},
+        forecasts={"s": ForecastSummary.of(Forecast(truth), truth)},
     )
-    save(run, tmp_path)
-    (again,) = of_fold(tmp_path, "a-b")
+    save_run(run, tmp_path)
+    (again,) = runs_of_fold(tmp_path, "a-b")
     assert again.forecasts["s"].sd is None
     assert again.forecasts["s"].coverage is None
 
 
 @pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 no archive", None])
 def test_a_damaged_run_counts_as_not_done(tmp_path, harm) -> None:
-    save(make_run(), tmp_path)
-    path = path_of(tmp_path, "C5", "knn", None)
+    save_run(make_run(), tmp_path)
+    path = run_path(tmp_path, "C5", "knn", None)
     path.write_bytes(path.read_bytes()[:-200] if harm is None else harm)
-    assert load(path) is None
-    assert list(of_fold(tmp_path, "C5")) == []
+    assert load_run(path) is None
+    assert list(runs_of_fold(tmp_path, "C5")) == []
+
+
+def test_a_run_with_other_metrics_counts_as_not_done(tmp_path) -> None:
+    old = make_run(seed=0)
+    del old.metrics["C5"]["energy_score"]
+    save_run(old, tmp_path)
+    save_run(make_run(seed=1), tmp_path)
+    assert load_run(run_path(tmp_path, "C5", "knn", 0)) is None
+    assert [run.seed for run in runs_of_fold(tmp_path, "C5")] == [1]
 
 
 def test_means_and_ranges_are_over_sections_and_seeds() -> None:
@@ -104,27 +113,29 @@ def test_means_and_ranges_are_over_sections_and_seeds() -> None:
 
 def test_one_undefined_fold_makes_the_protocols_mean_undefined() -> None:
     defined = [make_run(f, own={"hest_pearson": v}) for f, v in (("a", 0.2), ("b", 0.4))]
-    assert own_figures(defined)["knn"]["hest_pearson"] == pytest.approx(0.3)
+    assert protocol_figures(defined)["knn"]["hest_pearson"] == pytest.approx(0.3)
     undefined = [*defined, make_run("c", own={"hest_pearson": None})]
-    assert own_figures(undefined)["knn"]["hest_pearson"] is None
+    assert protocol_figures(undefined)["knn"]["hest_pearson"] is None
 
 
 def test_honest_draws_are_reliable_and_narrow_ones_are_seen_through() -> None:
     truth, draws = honest()
-    kept = Summary.of(Forecast(draws.mean(-1), draws), truth)
+    kept = ForecastSummary.of(Forecast(draws.mean(-1), draws), truth)
     np.testing.assert_allclose(kept.coverage, LEVELS, atol=0.04)
     assert kept.pit.shape == (N_BINS,)
     assert kept.pit.sum() == pytest.approx(1)
     np.testing.assert_allclose(N_BINS * kept.pit, 1, atol=0.4)
-    narrow = Summary.of(Forecast(draws.mean(-1), honest(spread=0.3)[1]), truth)
+    narrow = ForecastSummary.of(Forecast(draws.mean(-1), honest(spread=0.3)[1]), truth)
     assert narrow.coverage[-2] < 0.5
     assert narrow.pit[[0, -1]].sum() > 0.4
 
 
 def test_coverage_agrees_with_the_table() -> None:
     truth, draws = honest()
-    figures = evaluate(truth, draws.mean(-1), draws)["coverage"]
-    curve = dict(zip(LEVELS, Summary.of(Forecast(truth, draws), truth).coverage, strict=True))
+    figures = all_metrics(truth, draws.mean(-1), draws)["coverage"]
+    curve = dict(
+        zip(LEVELS, ForecastSummary.of(Forecast(truth, draws), truth).coverage, strict=True)
+    )
     for level, share in figures.items():
         assert curve[int(level) / 100] == pytest.approx(share)
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +22,12 @@ from napari_stem.spatial.checks import (
     drop_bad_spots,
 )
 from napari_stem.spatial.dataset import Dataset
-from napari_stem.spatial.gene_sets import with_symbols
+from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import check_dataset
 from napari_stem.spatial.lattice import fit_lattice, mpp_from_spacing_um
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import anndata
 
@@ -152,6 +152,16 @@ def test_a_repeat_of_a_bad_spot_is_judged_by_itself(table: anndata.AnnData) -> N
     assert clean.n_obs == table.n_obs - 1
 
 
+def test_of_spots_that_repeat_each_other_one_stays(table: anndata.AnnData) -> None:
+    """B lies where A does, and the second B goes only where a first one stays."""
+    four = table[:4].copy()
+    four.obs_names = ["A", "B", "B", "C"]
+    four.obsm["spatial"] = np.array([[1.0, 1], [1, 1], [2, 2], [3, 3]])
+    clean, dropped = drop_bad_spots(four, SIZE_PX)
+    assert list(clean.obs_names) == ["A", "B", "C"]
+    assert dropped == {"duplicate-positions": 1}
+
+
 def test_nothing_is_dropped_from_a_sound_table(table: anndata.AnnData) -> None:
     clean, dropped = drop_bad_spots(table, SIZE_PX)
     assert dropped == {}
@@ -182,7 +192,7 @@ def test_ids_become_symbols_where_the_table_has_them(table: anndata.AnnData, col
     table.var[column] = [*symbols[:-1], None]
     ids = [f"ENSG{i:011d}" for i in range(table.n_vars)]
     table.var_names = ids
-    named, findings = with_symbols(table)
+    named, findings = with_unique_symbols(table)
     assert list(named.var_names) == [*symbols[:-1], ids[-1]]
     assert list(named.var["gene_ids"]) == ids
     assert [one.check for one in findings] == ["ensembl-ids"]
@@ -191,7 +201,7 @@ def test_ids_become_symbols_where_the_table_has_them(table: anndata.AnnData, col
 
 def test_ids_stay_where_the_table_has_no_symbols(table: anndata.AnnData) -> None:
     table.var_names = [f"ENSG{i:011d}" for i in range(table.n_vars)]
-    named, findings = with_symbols(table)
+    named, findings = with_unique_symbols(table)
     assert named is table
     assert findings == []
     assert check_genes(list(named.var_names))[0].check == "ensembl-ids"
@@ -201,7 +211,7 @@ def test_adding_up_keeps_every_count(table: anndata.AnnData) -> None:
     counts = table.X.toarray()
     names = list(table.var_names)
     table.var_names = [*names[:-2], names[3], names[3]]
-    merged, findings = with_symbols(table)
+    merged, findings = with_unique_symbols(table)
     assert list(merged.var_names) == names[:-2]
     np.testing.assert_array_equal(merged.X.sum(axis=1), counts.sum(axis=1, keepdims=True))
     np.testing.assert_array_equal(
@@ -230,6 +240,7 @@ def test_small_differences_are_no_finding(used: float, factor: float) -> None:
 def test_no_or_odd_pixel_sizes_stop(stated: object) -> None:
     (found,) = check_mpp(stated, {})
     assert (found.check, found.severity) == ("pixel-size-missing", "stops")
+    assert "into m.json" in check_mpp(stated, {}, file=Path("m.json"))[0].advice
 
 
 @given(

@@ -16,6 +16,7 @@ from PIL import Image
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.her2st import fit_pixel_size_um, import_her2st
+from napari_stem.spatial.importing import ImportSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +213,9 @@ def _interrupt(*_: object, **__: object) -> None:
 def test_overwriting_replaces_the_section(source: Path, tmp_path: Path) -> None:
     import_her2st(source, tmp_path / "out")
     (tmp_path / "out" / "wsis" / "C3.png").touch()
-    assert import_her2st(source, tmp_path / "out", overwrite=True).imported == ["C3"]
+    assert import_her2st(source, tmp_path / "out", ImportSettings(overwrite=True)).imported == [
+        "C3"
+    ]
     assert Dataset(tmp_path / "out").section("C3").slide_path.name == "C3.jpg"
     assert (source / "C3.jpg").is_file()
 
@@ -224,7 +227,7 @@ def test_importing_into_its_own_source_keeps_the_source(source: Path) -> None:
 
 def test_progress_counts_the_sections(her2st_source: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    import_her2st(her2st_source, tmp_path, progress=lambda *step: told.append(step))
+    import_her2st(her2st_source, tmp_path, ImportSettings(progress=lambda *step: told.append(step)))
     assert [step[1:] for step in told] == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -325,14 +328,17 @@ def test_an_unwritable_output_is_told(source: Path, tmp_path: Path) -> None:
     assert "cannot be written" in failed["C3"]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
 @pytest.mark.parametrize("is_headed", [True, False])
-def test_tables_as_windows_and_r_write_them(source: Path, tmp_path: Path, is_headed: bool) -> None:
-    """Byte order mark, quotes, CRLF, blanks; R leaves out the head of the row names."""
+def test_tables_as_windows_and_r_write_them(
+    source: Path, tmp_path: Path, is_headed: bool, end: str
+) -> None:
+    """Byte order mark, quotes, CRLF or CR, blanks; R leaves out the head of the row names."""
     assert import_her2st(source, tmp_path / "plain").imported == ["C3"]
     table = pd.read_csv(source / "C3.tsv.gz", sep="\t", index_col=0)
     head = "\t".join([*(['""'] if is_headed else []), *(f'" {gene}"' for gene in table.columns)])
     rows = [f'"{spot}"\t' + "\t".join(map(str, row)) for spot, *row in table.itertuples()]
-    text = "\ufeff" + "\r\n".join([head, *rows, ""])
+    text = "\ufeff" + end.join([head, *rows, ""])
     (source / "C3.tsv.gz").write_bytes(gzip.compress(text.encode()))
     assert import_her2st(source, tmp_path / "dressed").imported == ["C3"]
     plain, dressed = (Dataset(tmp_path / name).section("C3") for name in ("plain", "dressed"))

@@ -14,6 +14,7 @@ from PIL import Image
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.hest import import_hest
+from napari_stem.spatial.importing import ImportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ def test_a_position_that_is_no_number_does_not_hide_the_pixel_size(
 
     change_table(source, spoil)
     change_metadata(source, "C3", pixel_size_um_estimated=None)
-    assert import_hest(source, tmp_path / "ds", drop=True).dropped["C3"]
+    assert import_hest(source, tmp_path / "ds", ImportSettings(drop_bad_spots=True)).dropped["C3"]
     mpp = Dataset(tmp_path / "ds").section("C3").mpp
     assert mpp.x_um == pytest.approx(known.x_um, rel=0.01 if array else 0.08)
 
@@ -148,12 +149,19 @@ def test_bad_spots_stop_or_go_on_request(source: Path, tmp_path: Path) -> None:
     assert outcome.imported == ["C2"]
     assert "spots outside the" in outcome.failed["C3"]
     assert "--drop-bad-spots" in outcome.failed["C3"]
-    outcome = import_hest(source, tmp_path / "ds", drop=True)
+    outcome = import_hest(source, tmp_path / "ds", ImportSettings(drop_bad_spots=True))
     assert (outcome.imported, outcome.kept) == (["C3"], ["C2"])
     assert outcome.dropped == {"C3": {"spots-outside-image": 3}}
     section = Dataset(tmp_path / "ds").section("C3")
     assert section.counts.n_obs == section.metadata["spots_under_tissue"] == n_spots - 3
     assert Dataset(source).section("C3").n_spots == n_spots
+
+
+def test_a_wrong_pixel_size_is_to_be_corrected_in_the_source(source: Path, tmp_path: Path) -> None:
+    known = Dataset(source).section("C3").mpp.x_um
+    change_metadata(source, "C3", pixel_size_um_estimated=2 * known)
+    failed = import_hest(source, tmp_path / "ds").failed["C3"]
+    assert f"correct 'pixel_size_um_estimated' in {source / 'metadata' / 'C3.json'}" in failed
 
 
 def test_a_missing_image_fails_alone(source: Path, tmp_path: Path) -> None:
@@ -165,5 +173,5 @@ def test_a_missing_image_fails_alone(source: Path, tmp_path: Path) -> None:
 
 def test_the_source_is_not_imported_into_itself(source: Path) -> None:
     with pytest.raises(DatasetError, match="is the source itself"):
-        import_hest(source, source, overwrite=True)
+        import_hest(source, source, ImportSettings(overwrite=True))
     assert Dataset(source).sections == ("C2", "C3")

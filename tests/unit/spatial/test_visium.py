@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
+from napari_stem.spatial.importing import ImportSettings
 from napari_stem.spatial.visium import import_visium
 
 if TYPE_CHECKING:
@@ -381,6 +382,38 @@ def test_the_command_imports_it(run: Run, tmp_path: Path) -> None:
     compare(tmp_path / "ds", "S1", run)
 
 
+def test_a_section_whose_name_begins_like_another_leaves_its_files(
+    tmp_path: Path, image: Path, table: anndata.AnnData
+) -> None:
+    for name in ("P1.2", "P1", "A[1]"):
+        run = visium_run(tmp_path / name / "outs", image, table)
+        assert import_visium([run.folder], tmp_path / "ds", image=image).imported == [name]
+    for name in ("P1.2", "P1", "A[1]"):
+        found = Dataset(tmp_path / "ds").section(name).slide_path
+        assert found == tmp_path / "ds" / "wsis" / f"{name}.jpg"
+
+
+@pytest.mark.parametrize("name", ["../../../keep", "..", "a/b", "a\\b"])
+def test_a_name_that_leads_out_of_the_data_set_is_refused(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match="A section cannot be called"):
+        import_visium([run.folder], tmp_path / "ds", image=run.image, name=name)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_pixel_size_that_nothing_states_is_not_to_be_corrected_in_a_file(
+    run: Run, tmp_path: Path
+) -> None:
+    path = run.folder / "spatial" / "scalefactors_json.json"
+    scales = json.loads(path.read_text())
+    path.write_text(json.dumps(scales | {"spot_diameter_fullres": 5.0}))
+    failed = import_visium([run.folder], tmp_path / "ds", image=run.image).failed["S1"]
+    assert "image and positions may be those of different sections" in failed
+    assert "pixel_size_um_estimated" not in failed
+
+
 # Visium HD
 
 
@@ -430,7 +463,8 @@ def test_bins_of_another_size_are_not_kept_for_those_asked_for(
     with pytest.raises(DatasetError, match="16 um apart and not 8; choose another --name"):
         import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image)
     assert import_visium_hd([run.folder], tmp_path / "ds", image=image).kept == ["HD"]
-    import_visium_hd([run.folder], tmp_path / "ds", bin_um=8, image=image, overwrite=True)
+    again = ImportSettings(overwrite=True)
+    import_visium_hd([run.folder], tmp_path / "ds", again, bin_um=8, image=image)
     assert Dataset(tmp_path / "ds").section("HD").spots().pitch_um == 8
 
 

@@ -41,6 +41,8 @@ def _tiny(objective: Literal["edm", "published"]) -> FitSettings:
         eval_every=5,
         batch=12,
         learning_rate=1e-4,
+        weight_decay=1e-2,
+        ema=0.995,
         condition_noise=0.6 if objective == "edm" else 0.0,
     )
 

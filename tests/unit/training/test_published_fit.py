@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_stem.errors import DatasetError
+from napari_stem.errors import DatasetError, StemError
 from napari_stem.geometry import Mpp, Spots
+from napari_stem.model.card import card_text
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.fit import TrainingOptions, fit_sections
 from napari_stem.training.options import fit_settings
@@ -133,13 +135,55 @@ def test_ours_may_see_turned_patches_too() -> None:
 def test_full_size_is_the_papers() -> None:
     """12 blocks of 384, 6 heads, batch 256, AdamW 1e-4 without decay, EMA 0.9999."""
     sizes = (len(PANEL), 1536)
-    full = fit_settings(TrainingOptions(objective="published", size="full"), "published", sizes, 1)
+    full = fit_settings(TrainingOptions(objective="published", size="full"), sizes, 1)
     shape = (full.denoiser.depth, full.denoiser.hidden, full.denoiser.heads)
     assert shape == (12, 384, 6)
     assert (full.denoiser.kind, full.denoiser.learn_sigma) == ("stem", True)
     assert (full.batch, full.learning_rate, full.weight_decay) == (256, 1e-4, 0.0)
     assert (full.ema, full.condition_noise, full.denoiser.condition_width) == (0.9999, 0.0, 1536)
     asked = TrainingOptions(objective="published", minutes=30, batch=32, ema=0.9)
-    small = fit_settings(asked, "published", sizes, 3)
+    small = fit_settings(asked, sizes, 3)
     assert (small.denoiser.depth, small.denoiser.hidden, small.denoiser.heads) == (4, 96, 4)
     assert (small.seconds, small.batch, small.ema) == (600, 32, 0.9)
+    assert fit_settings(TrainingOptions(ema=0.0), sizes, 1).ema == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"objective": "gan"}, "There is no objective 'gan'; choose edm or published."),
+        ({"objective": "published", "size": "huge"}, "There is no size 'huge'"),
+        ({"precision": "fp8"}, "There is no precision 'fp8'"),
+        ({"log": "wandb"}, "There is no log 'wandb'"),
+        ({"normalisation": "tpm"}, "There is no normalisation 'tpm'"),
+        ({"steps": -1}, "steps must be a whole number from 0"),
+        ({"objective": "published", "steps": 0}, "steps must be a whole number from 1"),
+        ({"batch": 0}, "batch must be"),
+        ({"minutes": 0.0}, "minutes must be"),
+        ({"ema": 1.0}, "ema must be"),
+        ({"checkpoint_minutes": -1.0}, "checkpoint_minutes must be"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused_at_once(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(StemError, match=re.escape(said)):
+        TrainingOptions(**asked)
+
+
+@pytest.mark.parametrize(
+    ("patients", "recorded"),
+    [(("", ""), []), (("P1", ""), []), (("P1", "P1"), ["P1"]), (("P2", "P1"), ["P1", "P2"])],
+)
+def test_patients_that_nobody_stated_are_not_taken_for_one(
+    patients: tuple[str, str], recorded: list[str]
+) -> None:
+    sections = [
+        replace(section(name, 20, i), metadata={"patient": patient} if patient else {})
+        for i, (name, patient) in enumerate(zip("ab", patients, strict=True))
+    ]
+    model, _ = fitted(sections, options(augment=False, steps=1))
+    assert model.card["patients"] == recorded
+    training = model.card["training"]
+    assert (training["batch"], training["learning_rate"], training["ema"]) == (8, 3e-4, 0.9999)
+    facts = card_text(replace(model.config, depth=100.0), knows_domain=True)
+    expected = {0: "Patients: not recorded;", 1: "Patients: one;", 2: "Patients: 2;"}
+    assert expected[len(recorded)] in facts
