@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from napari_stem.encoders.networks import import_timm
 from napari_stem.exporting.kinds import ExportOptions
 from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.table import write_csv, write_table
+from napari_stem.exporting.spreadsheet import write_csv
+from napari_stem.exporting.table import write_table
 from napari_stem.geometry import SizePx, lattice
 from napari_stem.prediction_job import predict_slide
 from napari_stem.results import Prediction

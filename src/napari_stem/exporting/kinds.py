@@ -111,7 +111,7 @@ KINDS: Mapping[str, Kind] = {
         "Spreadsheet (.csv)",
         "One row per spot; for Excel and R",
         (".csv",),
-        "table:write_csv",
+        "spreadsheet:write_csv",
     ),
     "geojson": Kind(
         "QuPath objects (.geojson)",

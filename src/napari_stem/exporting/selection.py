@@ -47,16 +47,19 @@ class Selection:
     ) -> Selection:
         """Choose all spots that are done, and genes in the order in which they are written; of none, all.
 
+        A gene that is named twice is written once.
+
         UnknownGeneError where the prediction lacks one, which offers names that are alike; PredictionError
         where no spot is done.
         """
+        genes = tuple(dict.fromkeys(genes))
         prediction.columns(genes)  # all there?
         rows = np.flatnonzero(prediction.done)
         if not len(rows):
             raise PredictionError(
                 f"No spot of {prediction.path} is predicted yet, so there is nothing to export."
             )
-        return cls(prediction, tuple(genes) or prediction.genes, rows, tuple(regions))
+        return cls(prediction, genes or prediction.genes, rows, tuple(regions))
 
     @property
     def spots(self) -> Spots:
@@ -93,9 +96,16 @@ class Selection:
         """(n,) float32 of one gene at the finished spots."""
         return self.prediction.values(gene, field)[self.rows]
 
+    @property
     def region_names(self) -> list[str]:
-        """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
-        return region_names(self.spots, self.regions)
+        """Per spot, the name of the region that it lies in ("A; B" in both); empty outside of all.
+
+        Of ``regions``; where there are none, of those that were asked for when the prediction was made.
+        """
+        if self.regions:
+            return region_names(self.spots, self.regions)
+        names = self.prediction.region_names
+        return [names[row] for row in self.rows]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def test_all_genes_or_those_named_in_their_order(prediction: Prediction) -> None
     assert Selection.of(prediction).genes == prediction.genes
     assert Selection.of(prediction).is_whole
     assert Selection.of(prediction, ("SCD", "GNAS")).genes == ("SCD", "GNAS")
+    assert Selection.of(prediction, ("SCD", "GNAS", "SCD")).genes == ("SCD", "GNAS")
 
 
 def test_an_unknown_gene_brings_an_offer(prediction: Prediction) -> None:
@@ -59,12 +60,12 @@ def test_a_kind_that_there_is_not_names_those_there_are(prediction: Prediction, 
 
 
 def test_region_names_of_spots(prediction: Prediction, regions) -> None:
-    names = Selection.of(prediction, (), [*regions, regions[0]]).region_names()
+    names = Selection.of(prediction, (), [*regions, regions[0]]).region_names
     held = inside(prediction.spots, regions[:1])
     assert held.sum() > 0
     assert names == [regions[0].name if h else "" for h in held]
     twice = [regions[0], Region(regions[0].polygon, "again")]
-    names = Selection.of(prediction, (), twice).region_names()
+    names = Selection.of(prediction, (), twice).region_names
     assert names == [f"{regions[0].name}; again" if h else "" for h in held]
 
 

@@ -76,7 +76,7 @@ def test_some_genes_of_what_is_done(half_done: Prediction, regions, path: Path) 
     column = half_done.genes.index("GNAS")
     draws = half_done.to_anndata().obsm["draws"]
     np.testing.assert_array_equal(found.obsm["draws"][:, 1], draws[:10, column])
-    assert list(found.obs["region"]) == selection.region_names()
+    assert list(found.obs["region"]) == selection.region_names
 
 
 def test_a_zarr_can_be_opened_as_a_prediction_again(half_done: Prediction, tmp_path: Path) -> None:
