@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.networks import import_timm
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_table

@@ -16,7 +16,7 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.table import write_table

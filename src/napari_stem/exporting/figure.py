@@ -23,7 +23,7 @@ from napari_stem.exporting.drawing import (
     name_regions,
     window_of,
 )
-from napari_stem.exporting.kinds import USUAL, ExportOptions, FigureFormat
+from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection, Shown
 from napari_stem.io import written_whole
 from napari_stem.results import Field, Prediction

@@ -17,7 +17,7 @@ import shapely
 from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS

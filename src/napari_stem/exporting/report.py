@@ -21,7 +21,7 @@ from napari_stem.exporting.drawing import (
     window_of,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import (
     NOTICE,
     Selection,

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem.errors import OutputError, require_extra
 from napari_stem.exporting.drawing import require_same_slide
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.table import selected_table
 from napari_stem.io import written_whole
 

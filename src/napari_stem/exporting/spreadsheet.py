@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_stem.cells import harmless
 from napari_stem.errors import OutputError
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.io import written_whole
 from napari_stem.model.genes import BY_CHANCE

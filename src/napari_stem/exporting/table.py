@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import USUAL, ExportOptions
 from napari_stem.io import write_h5ad, written_whole
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.results.empty import region_column, write_zarr

@@ -14,7 +14,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.report import write_report
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.geometry import Region

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 import zarr
 
-from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.errors import OutputError, PredictionError, SlideError, UnknownGeneError
 from napari_stem.exporting.kinds import KINDS, export, select
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import (
     Selection,
     gene_summaries,
@@ -20,6 +22,7 @@ from napari_stem.exporting.selection import (
 )
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
+from napari_stem.settings import ExportKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,9 +148,32 @@ def test_the_card_of_a_model_that_is_gone(altered) -> None:
     assert model_card(altered(model="nowhere")) == {}
 
 
+def test_the_command_line_offers_every_kind_and_every_kind_has_options_that_there_are() -> None:
+    assert get_args(ExportKind) == tuple(KINDS)
+    known = {field.name for field in fields(ExportOptions)}
+    assert all(known.issuperset(about.options) for about in KINDS.values())
+
+
+def test_a_wrong_ending_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"p\.png should end in \.csv"):
+        export(tmp_path / "nowhere.zarr", "csv", tmp_path / "p.png")
+
+
+def test_a_slide_is_opened_only_where_it_is_used(prediction: Prediction, tmp_path: Path) -> None:
+    nowhere, how = tmp_path / "nowhere.svs", {"genes": ["SCD"], "progress": False}
+    for kind, about in KINDS.items():
+        out = tmp_path / f"{kind}{about.suffixes[0]}"
+        if "slide" in about.options:
+            with pytest.raises(SlideError):
+                export(prediction, kind, out, slide=nowhere, **how)
+        else:
+            export(prediction, kind, out, slide=nowhere, **how)
+        assert out.exists() == ("slide" not in about.options)
+
+
 def test_every_kind_takes_what_suits_it(prediction: Prediction) -> None:
     n_genes = {kind: len(select(kind, prediction).genes) for kind in KINDS}
-    data = dict.fromkeys(("h5ad", "zarr", "spatialdata", "csv"), len(prediction.genes))
-    assert n_genes == {"report": 6, "figure": 1, "geojson": 20, **data}
+    few = {"report": 6, "figure": 1, "geojson": 20}
+    assert n_genes == dict.fromkeys(KINDS, len(prediction.genes)) | few
     assert select("figure", prediction).genes == tuple(prediction.reliability)[:1]
     assert select("report", prediction, ("all",)).genes == prediction.genes

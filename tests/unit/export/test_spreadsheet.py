@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICE, Selection
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_table
 from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
