@@ -118,7 +118,7 @@ def export(
 
 def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
     unit = selection.prediction.unit
-    n_spots, n_genes = len(selection.rows), len(selection.genes)
+    n_spots, n_genes = len(selection.spot_indices), len(selection.genes)
     told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
     if selection.n_missing:
         told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."

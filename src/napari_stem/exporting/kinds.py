@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.figure import write_figure
-from napari_stem.exporting.options import USUAL, ExportOptions, FigureFormat
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions, FigureFormat
 from napari_stem.exporting.qupath import write_geojson
 from napari_stem.exporting.report import write_report
-from napari_stem.exporting.selection import Selection, telling_genes
+from napari_stem.exporting.selection import Selection, most_reliable_genes
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.spreadsheet import write_csv
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.io import require_replaceable
 from napari_stem.progress import Progress, shown
 from napari_stem.results import Prediction
@@ -67,13 +67,13 @@ KINDS: dict[ExportKind, Kind] = {
         title="AnnData file (.h5ad)",
         tip="For scanpy, squidpy and R",
         suffixes=(".h5ad",),
-        write=write_table,
+        write=write_anndata,
     ),
     "zarr": Kind(
         title="AnnData folder (.zarr)",
         tip="For large slides and the web",
         suffixes=(".zarr",),
-        write=write_table,
+        write=write_anndata,
     ),
     "spatialdata": Kind(
         title="SpatialData (.zarr)",
@@ -129,7 +129,7 @@ def select(
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
-        genes = telling_genes(prediction, n_genes)
+        genes = most_reliable_genes(prediction, n_genes)
     return Selection.of(prediction, genes, regions)
 
 
@@ -141,7 +141,7 @@ def export(
     genes: Sequence[str] = (),
     regions: Region | Sequence[Region] | str | Path | None = None,
     slide: Slide | str | Path | None = None,
-    options: ExportOptions = USUAL,
+    options: ExportOptions = DEFAULT_OPTIONS,
     overwrite: bool = False,
     progress: bool | Progress = True,
 ) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.exporting.drawing import USUAL_LOOK, Look, SeenMap
+from napari_stem.exporting.drawing import DEFAULT_LOOK, Look, SeenMap
 from napari_stem.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ExportOptions:
     slide: Slide | None = None
     file_format: FigureFormat | None = None
     um_per_mm: float | None = None
-    look: Look = USUAL_LOOK
+    look: Look = DEFAULT_LOOK
     seen: SeenMap | None = None
     image_max_px: int | None = None
     is_long: bool = False
@@ -51,4 +51,4 @@ class ExportOptions:
     progress: Progress = silent
 
 
-USUAL = ExportOptions()
+DEFAULT_OPTIONS = ExportOptions()

@@ -10,16 +10,17 @@ import numpy as np
 
 from napari_stem.cells import harmless
 from napari_stem.errors import OutputError
-from napari_stem.exporting.options import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.io import written_whole
 from napari_stem.model.genes import BY_CHANCE
 from napari_stem.results import FIELDS
-from napari_stem.texts import visible
+from napari_stem.texts import NOTICE, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from napari_stem.exporting.selection import Selection
 
 SPOTS_PER_PIECE = 1000  # so that a large prediction never exists as text in memory
 DECIMALS = 2  # of coordinates
@@ -43,7 +44,7 @@ OF_GENES = ("gene", "by_chance", "unit")
 VALUES = ("predicted_mean", "sd", "q05", "q95")  # headings of `FIELDS`
 
 
-def write_csv(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+def write_csv(selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS) -> None:
     """Write one row per spot (or per spot and gene), and ``NAME_README.txt`` beside it.
 
     Columns are those of `MEANINGS`: ``unlike_training`` where the model can tell, ``region`` where there are
@@ -58,7 +59,7 @@ def write_csv(selection: Selection, path: Path, options: ExportOptions = USUAL) 
     """
     readme = path.with_name(f"{path.stem}_README.txt")
     heading = f"{visible(path.name)}\n\n{NOTICE}\n"
-    columns, n_spots = _columns_of_spots(selection), len(selection.rows)
+    columns, n_spots = _columns_of_spots(selection), len(selection.spot_indices)
     with (
         written_whole(path, overwrite=options.overwrite) as fresh,
         written_whole(readme, overwrite=True) as fresh_readme,
@@ -94,7 +95,7 @@ def _columns_of_spots(selection: Selection) -> dict[str, Sequence[object]]:
     centres = {"x_px": spots.x_px, "y_px": spots.y_px, "x_um": x_um, "y_um": y_um}
     for axis, places in centres.items():
         columns[axis] = [f"{place:.12g}" for place in np.round(places, DECIMALS).tolist()]
-    if selection.knows_domain:
+    if selection.prediction.knows_domain:
         columns["unlike_training"] = selection.ood.astype(int).tolist()
     names = selection.region_names
     if selection.regions or any(names):
@@ -113,7 +114,7 @@ def _rows(
         (harmless(gene), chance, unit) for gene, chance in zip(genes, by_chance, strict=True)
     ]
     values = np.stack(
-        [prediction.rows(selection.rows[piece], field, genes) for field in FIELDS], axis=-1
+        [prediction.rows(selection.spot_indices[piece], field, genes) for field in FIELDS], axis=-1
     )
     for spot, of_spot in zip(spots, values, strict=True):
         if is_long:
@@ -135,7 +136,7 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
     meanings = {name: name for name in columns} | per_gene
     by_chance = prediction.gene_accuracy["by_chance"][list(selection.genes)]
     lines = [
-        f"One row per {'spot and gene' if is_long else 'spot'}; {len(selection.rows)} spots, "
+        f"One row per {'spot and gene' if is_long else 'spot'}; {len(selection.spot_indices)} spots, "
         f"{len(selection.genes)} genes.",
         "",
         *(f"{column}: {MEANINGS[name]}" for column, name in meanings.items()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.options import USUAL, ExportOptions
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.io import write_h5ad, written_whole
 from napari_stem.results import PROVENANCE_KEY
 from napari_stem.results.empty import region_column, write_zarr
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection
 
 
-def write_table(
+def write_anndata(
     selection: Selection,
     path: Path,
-    options: ExportOptions = USUAL,
+    options: ExportOptions = DEFAULT_OPTIONS,
     *,
     genes: Sequence[str] = (),
 ) -> None:
@@ -56,7 +56,7 @@ def write_table(
         if is_zarr and is_all and read_domains(selection.prediction) is None:
             shutil.copytree(selection.prediction.path, fresh)
         else:
-            table = selected_table(selection)
+            table = selected_anndata(selection)
             if genes:
                 table = with_gaps(table, genes)
             options.progress("Writing", 1, 2)
@@ -67,7 +67,7 @@ def write_table(
         options.progress("Writing", 2, 2)
 
 
-def selected_table(selection: Selection) -> anndata.AnnData:
+def selected_anndata(selection: Selection) -> anndata.AnnData:
     """Read the finished spots and chosen genes into memory, as `Prediction.to_anndata`.
 
     ``obs["region"]`` names the regions where there are any, and ``obs["domain"]`` the domains where they were
@@ -77,9 +77,9 @@ def selected_table(selection: Selection) -> anndata.AnnData:
     table = selection.prediction.to_anndata()
     columns = table.var_names.get_indexer(list(selection.genes))
     draws = table.obsm["draws"] if "draws" in table.obsm else None  # noqa: SIM401 - not a dict
-    chosen = table[selection.rows, columns].copy()
+    chosen = table[selection.spot_indices, columns].copy()
     if draws is not None:  # per gene too, but AnnData does not know
-        chosen.obsm["draws"] = draws[selection.rows][:, columns]
+        chosen.obsm["draws"] = draws[selection.spot_indices][:, columns]
     if selection.regions:
         chosen.obs["region"] = region_column(selection.spots, selection.regions)
     if (domains := read_domains(selection.prediction)) is not None:

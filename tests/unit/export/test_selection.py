@@ -17,8 +17,8 @@ from napari_stem.exporting.selection import (
     Selection,
     gene_summaries,
     model_card,
+    most_reliable_genes,
     region_summaries,
-    telling_genes,
 )
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def test_finished_spots_alone_are_chosen(half_done: Prediction) -> None:
     selection = Selection.of(half_done)
-    np.testing.assert_array_equal(selection.rows, np.arange(10))
+    np.testing.assert_array_equal(selection.spot_indices, np.arange(10))
     assert selection.n_missing == len(half_done.spots) - 10
     assert selection.spots.names == half_done.spots.names[:10]
     assert np.isfinite(selection.values("SCD")).all()
@@ -120,7 +120,7 @@ def rated(c5_prediction: Path, tmp_path: Path):
 
 def test_the_most_reliable_genes_come_first(rated) -> None:
     prediction = rated(("AES",), AES=0.95, MUC6=0.7, GNAS=0.9, SCD=0.8)
-    assert telling_genes(prediction, 3) == ("GNAS", "SCD", "MUC6")
+    assert most_reliable_genes(prediction, 3) == ("GNAS", "SCD", "MUC6")
     found = gene_summaries(Selection.of(prediction, ("CD24", "AES")))
     assert list(found.index) == ["CD24", "AES"]
     assert np.isnan(found["pcc"]["CD24"])
@@ -129,7 +129,7 @@ def test_the_most_reliable_genes_come_first(rated) -> None:
 
 def test_else_those_that_stand_out_from_their_uncertainty(rated) -> None:
     prediction = rated()
-    first = telling_genes(prediction, 1)[0]
+    first = most_reliable_genes(prediction, 1)[0]
 
     def contrast(gene: str) -> float:
         spread = prediction.values(gene, "sd").astype(float)

@@ -14,11 +14,12 @@ import zarr
 
 from napari_stem.errors import OutputError
 from napari_stem.exporting.options import ExportOptions
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spreadsheet import write_csv
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.results import Prediction
 from napari_stem.results.empty import region_column, write_regions
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,7 @@ def test_spots_keep_the_regions_that_they_were_predicted_in(
     group = zarr.open_group(half_done.path, use_consolidated=False)
     write_regions(group, region_column(half_done.spots, regions))
     opened = Prediction.open(half_done.path)
-    for name, write in {"p.csv": write_csv, "p.h5ad": write_table}.items():
+    for name, write in {"p.csv": write_csv, "p.h5ad": write_anndata}.items():
         write(Selection.of(opened, GENES), tmp_path / name)
     found = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)["region"]
     expected = anndata.read_h5ad(tmp_path / "p.h5ad").obs["region"]
