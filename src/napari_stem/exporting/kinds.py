@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ALL_GENES = "all"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Kind:
     """One kind of export."""
 
@@ -48,52 +48,44 @@ class Kind:
 
 KINDS: dict[ExportKind, Kind] = {
     "report": Kind(
-        title="Report (.html)",
-        tip="One page to read, print and send: maps with uncertainty, regions, how it was made",
-        suffixes=(".html",),
-        write=write_report,
+        "Report (.html)",
+        "One page to read, print and send: maps with uncertainty, regions, how it was made",
+        (".html",),
+        write_report,
         options=("slide", "look"),
         n_genes=6,
     ),
     "figure": Kind(
-        title="Figure (.png, .svg, .pdf)",
-        tip="Map and uncertainty side by side, at a stated scale",
-        suffixes=(".png", ".svg", ".pdf"),
-        write=write_figure,
+        "Figure (.png, .svg, .pdf)",
+        "Map and uncertainty side by side, at a stated scale",
+        (".png", ".svg", ".pdf"),
+        write_figure,
         options=("slide", "file_format", "um_per_mm", "look", "seen"),
         n_genes=1,
     ),
-    "h5ad": Kind(
-        title="AnnData file (.h5ad)",
-        tip="For scanpy, squidpy and R",
-        suffixes=(".h5ad",),
-        write=write_anndata,
-    ),
+    "h5ad": Kind("AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",), write_anndata),
     "zarr": Kind(
-        title="AnnData folder (.zarr)",
-        tip="For large slides and the web",
-        suffixes=(".zarr",),
-        write=write_anndata,
+        "AnnData folder (.zarr)", "For large slides and the web", (".zarr",), write_anndata
     ),
     "spatialdata": Kind(
-        title="SpatialData (.zarr)",
-        tip="Image, spots, regions and table together; opens in napari-spatialdata",
-        suffixes=(".zarr",),
-        write=write_spatialdata,
+        "SpatialData (.zarr)",
+        "Image, spots, regions and table together; opens in napari-spatialdata",
+        (".zarr",),
+        write_spatialdata,
         options=("slide", "image_max_px"),
     ),
     "csv": Kind(
-        title="Spreadsheet (.csv)",
-        tip="One row per spot; for Excel and R",
-        suffixes=(".csv",),
-        write=write_csv,
+        "Spreadsheet (.csv)",
+        "One row per spot; for Excel and R",
+        (".csv",),
+        write_csv,
         options=("is_long",),
     ),
     "geojson": Kind(
-        title="QuPath objects (.geojson)",
-        tip="Spots with measurements and regions with means, to import into QuPath",
-        suffixes=(".geojson", ".json"),
-        write=write_geojson,
+        "QuPath objects (.geojson)",
+        "Spots with measurements and regions with means, to import into QuPath",
+        (".geojson", ".json"),
+        write_geojson,
         n_genes=20,
     ),
 }

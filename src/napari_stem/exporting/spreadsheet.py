@@ -130,16 +130,14 @@ def _short(value: float) -> str:
 
 def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -> str:
     prediction = selection.prediction
-    per_gene = {name: name for name in (*OF_GENES, *VALUES)}
-    if not is_long:
-        per_gene = {f"GENE_{name}": name for name in VALUES}
-    meanings = {name: name for name in columns} | per_gene
+    per_gene = (*OF_GENES, *VALUES) if is_long else [f"GENE_{value}" for value in VALUES]
+    meanings = [f"{c}: {MEANINGS[c.removeprefix('GENE_')]}" for c in (*columns, *per_gene)]
     by_chance = prediction.gene_accuracy["by_chance"][list(selection.genes)]
     lines = [
         f"One row per {'spot and gene' if is_long else 'spot'}; {len(selection.spot_indices)} spots, "
         f"{len(selection.genes)} genes.",
         "",
-        *(f"{column}: {MEANINGS[name]}" for column, name in meanings.items()),
+        *meanings,
         "",
         f"Unit of all values: {prediction.unit}",
         f"Genes whose prediction {BY_CHANCE}: {', '.join(by_chance.index[by_chance]) or 'none'}",
