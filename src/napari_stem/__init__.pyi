@@ -2,8 +2,8 @@ from .errors import StemError as StemError
 from .evaluation.comparison import evaluate as evaluate
 from .evaluation.differences import compare as compare
 from .exporting.figure import plot as plot
-from .exporting.kinds import ExportOptions as ExportOptions
 from .exporting.kinds import export as export
+from .exporting.options import ExportOptions as ExportOptions
 from .geometry import Mpp as Mpp
 from .geometry import Region as Region
 from .geometry import Spots as Spots

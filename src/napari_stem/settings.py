@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-ExportKind = Literal["h5ad", "zarr", "spatialdata", "geojson", "csv", "figure", "report"]
+ExportKind = Literal["report", "figure", "h5ad", "zarr", "spatialdata", "csv", "geojson"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
 Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESEARCH = "For research use only, not for diagnosis."
-NOTICE = f"Predicted from the image, not measured. {RESEARCH}"
+NOTICE = f"Predicted from the H&E image, not measured. {RESEARCH}"
 MOST_UNPACKED_BYTES = 512 * 1024**2  # a thousand times what a hand outlines; a bomb unpacks to more
 QUOTED_CHARS = 200  # enough to recognise what is meant, too few to drown the sentence around it
 MOST_CHARS = 1000

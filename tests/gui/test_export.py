@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anndata
@@ -12,6 +13,7 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.sample_data import sample_path
 
 if TYPE_CHECKING:
@@ -51,18 +53,18 @@ def test_every_kind_is_saved_and_shown(predicted, tmp_path, monkeypatch, notific
     panel = predicted.panels.export
     opened: list[QUrl] = []
     monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
-    names = {"report": "r.html", "figure": "f.png", "h5ad": "t.h5ad", "csv": "t.csv"}
-    names |= {"geojson": "q.geojson", "zarr": "t.zarr"}
-    for kind, name in names.items():
+    assert [panel.kinds.itemData(row) for row in range(panel.kinds.count())] == list(KINDS)
+    for kind, about in KINDS.items():
+        name = f"t{about.suffixes[0]}"
         said = save(predicted, monkeypatch, kind, tmp_path / kind / name)
         assert said == f"Saved {tmp_path / kind / name}."
         assert (tmp_path / kind / name).exists()
         assert not panel.show_button.isHidden()
         panel.show_button.click()
         assert opened.pop() == QUrl.fromLocalFile(str(tmp_path / kind))
-    assert notifications[-1] == f"Saved {tmp_path / 'zarr' / 't.zarr'}"
+        assert notifications[-1] == f"Saved {tmp_path / kind / name}"
     gene = predicted.panels.genes.settings.gene
-    page = (tmp_path / "report" / "r.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report" / "t.html").read_text(encoding="utf-8")
     assert gene in page
     assert "region 1" in page  # what was drawn is in it
 
@@ -82,15 +84,13 @@ def test_genes_as_chosen(predicted, tmp_path, monkeypatch):
 
 
 def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
-    from napari_stem.exporting import figure
-
     asked: dict[str, Any] = {}
 
     def note(selection, path, options):
         asked.update(vars(options), selection=selection)
         path.write_bytes(b"")
 
-    monkeypatch.setattr(figure, "write_figure", note)
+    monkeypatch.setitem(KINDS, "figure", replace(KINDS["figure"], write=note))
     maps, settings = predicted.dock.panels.maps, predicted.panels.genes.settings
     gene = predicted.maps.prediction.genes[7]
     settings.update(gene=gene, colormap="inferno", opacity_percent=40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anndata
@@ -14,6 +15,7 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
 
@@ -99,15 +101,13 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
 
 
 def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path):
-    from napari_stem.exporting import figure
-
     seen: list[SeenMap | None] = []
 
     def note(_selection, path, options):
         seen.append(options.seen)
         path.write_bytes(b"")
 
-    monkeypatch.setattr(figure, "write_figure", note)
+    monkeypatch.setitem(KINDS, "figure", replace(KINDS["figure"], write=note))
     load(predicted, monkeypatch)
     panel, export = predicted.panels.measured, predicted.panels.export
     for view in ("measured", "difference", "mean"):

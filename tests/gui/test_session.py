@@ -11,7 +11,7 @@ from qtpy.QtGui import QKeySequence, QShortcut
 
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
@@ -342,7 +342,7 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     (tmp_path / "r.geojson").touch()
     (tmp_path / "x.zarr").mkdir()
     exported = tmp_path / "exported.h5ad"
-    write_table(Selection.of(Prediction.open(c5_prediction)), exported)
+    write_anndata(Selection.of(Prediction.open(c5_prediction)), exported)
     assert kind_of(session) == "session"
     assert kind_of(regions) == "regions"
     assert kind_of(tmp_path / "r.geojson") == "regions"
@@ -391,7 +391,7 @@ def test_measured_counts_wait_for_a_slide_and_a_prediction(model_road, c5_predic
 def test_an_exported_prediction_opens_too(model_road, tmp_path, c5_prediction):
     original = Prediction.open(c5_prediction)
     exported = tmp_path / "exported.h5ad"
-    write_table(Selection.of(original), exported)
+    write_anndata(Selection.of(original), exported)
     model_road.open(sample_path())
     model_road.drop(exported)
     model_road.wait(lambda: model_road.maps is not None)

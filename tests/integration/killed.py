@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.encoders.networks import import_timm
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.table import write_csv, write_table
+from napari_stem.exporting.spreadsheet import write_csv
+from napari_stem.exporting.table import write_anndata
 from napari_stem.geometry import SizePx, lattice
 from napari_stem.prediction_job import predict_slide
 from napari_stem.results import Prediction
@@ -63,7 +64,7 @@ def export(out: Path, source: Path) -> None:
     """Table and spreadsheet, over earlier ones."""
     out.mkdir(exist_ok=True)
     selection = Selection.of(Prediction.open(source))
-    write_table(selection, out / "a.zarr", ExportOptions(overwrite=True))
+    write_anndata(selection, out / "a.zarr", ExportOptions(overwrite=True))
     write_csv(selection, out / "a.csv", ExportOptions(overwrite=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
+
+    from napari_stem.settings import ExportKind
 
 REGION = {
     "type": "Feature",
@@ -69,21 +73,9 @@ def growing(c5_prediction: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")  # what spatialdata, zarr and dask say of each other
-@pytest.mark.parametrize(
-    ("kind", "name", "n_genes"),
-    [
-        ("h5ad", "p.h5ad", None),
-        ("zarr", "p.zarr", None),
-        ("spatialdata", "p.zarr", None),
-        ("csv", "p.csv", None),
-        ("geojson", "p.geojson", 20),
-        ("figure", "p.svg", 1),
-        ("report", "p.html", 6),
-    ],
-)
-def test_every_kind(
-    c5_prediction: Path, regions: Path, tmp_path: Path, kind: str, name: str, n_genes: int | None
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind(c5_prediction: Path, regions: Path, tmp_path: Path, kind: ExportKind) -> None:
+    name, n_genes = f"p{KINDS[kind].suffixes[0]}", KINDS[kind].n_genes
     out = tmp_path / "new" / name
     answer = told(c5_prediction, "--to", kind, "--out", out, "--regions", regions)
     assert out.exists()
@@ -184,6 +176,26 @@ def test_what_is_no_prediction(tmp_path: Path) -> None:
     assert "is not a prediction" in refused(tmp_path / "notes.h5ad", *out)
     anndata.AnnData(np.ones((2, 2), np.float32)).write_h5ad(tmp_path / "measured.h5ad")
     assert "is not a prediction" in refused(tmp_path / "measured.h5ad", *out)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("h5ad", ("--long",)),
+        ("csv", ("--slide", "/nowhere.svs")),
+        ("csv", ("--image-max-px", "100")),
+        ("report", ("--scale-um", "5")),
+        ("spatialdata", ("--format", "png")),
+        ("geojson", ("--limits", "p1,p99")),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(c5_prediction: Path, tmp_path, kind, options) -> None:
+    out = tmp_path / f"p{KINDS[kind].suffixes[0]}"
+    result = run(c5_prediction, "--to", kind, "--out", out, *options)
+    assert result.exit_code == 2
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
+    assert f"--to {kind} does not use {options[0]}; leave it out." in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_limits_that_are_none(c5_prediction: Path, tmp_path: Path) -> None:

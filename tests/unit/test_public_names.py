@@ -20,7 +20,7 @@ import napari_stem
 from napari_stem import Prediction, Region, compare, evaluate, export, plot
 from napari_stem.errors import DatasetError, OutputError, PredictionError, RegionError
 from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.model import load_model
 from napari_stem.progress import shown
 from napari_stem.results.empty import PROVENANCE_KEY, gene_table
@@ -114,7 +114,7 @@ def test_it_pickles_as_its_path(named: Prediction, monkeypatch) -> None:
 
 
 def test_an_exported_file_opens_like_the_folder(named: Prediction, tmp_path: Path) -> None:
-    write_table(Selection.of(named), tmp_path / "C5.h5ad")
+    write_anndata(Selection.of(named), tmp_path / "C5.h5ad")
     again = Prediction.open(tmp_path / "C5.h5ad")
     assert again.path == Prediction.open(tmp_path / "C5.h5ad").path  # unpacked once
     assert again.provenance == named.provenance
@@ -134,7 +134,7 @@ def test_what_is_no_prediction_is_said(tmp_path: Path) -> None:
 
 
 def test_one_of_another_format_is_refused(named: Prediction, tmp_path: Path) -> None:
-    write_table(Selection.of(named), tmp_path / "new.h5ad")
+    write_anndata(Selection.of(named), tmp_path / "new.h5ad")
     stored = zarr.open_group(named.path, use_consolidated=False)["uns"][PROVENANCE_KEY]["json"]
     told = json.loads(str(stored[()]))
     del told["format"]  # as before there were formats
@@ -205,7 +205,7 @@ def test_squidpy_draws_categories_unaided(named: Prediction, tmp_path: Path, how
         stored = zarr.open_group(named.path, use_consolidated=False)["obs"]
         stored["ood"]["codes"][8:] = -1
     if how == "h5ad":
-        write_table(Selection.of(named), tmp_path / "C5.h5ad")
+        write_anndata(Selection.of(named), tmp_path / "C5.h5ad")
         table = anndata.read_h5ad(tmp_path / "C5.h5ad")
     else:
         table = anndata.read_zarr(named.path)
@@ -301,7 +301,7 @@ def test_evaluate_takes_paths_and_objects(prediction: Prediction, tmp_path: Path
     truth = anndata.AnnData(counts, obs=table.obs[[]].copy(), var=table.var[[]].copy())
     truth.obsm["spatial"] = table.obsm["spatial"].copy()
     truth.write_h5ad(tmp_path / "truth.h5ad")
-    write_table(Selection.of(prediction), tmp_path / "C5.h5ad")
+    write_anndata(Selection.of(prediction), tmp_path / "C5.h5ad")
     paths = evaluate(str(prediction.path), str(tmp_path / "truth.h5ad"))
     assert paths == evaluate(prediction, truth) == evaluate(tmp_path / "C5.h5ad", truth)
     assert json.loads(json.dumps(paths))["matched_by"] == "name"

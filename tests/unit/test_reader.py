@@ -16,10 +16,10 @@ from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
 
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import write_spatialdata
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.geometry import Region
 from napari_stem.reader import SlideWarning, get_reader, read
 from napari_stem.results import Prediction
@@ -175,7 +175,7 @@ def test_without_a_window_napari_waits_for_the_pixels(viewer_with_plugin, tmp_pa
 @pytest.fixture
 def exported(c5_prediction, tmp_path) -> Path:
     path = tmp_path / "P.h5ad"
-    write_table(Selection.of(Prediction.open(c5_prediction)), path)
+    write_anndata(Selection.of(Prediction.open(c5_prediction)), path)
     return path
 
 

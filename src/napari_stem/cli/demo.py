@@ -77,7 +77,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     require_writable(out / "demo.h5ad")
     from napari_stem.evaluation.comparison import evaluate
     from napari_stem.exporting.kinds import export
-    from napari_stem.exporting.selection import telling_genes
+    from napari_stem.exporting.selection import most_reliable_genes
     from napari_stem.model import load_model
     from napari_stem.sample_data import sample_path
     from napari_stem.slide import open_slide
@@ -87,7 +87,7 @@ def run_demo(out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     with progress_bars() as bars, open_slide(sample_path(), progress=bars) as slide:
         prediction = _predicted(slide, model, out / "demo.zarr", bars, "Predicting the tissue")
-        (gene,) = telling_genes(prediction, 1)
+        (gene,) = most_reliable_genes(prediction, 1)
         how: dict[str, Any] = {"slide": slide, "overwrite": True, "progress": False}
         export(prediction, "figure", out / "demo.png", genes=[gene], **how)
         export(prediction, "h5ad", out / "demo.h5ad", **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import app, listed
+from napari_stem.cli.app import app, listed, refuse_if
 from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import MANNER, answer, progress_bars, tell
 from napari_stem.settings import ExportKind
@@ -35,7 +36,10 @@ def export(
     ] = None,
     regions: Annotated[
         Path | None,
-        Option(help="GeoJSON in level-0 px: adds means per region; crops a figure to them."),
+        Option(
+            help="GeoJSON in level-0 px: names, outlines and means of regions; crops a figure to them. All "
+            "spots are exported all the same."
+        ),
     ] = None,
     slide: Annotated[
         Path | None,
@@ -50,8 +54,12 @@ def export(
         Option(min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."),
     ] = None,
     limits: Annotated[
-        str, Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.")
-    ] = "p1,p99",
+        str | None,
+        Option(
+            help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.",
+            show_default="p1,p99",
+        ),
+    ] = None,
     image_max_px: Annotated[
         int | None,
         Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
@@ -62,43 +70,55 @@ def export(
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
     from napari_stem.exporting.drawing import Limits, Look
-    from napari_stem.exporting.kinds import ExportOptions
-
-    try:
-        chosen_limits = Limits.parse(limits)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--limits") from error
+    from napari_stem.exporting.options import ExportOptions
     from napari_stem.results import Prediction
+    from napari_stem.slide import open_slide
     from napari_stem.spatial.region_files import as_regions
 
+    try:
+        look = Look() if limits is None else Look(Limits.parse(limits))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--limits") from error
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
+    kinds.require_place(to, out, overwrite=overwrite, file_format=file_format)
+    given = {
+        "slide": ("--slide", slide),
+        "file_format": ("--format", file_format),
+        "um_per_mm": ("--scale-um", scale_um),
+        "look": ("--limits", limits),
+        "image_max_px": ("--image-max-px", image_max_px),
+        "is_long": ("--long", long or None),
+    }
+    for name, (option, value) in given.items():
+        refuse_if(
+            value is not None and name not in kinds.KINDS[to].options,
+            f"--to {to} does not use {option}; leave it out.",
+        )
     within = as_regions(regions)
-    opened = Prediction.open(prediction)
-    options = ExportOptions(
-        file_format=file_format,
-        um_per_mm=scale_um,
-        look=Look(chosen_limits),
-        image_max_px=image_max_px,
-        is_long=long,
-    )
-    with progress_bars() as bars:
-        kinds.export(
-            opened,
-            to,
-            out,
-            genes=listed(genes),
-            regions=within,
-            slide=slide,
-            options=options,
+    selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
+    with (
+        progress_bars() as bars,
+        nullcontext()
+        if slide is None
+        else open_slide(slide, selection.mpp, progress=bars) as opened,
+    ):
+        options = ExportOptions(
+            slide=opened,
+            file_format=file_format,
+            um_per_mm=scale_um,
+            look=look,
+            image_max_px=image_max_px,
+            is_long=long,
             overwrite=overwrite,
             progress=bars,
         )
-    _answer(kinds.select(to, opened, listed(genes), within), to, out)
+        kinds.write(to, selection, out, options)
+    _answer(selection, to, out)
 
 
 def _answer(selection: Selection, kind: ExportKind, out: Path) -> None:
     unit = selection.prediction.unit
-    n_spots, n_genes = len(selection.rows), len(selection.genes)
+    n_spots, n_genes = len(selection.spot_indices), len(selection.genes)
     told = f"{count(n_spots, 'spot')}, {count(n_genes, 'gene')} ({unit}): {out}. {NOTICE}"
     if selection.n_missing:
         told += f"\nNot predicted yet, and missing: {count(selection.n_missing, 'spot')}."

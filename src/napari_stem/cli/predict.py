@@ -130,10 +130,10 @@ def _predicted(
         scale_warning = known_check(opened).warning
     if order.out != out:
         from napari_stem.exporting.selection import Selection
-        from napari_stem.exporting.table import write_table
+        from napari_stem.exporting.table import write_anndata
 
         known = tuple(gene for gene in wanted if gene not in missing)
-        write_table(Selection.of(prediction, known), out, genes=wanted if missing else ())
+        write_anndata(Selection.of(prediction, known), out, genes=wanted if missing else ())
         shutil.rmtree(order.out)
     return {
         "out": str(out),

@@ -17,12 +17,11 @@ import shapely
 
 from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError, RegionError
-from napari_stem.exporting.selection import NOTICE
 from napari_stem.geometry import Region, inside
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval, holding
 from napari_stem.results import Field, Prediction
-from napari_stem.texts import own_names
+from napari_stem.texts import NOTICE, own_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

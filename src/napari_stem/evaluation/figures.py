@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from napari_stem.evaluation.baselines import NAMES
 from napari_stem.exporting.drawing import (
-    USUAL_LOOK,
+    DEFAULT_LOOK,
     Limits,
     cut_slide,
     draw_map,
@@ -18,11 +18,11 @@ from napari_stem.exporting.drawing import (
     frame,
     window_of,
 )
-from napari_stem.exporting.selection import NOTICE
 from napari_stem.io import written_whole
 from napari_stem.metrics import LEVELS, N_BINS, pcc
 from napari_stem.slide import open_slide
 from napari_stem.spatial.normalise import normalisation
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -259,15 +259,15 @@ def map_figure(
             draw_tissue(axes, pale, where)
             frame(axes, window)
             axes.set_aspect("equal")
-        draw_map(axes_row[0], spots, measured, USUAL_LOOK, limits=limits)
-        both = draw_map(axes_row[1], spots, mean, USUAL_LOOK, limits=limits)
+        draw_map(axes_row[0], spots, measured, DEFAULT_LOOK, limits=limits)
+        both = draw_map(axes_row[1], spots, mean, DEFAULT_LOOK, limits=limits)
         figure.colorbar(both, ax=axes_row[:2], label=unit, shrink=0.85, pad=0.01)
         axes_row[0].set_ylabel(gene, fontsize=14, fontweight="bold")
         axes_row[0].set_title("measured")
         axes_row[1].set_title(f"predicted mean ({run.predictor}), PCC {forecast.pcc[column]:.2f}")
         if forecast.sd is not None:
             sd = forecast.sd[:, column]
-            drawn = draw_map(axes_row[2], spots, sd, USUAL_LOOK, is_sd=True)
+            drawn = draw_map(axes_row[2], spots, sd, DEFAULT_LOOK, is_sd=True)
             figure.colorbar(drawn, ax=axes_row[2], label=unit, shrink=0.85, pad=0.01)
             axes_row[2].set_title("uncertainty (standard deviation)")
     draw_scale_bar(grid[-1][0], font_size=10)

@@ -143,7 +143,7 @@ class SeenMap:
     shown: Shown = "predicted"  # what its values are
 
 
-USUAL_LOOK = Look()
+DEFAULT_LOOK = Look()
 CIRCLE_CORNERS = 24
 FILLED = 0.99  # of the pitch
 

@@ -23,7 +23,7 @@ from napari_stem.exporting.drawing import (
     name_regions,
     window_of,
 )
-from napari_stem.exporting.kinds import USUAL, ExportOptions, FigureFormat
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions, FigureFormat
 from napari_stem.exporting.selection import NOTICES, Selection, Shown
 from napari_stem.io import written_whole
 from napari_stem.results import Field, Prediction
@@ -72,7 +72,9 @@ LEGEND_BAR_MM, LEGEND_GAP_MM, MAX_LEGEND_MM = 3.5, 2.0, 70.0
 MM_PER_INCH = 25.4
 
 
-def write_figure(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+def write_figure(
+    selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS
+) -> None:
     """Write mean and uncertainty of every chosen gene, side by side on the tissue, cropped to the regions.
 
     Too many genes, or a scale that makes the figure too large, are refused (OutputError).
@@ -133,7 +135,7 @@ def plot(
 
 def drawn(
     selection: Selection,
-    options: ExportOptions = USUAL,
+    options: ExportOptions = DEFAULT_OPTIONS,
     *,
     window: WindowUm | None = None,
     titled: bool = True,

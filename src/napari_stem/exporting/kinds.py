@@ -1,130 +1,117 @@
-"""Everything that a prediction can be exported as, and be told: one list, for the command line and the dock."""
+"""Every kind of export: one list, for the command line and the dock."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from napari_stem.errors import OutputError
-from napari_stem.exporting.drawing import USUAL_LOOK, Look, SeenMap
-from napari_stem.exporting.selection import Selection, telling_genes
+from napari_stem.exporting.figure import write_figure
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions, FigureFormat
+from napari_stem.exporting.qupath import write_geojson
+from napari_stem.exporting.report import write_report
+from napari_stem.exporting.selection import Selection, most_reliable_genes
+from napari_stem.exporting.spatial_data import write_spatialdata
+from napari_stem.exporting.spreadsheet import write_csv
+from napari_stem.exporting.table import write_anndata
 from napari_stem.io import require_replaceable
-from napari_stem.progress import Progress, shown, silent
+from napari_stem.progress import Progress, shown
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import as_regions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from napari_stem.geometry import Region
     from napari_stem.settings import ExportKind
     from napari_stem.slide.base import Slide
 
 ALL_GENES = "all"
-FigureFormat = Literal["png", "svg", "pdf"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What some kinds of export can be told; the others pass over it.
-
-    Attributes
-    ----------
-    slide
-        The slide that was predicted, for a sharper image than the overview that the prediction carries.
-    file_format
-        Of a figure; else the path's ending says it.
-    um_per_mm
-        Scale of a figure: um of tissue per mm of it; a round one that fits the page if not given.
-    look
-        Colours of maps and their limits.
-    seen
-        What a window shows of the genes of a figure, drawn instead.
-    image_max_px
-        The finest level of SpatialData's image is the finest of the slide whose longer side is at most this.
-    is_long
-        Whether a CSV has one row per spot and gene.
-    overwrite
-        Replace what is there.
-    progress
-        Told how far it is; may raise to break off: nothing is left then.
-    """
-
-    slide: Slide | None = None
-    file_format: FigureFormat | None = None
-    um_per_mm: float | None = None
-    look: Look = USUAL_LOOK
-    seen: SeenMap | None = None
-    image_max_px: int | None = None
-    is_long: bool = False
-    overwrite: bool = False
-    progress: Progress = silent
-
-
-USUAL = ExportOptions()
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One form of export."""
+    """One kind of export."""
 
     # what users read
     title: str
     tip: str
     suffixes: tuple[str, ...]  # of the file, the usual one first
-    writer: str  # module of this folder and function in it; loaded when it is needed
+    write: Callable[[Selection, Path, ExportOptions], None]
+    # fields of `ExportOptions` that it uses, beside ``overwrite`` and ``progress``
+    options: tuple[str, ...] = ()
     n_genes: int | None = None  # how many it takes where none are named; None takes all
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: dict[ExportKind, Kind] = {
     "report": Kind(
         "Report (.html)",
         "One page to read, print and send: maps with uncertainty, regions, how it was made",
         (".html",),
-        "report:write_report",
-        6,
+        write_report,
+        options=("slide", "look"),
+        n_genes=6,
     ),
     "figure": Kind(
         "Figure (.png, .svg, .pdf)",
         "Map and uncertainty side by side, at a stated scale",
         (".png", ".svg", ".pdf"),
-        "figure:write_figure",
-        1,
+        write_figure,
+        options=("slide", "file_format", "um_per_mm", "look", "seen"),
+        n_genes=1,
     ),
-    "h5ad": Kind(
-        "AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",), "table:write_table"
-    ),
+    "h5ad": Kind("AnnData file (.h5ad)", "For scanpy, squidpy and R", (".h5ad",), write_anndata),
     "zarr": Kind(
-        "AnnData folder (.zarr)", "For large slides and the web", (".zarr",), "table:write_table"
+        "AnnData folder (.zarr)", "For large slides and the web", (".zarr",), write_anndata
     ),
     "spatialdata": Kind(
         "SpatialData (.zarr)",
         "Image, spots, regions and table together; opens in napari-spatialdata",
         (".zarr",),
-        "spatial_data:write_spatialdata",
+        write_spatialdata,
+        options=("slide", "image_max_px"),
     ),
     "csv": Kind(
         "Spreadsheet (.csv)",
         "One row per spot; for Excel and R",
         (".csv",),
-        "table:write_csv",
+        write_csv,
+        options=("is_long",),
     ),
     "geojson": Kind(
         "QuPath objects (.geojson)",
         "Spots with measurements and regions with means, to import into QuPath",
         (".geojson", ".json"),
-        "qupath:write_geojson",
-        20,
+        write_geojson,
+        n_genes=20,
     ),
 }
 
 
+def require_place(
+    kind: ExportKind, path: Path, *, overwrite: bool, file_format: FigureFormat | None = None
+) -> None:
+    """Check that a kind of export may be written at a path.
+
+    OutputError: there is no such kind, the ending is not one of its, and ``file_format`` (of a figure) says no
+    other, or the place is taken.
+    """
+    if kind not in KINDS:
+        raise OutputError(f"There is no export '{kind}'; choose one of {', '.join(KINDS)}.")
+    about = KINDS[kind]
+    has_stated_format = file_format is not None and "file_format" in about.options
+    if path.suffix.lower() not in about.suffixes and not has_stated_format:
+        raise OutputError(
+            f"{path.name} should end in {' or '.join(about.suffixes)}; choose another name."
+        )
+    require_replaceable(path, overwrite=overwrite)
+
+
 def select(
-    kind: str,
+    kind: ExportKind,
     prediction: Prediction,
     genes: Sequence[str] = (),
     regions: Sequence[Region] = (),
@@ -134,7 +121,7 @@ def select(
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
-        genes = telling_genes(prediction, n_genes)
+        genes = most_reliable_genes(prediction, n_genes)
     return Selection.of(prediction, genes, regions)
 
 
@@ -146,7 +133,7 @@ def export(
     genes: Sequence[str] = (),
     regions: Region | Sequence[Region] | str | Path | None = None,
     slide: Slide | str | Path | None = None,
-    options: ExportOptions = USUAL,
+    options: ExportOptions = DEFAULT_OPTIONS,
     overwrite: bool = False,
     progress: bool | Progress = True,
 ) -> Path:
@@ -157,17 +144,18 @@ def export(
     prediction
         An open one, or its path (``.zarr``, ``.h5ad``).
     kind
-        ``report``, ``figure``, ``h5ad``, ``zarr``, ``spatialdata``, ``csv`` or ``geojson``.
+        ``report``, ``figure``, ``h5ad``, ``zarr``, ``spatialdata``, ``csv`` or ``geojson``: a key of `KINDS`.
     out
         File or folder to make, with an ending that fits the kind.
     genes
         By name; ``["all"]`` takes all; none takes what suits the kind, the most reliable ones first.
     regions
-        One, several, or a GeoJSON file: named, outlined, and summed up where the kind can.
+        One, several, or a GeoJSON file: named, outlined, and summed up where the kind can; all spots are
+        exported all the same.
     slide
-        The slide that was predicted, open or as its path, for a sharper image.
+        The slide that was predicted, open or as its path, for a sharper image where the kind has one.
     options
-        What single kinds can be told beside this.
+        Of single kinds, beside this.
     overwrite
         Replace what is there.
     progress
@@ -183,32 +171,25 @@ def export(
         Whatever can be mended; nothing is left of what was begun.
     """
     out = Path(out)
-    if kind not in KINDS:
-        raise OutputError(f"There is no export '{kind}'; choose one of {', '.join(KINDS)}.")
-    require_replaceable(out, overwrite=overwrite)
+    require_place(kind, out, overwrite=overwrite, file_format=options.file_format)
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     selection = select(kind, prediction, genes, as_regions(regions))
     with shown(progress) as bar, ExitStack() as opened:
-        if isinstance(slide, (str, Path)):
+        if "slide" not in KINDS[kind].options:
+            slide = None
+        elif isinstance(slide, (str, Path)):
             slide = opened.enter_context(open_slide(slide, selection.mpp, progress=bar))
         asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": bar}
         write(kind, selection, out, replace(options, **asked))
     return out
 
 
-def write(kind: str, selection: Selection, path: Path, options: ExportOptions) -> None:
-    """Write a selection in one of the forms of `KINDS`, whole or not at all.
+def write(kind: ExportKind, selection: Selection, path: Path, options: ExportOptions) -> None:
+    """Write a selection as a kind of export, whole or not at all.
 
-    The functions of all kinds take a selection, a new path, and options. OutputError where the ending is not
-    one of the kind's, or the place is taken or cannot be written; PredictionError where the slide is another
-    than was predicted.
+    OutputError: as of `require_place`, or it cannot be written. PredictionError: the slide is another than was
+    predicted.
     """
-    suffixes = KINDS[kind].suffixes
-    is_told = kind == "figure" and options.file_format is not None
-    if path.suffix.lower() not in suffixes and not is_told:
-        raise OutputError(
-            f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
-        )
-    module, _, function = KINDS[kind].writer.partition(":")
-    getattr(import_module(f"napari_stem.exporting.{module}"), function)(selection, path, options)
+    require_place(kind, path, overwrite=options.overwrite, file_format=options.file_format)
+    KINDS[kind].write(selection, path, options)

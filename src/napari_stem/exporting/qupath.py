@@ -17,11 +17,12 @@ import shapely
 from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
-from napari_stem.exporting.kinds import USUAL, ExportOptions
-from napari_stem.exporting.selection import NOTICE, Selection, region_summaries
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
+from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS
 from napari_stem.spatial.region_files import classification_of
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,9 @@ DECIMALS_PX = 2
 SPOTS_PER_REPORT = 500
 
 
-def write_geojson(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+def write_geojson(
+    selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS
+) -> None:
     """Write regions as annotations and spots as tiles (squares) or detections (circles).
 
     Every spot carries ``GENE predicted mean``, ``sd``, ``q05`` and ``q95``; every region its area, spots and
@@ -47,7 +50,7 @@ def write_geojson(selection: Selection, path: Path, options: ExportOptions = USU
     OutputError
         The place is taken or cannot be written.
     """
-    n_spots = len(selection.rows)
+    n_spots = len(selection.spot_indices)
     about = {"notice": NOTICE, **selection.prediction.provenance}
     with (
         written_whole(path, overwrite=options.overwrite) as fresh,
@@ -73,7 +76,9 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
     names = [f"{gene} predicted {field}" for gene, field in measured]
     values = np.stack([selection.values(*each) for each in measured], axis=1)
     # nothing rather than "no" where the model cannot tell
-    unlike = [{"unlike training data": i} if selection.knows_domain else {} for i in (0, 1)]
+    unlike = [
+        {"unlike training data": i} if selection.prediction.knows_domain else {} for i in (0, 1)
+    ]
     for row, (name, is_unlike) in enumerate(zip(spots.names, selection.ood, strict=True)):
         ring = corners_px + np.array([spots.x_px[row], spots.y_px[row]])
         measurements = dict(zip(names, map(_short, values[row]), strict=True))
@@ -92,7 +97,7 @@ def _regions(selection: Selection) -> Iterator[dict[str, Any]]:
             "area mm2": round(summary.area_mm2, 6),
             "predicted spots": summary.n_spots,
         }
-        if selection.knows_domain:
+        if selection.prediction.knows_domain:
             measurements["spots unlike training data"] = summary.n_unlike
         for gene, value in summary.genes.items():
             measurements |= {

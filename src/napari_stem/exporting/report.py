@@ -21,9 +21,8 @@ from napari_stem.exporting.drawing import (
     window_of,
 )
 from napari_stem.exporting.figure import SMALL_PANEL_MM, drawn
-from napari_stem.exporting.kinds import USUAL, ExportOptions
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.exporting.selection import (
-    NOTICE,
     Selection,
     gene_summaries,
     model_card,
@@ -34,7 +33,7 @@ from napari_stem.model.card import warnings_of
 from napari_stem.model.genes import BY_CHANCE, MARK
 from napari_stem.progress import silent
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
-from napari_stem.texts import plain
+from napari_stem.texts import NOTICE, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +82,9 @@ CARD = {
 }
 
 
-def write_report(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+def write_report(
+    selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS
+) -> None:
     """Write the report; few genes make one that is read.
 
     Raises
@@ -119,7 +120,7 @@ def _facts(selection: Selection) -> dict[str, Any]:
     provenance = prediction.provenance
     is_calibrated = provenance.get("calibrated") is not False
     # what the model itself says against trusting it
-    alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.knows_domain)
+    alarms = warnings_of(calibrated=is_calibrated, knows_domain=selection.prediction.knows_domain)
     return {
         "selection": selection,
         "about": provenance,

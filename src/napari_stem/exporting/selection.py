@@ -12,7 +12,7 @@ from napari_stem.geometry import Mpp, Region, Spots, inside, region_names
 from napari_stem.io import sha256
 from napari_stem.metrics import central_interval, holding
 from napari_stem.results import FIELDS, Field, Prediction
-from napari_stem.texts import RESEARCH
+from napari_stem.texts import NOTICE, RESEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 Shown: TypeAlias = Literal["predicted", "measured", "predicted minus measured"]
 NOTICES: dict[Shown, str] = {
-    "predicted": f"Predicted from the H&E image, not measured. {RESEARCH}",
+    "predicted": NOTICE,
     "measured": f"Measured, not predicted. {RESEARCH}",
     "predicted minus measured": f"Predicted from the H&E image, minus what was measured. {RESEARCH}",
 }
-NOTICE = NOTICES["predicted"]
 SPOTS_PER_READ = 256
 
 
@@ -37,7 +36,7 @@ class Selection:
 
     prediction: Prediction  # may go on growing
     genes: tuple[str, ...]  # in the order in which they are written
-    rows: NDArray[np.int64]  # (n,) which of the prediction's spots were done, ascending
+    spot_indices: NDArray[np.int64]  # (n,) which of the prediction's spots were done, ascending
     # areas of interest, for means and outlines; they choose no spots
     regions: tuple[Region, ...] = ()
 
@@ -47,37 +46,35 @@ class Selection:
     ) -> Selection:
         """Choose all spots that are done, and genes in the order in which they are written; of none, all.
 
+        A gene that is named twice is written once.
+
         UnknownGeneError where the prediction lacks one, which offers names that are alike; PredictionError
         where no spot is done.
         """
+        genes = tuple(dict.fromkeys(genes))
         prediction.columns(genes)  # all there?
-        rows = np.flatnonzero(prediction.done)
-        if not len(rows):
+        done = np.flatnonzero(prediction.done)
+        if not len(done):
             raise PredictionError(
                 f"No spot of {prediction.path} is predicted yet, so there is nothing to export."
             )
-        return cls(prediction, tuple(genes) or prediction.genes, rows, tuple(regions))
+        return cls(prediction, genes or prediction.genes, done, tuple(regions))
 
     @property
     def spots(self) -> Spots:
         """The finished spots."""
-        return self.prediction.spots.take(self.rows)
+        return self.prediction.spots.take(self.spot_indices)
 
     @property
     def ood(self) -> NDArray[np.bool_]:
         """(n,) bool: spots unlike anything the model was trained on."""
-        chosen: NDArray[np.bool_] = self.prediction.ood[self.rows]
+        chosen: NDArray[np.bool_] = self.prediction.ood[self.spot_indices]
         return chosen
-
-    @property
-    def knows_domain(self) -> bool:
-        """Whether the model could tell which spots are unlike its training data."""
-        return self.prediction.provenance.get("domain") != "unknown"
 
     @property
     def n_missing(self) -> int:
         """Count of spots that were asked for and are not predicted yet."""
-        return len(self.prediction.spots) - len(self.rows)
+        return len(self.prediction.spots) - len(self.spot_indices)
 
     @property
     def is_whole(self) -> bool:
@@ -91,11 +88,18 @@ class Selection:
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene at the finished spots."""
-        return self.prediction.values(gene, field)[self.rows]
+        return self.prediction.values(gene, field)[self.spot_indices]
 
+    @property
     def region_names(self) -> list[str]:
-        """Names of the regions that hold each spot's centre, joined by "; "; empty outside of all."""
-        return region_names(self.spots, self.regions)
+        """Per spot, the name of the region that it lies in ("A; B" in both); empty outside of all.
+
+        Of ``regions``; where there are none, of those that were asked for when the prediction was made.
+        """
+        if self.regions:
+            return region_names(self.spots, self.regions)
+        names = self.prediction.region_names
+        return [names[row] for row in self.spot_indices]
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def _estimates(selection: Selection, held: NDArray[np.bool_]) -> dict[str, Estim
         for f in ("mean", "q05", "q95")
     )
     if prediction.n_kept_draws:
-        spots = selection.rows[held]
+        spots = selection.spot_indices[held]
         total = np.zeros((len(selection.genes), prediction.n_kept_draws))
         for start in range(0, len(spots), SPOTS_PER_READ):
             some = prediction.draws(spots[start : start + SPOTS_PER_READ], selection.genes)
@@ -195,7 +199,7 @@ def model_card(prediction: Prediction) -> Mapping[str, Any]:
         return {}
 
 
-def telling_genes(prediction: Prediction, n: int) -> tuple[str, ...]:
+def most_reliable_genes(prediction: Prediction, n: int) -> tuple[str, ...]:
     """Genes to show first, ``n`` at most: the most reliable ones (`Prediction.reliability`).
 
     Where nothing is known of that, those whose predicted differences between spots stand out most from their

@@ -13,8 +13,8 @@ import numpy as np
 
 from napari_stem.errors import OutputError, require_extra
 from napari_stem.exporting.drawing import require_same_slide
-from napari_stem.exporting.kinds import USUAL, ExportOptions
-from napari_stem.exporting.table import selected_table
+from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
+from napari_stem.exporting.table import selected_anndata
 from napari_stem.io import written_whole
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ IMAGE_MAX_PX = 16_384
 CHUNK_PX = 1024
 
 
-def write_spatialdata(selection: Selection, path: Path, options: ExportOptions = USUAL) -> None:
+def write_spatialdata(
+    selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS
+) -> None:
     """Write a SpatialData Zarr, whole or not at all; a slide's image without holding it in memory.
 
     Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
-    ``predicted_expression`` (as `selected_table`, annotating the spots).
+    ``predicted_expression`` (as `selected_anndata`, annotating the spots).
 
     Raises
     ------
@@ -139,7 +141,7 @@ def _table(selection: Selection) -> Any:
     import pandas as pd
     from spatialdata.models import TableModel
 
-    table = selected_table(selection)
+    table = selected_anndata(selection)
     if "region" in table.obs:  # the name by which SpatialData's tables say what they annotate
         table.obs = table.obs.rename(columns={"region": "in_region"})
     table.obs["region"] = pd.Categorical([SPOTS] * table.n_obs)

@@ -23,7 +23,7 @@ from napari_stem.layers.placement import (
     one_ring,
     slide_placement,
 )
-from napari_stem.layers.values import Field, colour_limits, map_title
+from napari_stem.layers.values import MapField, colour_limits, map_title
 from napari_stem.spatial.region_files import ClassedRegion, Colour, class_colour
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
 
     ``file`` is what the user opened; StemError where the prediction is damaged, or holds no spots.
     """
-    from napari_stem.exporting.selection import telling_genes
+    from napari_stem.exporting.selection import most_reliable_genes
 
     provenance = prediction.provenance
     mpp = prediction.mpp
-    (gene,) = telling_genes(prediction, 1)
+    (gene,) = most_reliable_genes(prediction, 1)
     grid = SpotGrid.of(prediction.spots, mpp)
     about = _about(file, "prediction", mpp) | {
         "prediction": str(prediction.path),
@@ -63,7 +63,7 @@ def prediction_layers(prediction: Prediction, file: Path) -> list[LayerData]:
     }
     below = f"Overview of {about['slide_name'] or file.stem}"
     layers = [_picture(*prediction.overview(), mpp, below, about)]
-    colormaps: dict[Field, str] = {"sd": "magma", "mean": "viridis"}  # the topmost last
+    colormaps: dict[MapField, str] = {"sd": "magma", "mean": "viridis"}  # the topmost last
     for field, colormap in colormaps.items():
         values = prediction.values(gene, field)
         title = map_title(gene, field, prediction.unit)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_stem.results import Prediction
 
-Field = Literal["mean", "sd"]
+MapField = Literal["mean", "sd"]  # of the fields of a prediction, those that have maps
 RangeKind = Literal["gene", "all", "percentile", "fixed"]
 FIELD_TITLES: dict[str, str] = {"mean": "predicted", "sd": "predicted, uncertainty (SD)"}
 PERCENTILES = (1.0, 99.0)
@@ -78,7 +78,7 @@ def apart(low: float, high: float) -> tuple[float, float]:
     return low, high
 
 
-def map_title(gene: str, field: Field, unit: str = "") -> str:
+def map_title(gene: str, field: MapField, unit: str = "") -> str:
     """Name of a map as the layer list and the legend show it: always says that it is predicted."""
     return f"{gene} {FIELD_TITLES[field]}" + (f", {unit}" if unit else "")
 
@@ -175,7 +175,7 @@ SPOTS_PER_READ = 4096
 
 
 def read_by_gene(
-    prediction: Prediction, field: Field, is_stopped: Callable[[], bool]
+    prediction: Prediction, field: MapField, is_stopped: Callable[[], bool]
 ) -> NDArray[np.float32] | None:
     """Read one field of all spots, turned to (genes, spots) float32; None where it was stopped.
 

@@ -199,6 +199,11 @@ def chunk_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return n_rows, min(n_genes, rows * genes // n_rows), *shape[2:]
 
 
+def knows_domain(provenance: Mapping[str, Any]) -> bool:
+    """Whether the model of a prediction could tell which spots are unlike its training data."""
+    return bool(provenance.get("domain") != "unknown")
+
+
 def stored_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance as ``uns`` holds it: whole as JSON, and what AnnData can hold as it is, for people to see.
 

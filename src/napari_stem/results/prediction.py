@@ -24,6 +24,7 @@ from napari_stem.results.empty import (
     PROVENANCE_KEY,
     UNKNOWN,
     UNLIKE,
+    knows_domain,
     region_column,
     stored_provenance,
     write_regions,
@@ -214,7 +215,7 @@ class Prediction(StoredValues):
                 f"{path} exists already; choose another name, resume it, or remove it first."
             )
         shape = (len(spots), len(genes))
-        kinds = [UNKNOWN] if provenance.get("domain") == "unknown" else [LIKE, UNLIKE]
+        kinds = [LIKE, UNLIKE] if knows_domain(provenance) else [UNKNOWN]
         obs = pd.DataFrame(
             {
                 "array_row": spots.array_row,
@@ -303,6 +304,11 @@ class Prediction(StoredValues):
     def unit(self) -> str:
         """Unit of all values, as users read it."""
         return str(self.provenance["unit"])
+
+    @property
+    def knows_domain(self) -> bool:
+        """Whether the model could tell which spots are unlike its training data: else ``ood`` says nothing."""
+        return knows_domain(self.provenance)
 
     @cached_property
     def gene_accuracy(self) -> pd.DataFrame:

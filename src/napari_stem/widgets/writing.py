@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from napari import current_viewer
 from napari.layers import Image, Layer, Shapes
 
 from napari_stem.errors import OutputError, RegionError
-from napari_stem.exporting.kinds import export
+from napari_stem.exporting.kinds import KINDS, export
 from napari_stem.geometry import Mpp
 from napari_stem.layers.from_files import BLANK
 from napari_stem.layers.placement import METADATA_KEY, slide_placement
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.viewer import Viewer
-
-    from napari_stem.settings import ExportKind
 
 
 def write_regions(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]]) -> list[str]:
@@ -55,9 +53,10 @@ def write_prediction(path: str, layers: Sequence[tuple[Any, dict[str, Any], str]
             f"{Path(path).name} can hold a predicted map only; select one of Stem's maps, or choose another "
             f"ending for an image."
         )
-    about, form = maps[-1], cast("ExportKind", Path(path).suffix.lower().removeprefix("."))
-    genes = (about["gene"],) if "gene" in about and form != "h5ad" else ()
-    export(about["prediction"], form, path, genes=genes, overwrite=True, progress=False)
+    about, suffix = maps[-1], Path(path).suffix.lower()
+    kind = next(kind for kind, each in KINDS.items() if suffix in each.suffixes)
+    genes = (about["gene"],) if "gene" in about and kind != "h5ad" else ()
+    export(about["prediction"], kind, path, genes=genes, overwrite=True, progress=False)
     return [path]
 
 

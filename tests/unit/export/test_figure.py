@@ -15,10 +15,11 @@ from PIL import Image
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.exporting.drawing import MAP_OPACITY, Limits, Look, SeenMap, window_of
 from napari_stem.exporting.figure import INTERVAL, drawn, round_scale, write_figure
-from napari_stem.exporting.kinds import ExportOptions
-from napari_stem.exporting.selection import NOTICE, NOTICES, Selection
+from napari_stem.exporting.options import ExportOptions
+from napari_stem.exporting.selection import NOTICES, Selection
 from napari_stem.geometry import Region
 from napari_stem.spatial.region_files import ClassedRegion, class_colour
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,12 +14,13 @@ import pytest
 import shapely
 from PIL import Image
 
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.report import write_report
-from napari_stem.exporting.selection import NOTICE, Selection
+from napari_stem.exporting.selection import Selection
 from napari_stem.geometry import Region
 from napari_stem.model.card import CALIBRATION, DOMAIN
 from napari_stem.model.genes import BY_CHANCE
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 import zarr
 
-from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
+from napari_stem.errors import OutputError, PredictionError, SlideError, UnknownGeneError
 from napari_stem.exporting.kinds import KINDS, export, select
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import (
     Selection,
     gene_summaries,
     model_card,
+    most_reliable_genes,
     region_summaries,
-    telling_genes,
 )
 from napari_stem.geometry import Region, inside
 from napari_stem.results import Prediction
+from napari_stem.settings import ExportKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 def test_finished_spots_alone_are_chosen(half_done: Prediction) -> None:
     selection = Selection.of(half_done)
-    np.testing.assert_array_equal(selection.rows, np.arange(10))
+    np.testing.assert_array_equal(selection.spot_indices, np.arange(10))
     assert selection.n_missing == len(half_done.spots) - 10
     assert selection.spots.names == half_done.spots.names[:10]
     assert np.isfinite(selection.values("SCD")).all()
@@ -38,6 +41,7 @@ def test_all_genes_or_those_named_in_their_order(prediction: Prediction) -> None
     assert Selection.of(prediction).genes == prediction.genes
     assert Selection.of(prediction).is_whole
     assert Selection.of(prediction, ("SCD", "GNAS")).genes == ("SCD", "GNAS")
+    assert Selection.of(prediction, ("SCD", "GNAS", "SCD")).genes == ("SCD", "GNAS")
 
 
 def test_an_unknown_gene_brings_an_offer(prediction: Prediction) -> None:
@@ -59,12 +63,12 @@ def test_a_kind_that_there_is_not_names_those_there_are(prediction: Prediction, 
 
 
 def test_region_names_of_spots(prediction: Prediction, regions) -> None:
-    names = Selection.of(prediction, (), [*regions, regions[0]]).region_names()
+    names = Selection.of(prediction, (), [*regions, regions[0]]).region_names
     held = inside(prediction.spots, regions[:1])
     assert held.sum() > 0
     assert names == [regions[0].name if h else "" for h in held]
     twice = [regions[0], Region(regions[0].polygon, "again")]
-    names = Selection.of(prediction, (), twice).region_names()
+    names = Selection.of(prediction, (), twice).region_names
     assert names == [f"{regions[0].name}; again" if h else "" for h in held]
 
 
@@ -116,7 +120,7 @@ def rated(c5_prediction: Path, tmp_path: Path):
 
 def test_the_most_reliable_genes_come_first(rated) -> None:
     prediction = rated(("AES",), AES=0.95, MUC6=0.7, GNAS=0.9, SCD=0.8)
-    assert telling_genes(prediction, 3) == ("GNAS", "SCD", "MUC6")
+    assert most_reliable_genes(prediction, 3) == ("GNAS", "SCD", "MUC6")
     found = gene_summaries(Selection.of(prediction, ("CD24", "AES")))
     assert list(found.index) == ["CD24", "AES"]
     assert np.isnan(found["pcc"]["CD24"])
@@ -125,7 +129,7 @@ def test_the_most_reliable_genes_come_first(rated) -> None:
 
 def test_else_those_that_stand_out_from_their_uncertainty(rated) -> None:
     prediction = rated()
-    first = telling_genes(prediction, 1)[0]
+    first = most_reliable_genes(prediction, 1)[0]
 
     def contrast(gene: str) -> float:
         spread = prediction.values(gene, "sd").astype(float)
@@ -144,9 +148,32 @@ def test_the_card_of_a_model_that_is_gone(altered) -> None:
     assert model_card(altered(model="nowhere")) == {}
 
 
+def test_the_command_line_offers_every_kind_and_every_kind_has_options_that_there_are() -> None:
+    assert get_args(ExportKind) == tuple(KINDS)
+    known = {field.name for field in fields(ExportOptions)}
+    assert all(known.issuperset(about.options) for about in KINDS.values())
+
+
+def test_a_wrong_ending_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"p\.png should end in \.csv"):
+        export(tmp_path / "nowhere.zarr", "csv", tmp_path / "p.png")
+
+
+def test_a_slide_is_opened_only_where_it_is_used(prediction: Prediction, tmp_path: Path) -> None:
+    nowhere, how = tmp_path / "nowhere.svs", {"genes": ["SCD"], "progress": False}
+    for kind, about in KINDS.items():
+        out = tmp_path / f"{kind}{about.suffixes[0]}"
+        if "slide" in about.options:
+            with pytest.raises(SlideError):
+                export(prediction, kind, out, slide=nowhere, **how)
+        else:
+            export(prediction, kind, out, slide=nowhere, **how)
+        assert out.exists() == ("slide" not in about.options)
+
+
 def test_every_kind_takes_what_suits_it(prediction: Prediction) -> None:
     n_genes = {kind: len(select(kind, prediction).genes) for kind in KINDS}
-    data = dict.fromkeys(("h5ad", "zarr", "spatialdata", "csv"), len(prediction.genes))
-    assert n_genes == {"report": 6, "figure": 1, "geojson": 20, **data}
+    few = {"report": 6, "figure": 1, "geojson": 20}
+    assert n_genes == dict.fromkeys(KINDS, len(prediction.genes)) | few
     assert select("figure", prediction).genes == tuple(prediction.reliability)[:1]
     assert select("report", prediction, ("all",)).genes == prediction.genes

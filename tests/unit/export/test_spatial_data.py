@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import PredictionError
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import (
     IMAGE,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from napari_stem.errors import OutputError, PredictionError
-from napari_stem.exporting.kinds import ExportOptions
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
-from napari_stem.exporting.table import write_table
+from napari_stem.exporting.table import write_anndata
 from napari_stem.results import LIBRARY, PROVENANCE_KEY, Prediction
 from napari_stem.spatial_analysis import Domains
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
@@ -34,7 +34,7 @@ def path(request, tmp_path: Path) -> Path:
 
 
 def test_a_whole_copy_holds_the_same(prediction: Prediction, path: Path) -> None:
-    write_table(Selection.of(prediction), path)
+    write_anndata(Selection.of(prediction), path)
     found, expected = read(path), prediction.to_anndata()
     np.testing.assert_array_equal(found.X, expected.X)
     for layer in ("sd", "q05", "q95"):
@@ -54,7 +54,7 @@ def test_where_there_is_no_room_one_sentence_says_so(
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         with pytest.raises(OutputError, match=r"copy\.h5ad cannot be written \(File too large\)"):
-            write_table(selection, path)
+            write_anndata(selection, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert capfd.readouterr() == ("", "")
@@ -64,7 +64,7 @@ def test_where_there_is_no_room_one_sentence_says_so(
 def test_some_genes_of_what_is_done(half_done: Prediction, regions, path: Path) -> None:
     genes = ("SCD", "GNAS")
     selection = Selection.of(half_done, genes, regions)
-    write_table(selection, path)
+    write_anndata(selection, path)
     found = read(path)
     assert tuple(found.var_names) == genes
     assert tuple(found.obs_names) == half_done.spots.names[:10]
@@ -76,11 +76,11 @@ def test_some_genes_of_what_is_done(half_done: Prediction, regions, path: Path) 
     column = half_done.genes.index("GNAS")
     draws = half_done.to_anndata().obsm["draws"]
     np.testing.assert_array_equal(found.obsm["draws"][:, 1], draws[:10, column])
-    assert list(found.obs["region"]) == selection.region_names()
+    assert list(found.obs["region"]) == selection.region_names
 
 
 def test_a_zarr_can_be_opened_as_a_prediction_again(half_done: Prediction, tmp_path: Path) -> None:
-    write_table(Selection.of(half_done, ("SCD",)), tmp_path / "part.zarr")
+    write_anndata(Selection.of(half_done, ("SCD",)), tmp_path / "part.zarr")
     again = Prediction.open(tmp_path / "part.zarr")
     assert again.done.all()
     assert again.provenance == half_done.provenance
@@ -91,7 +91,7 @@ def test_domains_found_beside_the_prediction_come_along(half_done: Prediction, p
     labels = np.array([0, 1, 0, 0, 1, 0, 0, 0, 1, 0])
     domains = Domains(half_done.spots.names[:10], labels, ("Tumour", "Stroma"), ((), ()), 1.0)
     write_domains(domains, sidecar_path(half_done))
-    write_table(Selection.of(half_done, ("SCD",)), path)
+    write_anndata(Selection.of(half_done, ("SCD",)), path)
     found = read(path).obs["domain"]
     assert list(found.cat.categories) == ["Tumour", "Stroma"]
     np.testing.assert_array_equal(found.cat.codes, labels)
@@ -103,11 +103,11 @@ def test_a_whole_copy_has_its_domains_too(c5_prediction: Path, path: Path, tmp_p
     labels = np.arange(len(whole.spots)) % 2
     domains = Domains(whole.spots.names, labels, ("A", "B"), ((), ()), 1.0)
     write_domains(domains, sidecar_path(whole))
-    write_table(Selection.of(whole), path)
+    write_anndata(Selection.of(whole), path)
     np.testing.assert_array_equal(read(path).obs["domain"].cat.codes, labels)
     stale = Domains(whole.spots.names[1:], labels[1:], ("A", "B"), ((), ()), 1.0)
     write_domains(stale, sidecar_path(whole))  # of other spots than are done by now
-    write_table(Selection.of(whole), path, ExportOptions(overwrite=True))
+    write_anndata(Selection.of(whole), path, ExportOptions(overwrite=True))
     assert "domain" not in read(path).obs
 
 
@@ -118,7 +118,7 @@ def test_squidpy_uses_it_as_it_is(prediction: Prediction, path: Path, tmp_path: 
     import matplotlib.pyplot as plt
     import squidpy
 
-    write_table(Selection.of(prediction, ("SCD", "GNAS")), path)
+    write_anndata(Selection.of(prediction, ("SCD", "GNAS")), path)
     table = read(path)
     squidpy.pl.spatial_scatter(table, color="SCD", shape="square")
     (drawn,) = plt.gcf().axes[0].collections
@@ -135,13 +135,13 @@ def test_squidpy_uses_it_as_it_is(prediction: Prediction, path: Path, tmp_path: 
 def test_what_cannot_be_written_is_said(prediction: Prediction, tmp_path: Path) -> None:
     selection = Selection.of(prediction)
     with pytest.raises(OutputError, match=r"copy\.csv has an ending"):
-        write_table(selection, tmp_path / "copy.csv")
+        write_anndata(selection, tmp_path / "copy.csv")
     (tmp_path / "file").write_text("in the way")
     for suffix in SUFFIXES:
         with pytest.raises(OutputError, match=rf"copy\{suffix} cannot be written"):
-            write_table(selection, tmp_path / "file" / f"copy{suffix}")
+            write_anndata(selection, tmp_path / "file" / f"copy{suffix}")
     with pytest.raises(OutputError, match="the prediction itself"):
-        write_table(selection, prediction.path, ExportOptions(overwrite=True))
+        write_anndata(selection, prediction.path, ExportOptions(overwrite=True))
     assert Prediction.open(prediction.path).done.all()
 
 
@@ -151,5 +151,5 @@ def test_a_damaged_prediction_is_told(half_done: Prediction, tmp_path: Path) -> 
             chunk.write_bytes(b"no chunk at all")
     opened = Prediction.open(half_done.path)
     with pytest.raises(PredictionError, match="is damaged"):
-        write_table(Selection.of(opened), tmp_path / "copy.h5ad")
+        write_anndata(Selection.of(opened), tmp_path / "copy.h5ad")
     assert not list(tmp_path.glob("copy*"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid, SpotShape
-from napari_stem.layers.values import ColourRange, Field, colour_limits, map_title, read_by_gene
+from napari_stem.layers.values import ColourRange, MapField, colour_limits, map_title, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap
@@ -63,7 +63,7 @@ class ActivePrediction:
         self._stop = jobs.new_stop()
         # (genes, spots) of fields that were read. On disk a gene lies in one file per thousand spots or so:
         # quick for a region, seconds for a whole slide.
-        self._by_gene: dict[Field, NDArray[np.float32]] = {}
+        self._by_gene: dict[MapField, NDArray[np.float32]] = {}
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
 
@@ -92,7 +92,7 @@ class ActivePrediction:
             which = self._by_gene["mean"], self.prediction.spots, self.prediction.done.copy()
             self._compute(partial(self._fill, CLUSTERING), spatial_autocorrelation, *which)
 
-    def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
+    def values(self, gene: str, field: MapField = "mean") -> NDArray[np.float32]:
         """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
 
         From memory where it has been read, else from disk; UnknownGeneError where there is no such gene.
@@ -121,7 +121,7 @@ class ActivePrediction:
         """Return which prediction it is, and how far it has grown."""
         return state_of(self.prediction)
 
-    def gene_map(self, gene: str, field: Field, settings: DisplaySettings) -> SpotMap:
+    def gene_map(self, gene: str, field: MapField, settings: DisplaySettings) -> SpotMap:
         """Map of the expression of a gene, or of its uncertainty, as the settings would have it."""
         values = self.values(gene, field)
         colours, colormap = settings.colours, settings.colormap

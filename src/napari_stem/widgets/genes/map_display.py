@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
 from napari_stem.exporting.drawing import Limits, Look
-from napari_stem.layers.values import ColourRange, Field, mean_z_score, score_title
+from napari_stem.layers.values import ColourRange, MapField, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
@@ -229,7 +229,7 @@ class MapDisplay(QObject):
             one.hide()
 
     def _show_gene(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        field = cast("Field", settings.field)
+        field = cast("MapField", settings.field)
         shown = active.gene_map(active.gene, field, settings)
         kept = active.sd_limits
         if field == SD and kept is not None and kept[0] == settings.colours:

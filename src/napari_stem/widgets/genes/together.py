@@ -14,7 +14,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from napari_stem.layers.placement import METADATA_KEY, slide_layer
-from napari_stem.layers.values import Field, map_title
+from napari_stem.layers.values import MapField, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
 from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS, LayerTurns
@@ -104,7 +104,7 @@ class SideBySide:
 
     def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
         """Show the picked genes."""
-        genes, field, was_hidden = settings.genes, cast("Field", settings.field), not self.maps
+        genes, field, was_hidden = settings.genes, cast("MapField", settings.field), not self.maps
         slide, mpp = active.slide, active.slide.mpp
         if slide is not self._slide or mpp != self._mpp:
             self._take_out(0)

@@ -352,7 +352,6 @@ class RunBar(QWidget):
 
 def _caution(slide: Slide, prediction: Prediction) -> str:
     done = prediction.done
-    knows = prediction.provenance.get("domain") != "unknown"
-    n_unlike = int((prediction.ood & done).sum()) if knows else 0
+    n_unlike = int((prediction.ood & done).sum()) if prediction.knows_domain else 0
     n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())
     return of_result(n_unlike, n_on_glass, int(prediction.provenance["draws"]))

@@ -16,8 +16,9 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_stem.exporting import kinds
 from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
-from napari_stem.exporting.kinds import KINDS, ExportOptions
-from napari_stem.exporting.selection import NOTICES, Selection, Shown, telling_genes
+from napari_stem.exporting.kinds import KINDS
+from napari_stem.exporting.options import ExportOptions
+from napari_stem.exporting.selection import NOTICES, Selection, Shown, most_reliable_genes
 from napari_stem.progress import Stopped, poll_of
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Region
+    from napari_stem.results import Prediction
+    from napari_stem.settings import ExportKind
     from napari_stem.widgets.genes.map_display import MapDisplay
 
 GENE_CHOICES = {"usual": "Most reliable genes", "shown": "Genes on the map", "all": "All genes"}
-GENES_AT_FIRST = {"report": "usual", "figure": "shown", "geojson": "usual"}  # other kinds hold all
 FEW_GENES = 20  # "most reliable genes" of data that would otherwise hold all
 SHOWN: dict[str, Shown] = {MEASURED: "measured", DIFFERENCE: "predicted minus measured"}
 
@@ -53,7 +55,7 @@ class ExportPanel(QWidget):
         self._maps, self._regions, self.folder = maps, regions, folder
         self._running = StoppableJob(jobs, self._show_progress)
         self.suggested_name = "prediction"
-        titles = {kind: about.title for kind, about in KINDS.items()}
+        titles: dict[str, str] = {kind: about.title for kind, about in KINDS.items()}
         self.kinds = parts.choice(titles, "What to save the prediction as")
         self.genes = parts.choice(GENE_CHOICES, "Genes to save; a figure holds at most 24")
         self.tip = parts.Note()
@@ -100,45 +102,25 @@ class ExportPanel(QWidget):
         else:
             show_error(f"{path} cannot be written; choose another folder.")
 
-    def save(self, kind: str, genes: str, path: str, overwrite: bool) -> None:
+    def save(self, kind: ExportKind, genes: str, path: str, overwrite: bool) -> None:
         """Save the prediction on the map, where nothing is being saved yet.
 
-        ``kind`` and ``genes`` are keys of `KINDS` and of `GENE_CHOICES`; ``overwrite``: a file may be replaced.
+        ``genes`` is a key of `GENE_CHOICES`; ``overwrite``: a file may be replaced.
         """
         active = self._maps.current()
         if active is None or self._running.is_running:
             return
         # as it is now, whatever is shown later
         prediction, regions, special = active.prediction, self._regions(), self._maps.special_maps()
-        named = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
+        names = {"shown": self._maps.shown_genes(), "all": prediction.genes}.get(genes)
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
             slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
         )
-
-        def export(
-            is_stopped: Callable[[], bool], report: Callable[[str, int, int], None]
-        ) -> int | None:
-            """Export; returns how many spots are missing, or None where it was broken off."""
-            poll = poll_of(is_stopped)
-
-            def progress(text: str, done: int, total: int) -> None:
-                poll()
-                report(text, done, total)
-
-            try:
-                some = named
-                if some is None:
-                    some = telling_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-                selection = Selection.of(prediction, some, regions)
-                kinds.write(kind, selection, Path(path), replace(options, progress=progress))
-            except Stopped:
-                return None
-            return selection.n_missing
-
+        asked = prediction, kind, Path(path), names, regions, options
         done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")
-        self._running.start(export, done=done, failed=failed)
+        self._running.start(_export, *asked, done=done, failed=failed)
         self._show_progress(f"Saving {Path(path).name}", 0, 0)
 
     def _follow(self) -> None:
@@ -191,14 +173,20 @@ class ExportPanel(QWidget):
             asking.setEnabled(not is_busy)
 
     def _on_kind(self) -> None:
-        kind = str(self.kinds.currentData())
+        kind: ExportKind = self.kinds.currentData()
         self.tip.setText(KINDS[kind].tip)
-        self.genes.setCurrentIndex(self.genes.findData(GENES_AT_FIRST.get(kind, "all")))
+        n_genes = KINDS[kind].n_genes
+        choice = "all" if n_genes is None else "shown" if n_genes == 1 else "usual"
+        self.genes.setCurrentIndex(self.genes.findData(choice))
 
     def _ask(self) -> None:
-        kind, title = str(self.kinds.currentData()), self.kinds.currentText()
+        kind: ExportKind = self.kinds.currentData()
         asked = parts.ask_for_new_file(
-            self, "Save the prediction", self.suggested_name, title, KINDS[kind].suffixes
+            self,
+            "Save the prediction",
+            self.suggested_name,
+            KINDS[kind].title,
+            KINDS[kind].suffixes,
         )
         if asked is not None:
             self.save(kind, str(self.genes.currentData()), *asked)
@@ -206,6 +194,36 @@ class ExportPanel(QWidget):
     def _show_in_folder(self) -> None:
         if self._saved is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._saved.parent)))
+
+
+def _export(
+    prediction: Prediction,
+    kind: ExportKind,
+    path: Path,
+    genes: Sequence[str] | None,
+    regions: Sequence[Region],
+    options: ExportOptions,
+    is_stopped: Callable[[], bool],
+    report: Callable[[str, int, int], None],
+) -> int | None:
+    """Export genes, or the most reliable ones (None), in a thread that can be stopped.
+
+    Returns how many spots are missing; None where it was stopped.
+    """
+    poll = poll_of(is_stopped)
+
+    def progress(text: str, done: int, total: int) -> None:
+        poll()
+        report(text, done, total)
+
+    try:
+        if genes is None:
+            genes = most_reliable_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+        selection = Selection.of(prediction, genes, regions)
+        kinds.write(kind, selection, path, replace(options, progress=progress))
+    except Stopped:
+        return None
+    return selection.n_missing
 
 
 def _tip(key: Key) -> str:

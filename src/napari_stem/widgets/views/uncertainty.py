@@ -268,7 +268,7 @@ class UncertaintyPanel(QWidget):
 
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self.settings
-        if prediction.provenance.get("domain") == "unknown":
+        if not prediction.knows_domain:
             self.outlines.hide()
             self.legend.say(NO_DOMAIN)
             return
