@@ -34,6 +34,7 @@ from napari_stem.model.sampling import (
     unit_asked,
     walked,
 )
+from napari_stem.settings import GAUSSIAN
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of
 
@@ -118,8 +119,8 @@ class Model:
             "limits": list(self.limits),
             "genes_not_measured": list(self.card.get("genes_not_measured", ())),
             "seed": settings.seed,
-            "steps": settings.n_steps,
-            "sampler": settings.sampler,
+            "steps": 1 if self.network is None else settings.n_steps,
+            "sampler": GAUSSIAN if self.network is None else settings.sampler,
             "draws": settings.n_draws,
         }
 
