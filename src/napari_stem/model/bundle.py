@@ -6,13 +6,16 @@ import json
 import logging
 import re
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_stem.device import blas, torch_device
+from napari_stem.diffusion.noise import FIRST_STEP, START
 from napari_stem.errors import ModelError, StemError
 from napari_stem.io import DAMAGE, only_writer, sha256, under, unwritable, written_whole
+from napari_stem.model.calibration import calibrate
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -26,14 +29,12 @@ from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
     SAMPLERS,
-    as_asked,
     located_scores,
     noise_of_step,
+    sample_network,
     shared_scores,
-    spread,
-    unit_asked,
-    walked,
 )
+from napari_stem.model.units import convert_units, unit_asked
 from napari_stem.settings import GAUSSIAN
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from napari_stem.diffusion.denoiser import AdaLNMLP, StemTransformer
     from napari_stem.geometry import Spots
@@ -87,7 +88,7 @@ class Model:
         return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
 
     def require_sampler(self, settings: SamplingSettings) -> None:
-        """Check that the model can be sampled so, not by a chain that it was not trained on.
+        """Check that the sampler can be used: that of a chain needs a network which was trained on the chain.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class Model:
             )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
-        """Return what a prediction records of its model, and of what that is asked for."""
+        """Return what a prediction records: its model, and of the settings whatever its values depend on."""
         unit, label = unit_asked(self.config, settings)
         return {
             "model": self.name,
@@ -171,9 +172,9 @@ class Model:
         """
         drawn = self.raw_draws(embedding, spots, settings, callback, poll)
         if self.config.objective == "published":
-            return spread(drawn, self.spread_factor)
+            return calibrate(drawn, self.spread_factor)
         effect = cast("Head", self.head).residual.patient_effect
-        return as_asked(drawn, effect, self.config, settings, spots)
+        return convert_units(drawn, effect, self.config, settings, spots)
 
     def mean(
         self,
@@ -221,28 +222,28 @@ class Model:
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
-            return self._walked(conditions, None, spots, settings, callback, poll)
+            return self._generated(conditions, None, spots, settings, callback, poll)
         along = head.along(embedding)
         mean = head.mean(along)
         scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
             conditions = head.condition(embedding, along)
-            led = self._walked(conditions, scores, spots, settings, callback, poll)
-            scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
+            corrected = self._generated(conditions, scores, spots, settings, callback, poll)
+            scores[..., : corrected.shape[1]] = corrected.transpose(0, 2, 1)
         elif callback is not None:
             callback(1, 1, scores)
         return mean[:, :, None] + head.residual.at(mean, head.residual.correlated(scores, own))
 
-    def _walked(
+    def _generated(
         self,
         conditions: NDArray[np.float32],
-        start: NDArray[np.float32] | None,
+        scores: NDArray[np.float32] | None,
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) as generated: scores from a start, or values from noise."""
+        """(n, C) condition -> (n, values, draws) of the network: from the leading scores if given, or noise."""
         import torch
 
         from napari_stem.diffusion.slices import stoppable
@@ -251,14 +252,21 @@ class Model:
         device = torch_device(settings.device)
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
-
-        def noise(step: int) -> Tensor:
-            if start is None or step > 0:
-                return noise_of_step(spots, settings, shape, device, step)
-            return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
-
+        noise = partial(noise_of_step, spots, settings, shape, device)
+        if scores is None:
+            start = noise(START)
+        else:
+            start = torch.tensor(scores[..., : shape[2]]).reshape(-1, shape[2]).to(device)
         network = stoppable(network.to(device), device, poll)
-        x = walked(self.config, network, condition, noise, settings, callback)
+        x = sample_network(
+            self.config,
+            network,
+            condition,
+            start,
+            lambda step: noise(FIRST_STEP + step),
+            settings,
+            callback,
+        )
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
 

@@ -10,8 +10,8 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.metrics import crps, energy_scores
 from napari_stem.model.bundle import Model
+from napari_stem.model.calibration import calibration_factors
 from napari_stem.model.head import EmbeddingHead, Head
-from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import TrainingRun, fit_denoiser
@@ -163,7 +163,7 @@ def _judge(
         return steps, no_change, card
     truth = np.concatenate([f.truth for f in folds])
     draws = np.concatenate([f.draws_at[steps] for f in folds])
-    return steps, spread_factors(truth, draws), card
+    return steps, calibration_factors(truth, draws), card
 
 
 def splits(

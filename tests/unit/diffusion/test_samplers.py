@@ -142,8 +142,8 @@ def run(name: str, x: torch.Tensor, steps: int, callback) -> torch.Tensor:
     network, condition = ideal_noise_predictor(schedule), torch.zeros(len(x), 1)
     noise = torch.zeros_like
     return {
-        "dpmpp_2m": lambda: dpmpp_2m(ideal_denoiser, x, sigmas, callback),
-        "heun": lambda: heun(ideal_denoiser, x, sigmas, callback),
+        "dpmpp_2m": lambda: dpmpp_2m(ideal_denoiser, x, sigmas, callback=callback),
+        "heun": lambda: heun(ideal_denoiser, x, sigmas, callback=callback),
         "euler_ancestral": lambda: euler_ancestral(
             ideal_denoiser, x, sigmas, lambda _: noise(x), callback
         ),

@@ -149,8 +149,8 @@ def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
     scores, own = located_scores(spots, settings, head.residual)
     start = torch.from_numpy(scores[..., :16].reshape(-1, 16).copy())
     start *= np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
-    led = heun(partial(edm_denoised, corrected.network, condition=told), start, sigmas)
-    scores[..., :16] = led.reshape(N_SPOTS, 4, 16)
+    corrected_scores = heun(partial(edm_denoised, corrected.network, condition=told), start, sigmas)
+    scores[..., :16] = corrected_scores.reshape(N_SPOTS, 4, 16)
     z = head.residual.correlated(scores, own)
     expected = mean[:, :, None] + head.residual.at(mean, z)
     drawn = corrected.raw_draws(look, spots, settings)
@@ -181,6 +181,28 @@ def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:
 def test_every_sampler_fits_some_model_and_has_a_title() -> None:
     assert set(get_args(SamplerName)) == {name for names in SAMPLERS.values() for name in names}
     assert set(SAMPLER_TITLES) == {*get_args(SamplerName), GAUSSIAN}
+
+
+@pytest.mark.parametrize("kind", ["published", "corrected"])
+def test_a_sampler_that_is_not_written_is_not_replaced_by_another(
+    request, spots, kind, monkeypatch
+) -> None:
+    model: Model = request.getfixturevalue(kind)
+    objective, settings = model.config.objective, replace(FEW)
+    object.__setattr__(settings, "sampler", "unwritten")
+    monkeypatch.setitem(SAMPLERS, objective, (*SAMPLERS[objective], "unwritten"))
+    look = np.tile(model.head.centre, (N_SPOTS, 1))
+    with pytest.raises(KeyError, match="unwritten"):
+        model.raw_draws(look, spots, settings)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS["edm"])
+def test_each_sampler_corrects_the_leading_scores(corrected: Model, spots, sampler) -> None:
+    look = np.tile(corrected.head.centre, (N_SPOTS, 1))
+    drawn = corrected.raw_draws(look, spots, replace(FEW, sampler=sampler))
+    assert np.isfinite(drawn).all()
+    bare = Model(corrected.config, corrected.head, corrected.spread_factor, None)
+    assert not np.allclose(drawn, bare.raw_draws(look, spots, FEW))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS["published"])
