@@ -291,10 +291,8 @@ def drawn(
 
     rows = told.repeat_interleave(n_draws, 0)
     objective = SimpleNamespace(objective="published")
-    draws = sample_network(
-        objective, network, rows, noise(0), lambda step: noise(1 + step), settings, None
-    )
-    return draws.reshape(shape)
+    drawn = sample_network(objective, network, rows, noise(0), noise, settings, None)
+    return drawn.reshape(shape)
 
 
 def draws(check: Check) -> Iterator[Finding]:

@@ -177,7 +177,7 @@ def test_block_size_changes_nothing(run, spots, whole, block) -> None:
 def test_what_lies_near_a_place_comes_first_and_changes_nothing(
     run, spots, whole, monkeypatch
 ) -> None:
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
     steps = run.steps(prediction, begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
@@ -189,7 +189,7 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(
 
 
 def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 3)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 3)
     settings = replace(SETTINGS, spots_per_block=3)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
     steps = run.steps(prediction, settings, begin_at_um=near)
@@ -219,7 +219,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
@@ -236,7 +236,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
     monkeypatch.setattr("napari_stem.predict.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.predict.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[0])
     steps = run.steps(prediction, begin_at_um=near)
     next(steps)

@@ -8,7 +8,7 @@ of a batch, nor a resumed run can change what a spot receives. All that is rando
 what is random                                        step                    place
 ====================================================  ======================  ==============================
 a network's start, or the normal scores of residuals  `START`                 each spot (`located_normal`)
-noise that a sampler adds at its step i               `FIRST_STEP` + i        each spot (`located_normal`)
+noise that a sampler adds at its step i, from 1 on    i                       each spot (`located_normal`)
 what a new patient has more of each gene              `PATIENT`               the slide (`slide_normal`)
 what spots share of their normal scores               `FIELD`                 the slide (`located_field`)
 which counts are left at a lower depth                a generator of its own  each spot (`thinning_generator`)
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOCATION_STEPS_PER_PX = 16
 N_WAVES = 128  # of a field: its correlation is right to about .05
 COUNTER_LIMIT = 1 << 16  # draws and steps are below it, far more than settings allow
-START, FIRST_STEP, PATIENT, FIELD = 0, 1, COUNTER_LIMIT - 2, COUNTER_LIMIT - 1
+START, PATIENT, FIELD = 0, COUNTER_LIMIT - 2, COUNTER_LIMIT - 1
 _KEPT_AMPLITUDES = 32  # draws, 3 MB each for 3,000 genes; of more they are made for each block
 
 

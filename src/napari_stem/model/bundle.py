@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_stem.device import blas, torch_device
-from napari_stem.diffusion.noise import FIRST_STEP, START
+from napari_stem.diffusion.noise import START
 from napari_stem.errors import ModelError, StemError
 from napari_stem.io import DAMAGE, only_writer, sha256, under, unwritable, written_whole
 from napari_stem.model.calibration import calibrate
@@ -258,15 +258,7 @@ class Model:
         else:
             start = torch.tensor(scores[..., : shape[2]]).reshape(-1, shape[2]).to(device)
         network = stoppable(network.to(device), device, poll)
-        x = sample_network(
-            self.config,
-            network,
-            condition,
-            start,
-            lambda step: noise(FIRST_STEP + step),
-            settings,
-            callback,
-        )
+        x = sample_network(self.config, network, condition, start, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
 

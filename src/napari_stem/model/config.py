@@ -43,8 +43,8 @@ class ModelConfig:
         Median library size (counts of all genes) of the training spots; the library size is then one more gene,
         after the panel's. None where it is not known.
     objective
-        ``edm``: a mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
-        Stem's own chain on the values.
+        ``edm``: a mean, and a Gaussian copula of the residual, which a network trained as in EDM may correct
+        (the packaged model has none). ``published``: Stem's own chain on the values.
     denoiser
         `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected.
     calibrated
@@ -57,7 +57,8 @@ class ModelConfig:
         Of ``model.safetensors``, written when the model is saved; empty before.
     card
         Facts for people: tissue, species, licence, sections, metrics, limits, and how well each gene is
-        predicted (`napari_stem.model.genes.gene_accuracy`).
+        predicted (`napari_stem.model.genes.gene_accuracy`). The model card of the hub, ``README.md``, is
+        written of them (`napari_stem.model.card`).
     """
 
     format_version: int = FORMAT_VERSION
@@ -195,6 +196,6 @@ def objective_of(name: str) -> Objective:
     ModelError
         There is no such objective.
     """
-    if name not in ("edm", "published"):
-        raise ModelError(f"There is no objective '{name}'; choose edm or published.")
+    if name not in (known := get_args(Objective)):
+        raise ModelError(f"There is no objective '{name}'; choose {' or '.join(known)}.")
     return cast("Objective", name)

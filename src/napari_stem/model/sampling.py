@@ -93,24 +93,8 @@ def sample_network(
     sigma^2), is the exact denoiser of their Gaussian, and a network that gives zeros changes nothing.
     ``published``: values, with Stem's own chain, or with a solver in sigma on the same network.
 
-    Parameters
-    ----------
-    config
-        Of the model: its objective and noise levels.
-    network, condition
-        As `napari_stem.diffusion.samplers` take them: (n, C), n rows (spots times draws).
-    start
-        (n, G) standard normal.
-    noise
-        Standard normals (n, G) of a sampler's step, counted from 0.
-    settings
-        Sampler and steps.
-    callback
-        Told after each step; may raise to cancel.
-
-    Returns
-    -------
-    (n, G) draws.
+    Of n rows (spots times draws) the condition is (n, C); start, what ``noise`` gives for a step, and the
+    result are (n, G), the first two standard normal. Else as in `napari_stem.diffusion.samplers`.
     """
     import torch
 

@@ -119,7 +119,7 @@ def encoder_of(model: Model, device: str) -> Encoder:
     return encoder
 
 
-def embedder_for(
+def embedder_from_file(
     path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
 ) -> tuple[PatchEmbeddings, tuple[str, ...]]:
     """Read embeddings for a slide (its size and pixel size at level 0) and a model.

@@ -119,11 +119,8 @@ def _at_depth(
     """
     if factor >= 1:
         return np.asarray(np.rint(counts * factor))
-    return (
-        thinning_generator(seed, place)
-        .binomial(np.rint(counts).astype(np.int64), factor)
-        .astype(np.float64)
-    )
+    whole = np.rint(counts).astype(np.int64)
+    return thinning_generator(seed, place).binomial(whole, factor).astype(np.float64)
 
 
 def _effects(patient_effect: Array, settings: SamplingSettings) -> Array:

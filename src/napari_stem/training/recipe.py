@@ -197,9 +197,11 @@ def _conditions_of_turns(fitted: HeadFit, sections: Sequence[SectionArrays]) -> 
     """
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(fitted.condition[:, None], turns.shape[1], axis=1)
-    n_look = len(fitted.head.component_scale)
+    n_leading = len(fitted.head.component_scale)
     for turn in range(turns.shape[1]):
-        condition[:, turn, :n_look] = fitted.head.look(turns[:, turn].astype(np.float32))
+        condition[:, turn, :n_leading] = fitted.head.leading_components(
+            turns[:, turn].astype(np.float32)
+        )
     return condition
 
 

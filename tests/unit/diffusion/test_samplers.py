@@ -117,7 +117,7 @@ def test_ancestral_step_has_the_posteriors_mean_and_variance(start):
 
 def normal_noise(step: int) -> torch.Tensor:
     x_px = np.arange(4000.0)
-    normal = located_normal(0, x_px, x_px * 0, 1, 1 + step, 2)
+    normal = located_normal(0, x_px, x_px * 0, 1, step, 2)
     return torch.from_numpy(normal[:, 0]).double()
 
 
