@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
-_NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them: to stand in one line
 
 
 class Model:
@@ -284,11 +281,7 @@ class Model:
                     weights_file, self.config, self.head, self.spread_factor, self.network
                 )
                 config = replace(self.config, weights_sha256=sha256(weights_file))
-                text = _NUMBERS.sub(
-                    lambda found: f"[{' '.join(found[1].split())}]",
-                    json.dumps(asdict(config), indent=1),
-                )
-                config_file.write_text(text + "\n", encoding="utf-8")
+                config_file.write_text(config.to_json(), encoding="utf-8")
                 card_file.write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise unwritable(folder, error) from error

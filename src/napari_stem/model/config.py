@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 5
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+_NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them
 Objective = Literal["edm", "published"]
 Precision = Literal["float16", "float32"]
 
@@ -78,6 +81,11 @@ class ModelConfig:
     sigma_max: float = 20.0
     weights_sha256: str = ""
     card: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the text of ``config.json``: an entry a line, and lists of numbers in one."""
+        text = json.dumps(asdict(self), indent=1)
+        return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def read_config(folder: Path) -> ModelConfig:
