@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import shapely
 
-from napari_stem.diffusion.noise import located_normal
+from napari_stem.diffusion.noise import slide_normal
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import (
     EncoderError,
@@ -574,11 +574,11 @@ def test_an_encoder_that_breaks_leaves_nothing_behind(
 def test_what_spots_share_is_made_ahead(slide, model, spots, monkeypatch) -> None:
     made, settings = [], replace(SETTINGS, seed=987)
 
-    def located(*args, **kwargs):
+    def counted(*args, **kwargs):
         made.append(1)
-        return located_normal(*args, **kwargs)
+        return slide_normal(*args, **kwargs)
 
-    monkeypatch.setattr("napari_stem.diffusion.noise.located_normal", located)
+    monkeypatch.setattr("napari_stem.diffusion.noise.slide_normal", counted)
     model.prepare(settings)
     assert len(made) == (settings.n_draws + 1) // 2
     model.sample(embedder_of(slide, model, "cpu").embed(spots), spots, settings)
