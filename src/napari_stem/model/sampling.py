@@ -118,7 +118,8 @@ def sample_network(
     solve = getattr(samplers, SIGMA_SAMPLERS[sampler])
     x = start * sigmas[0]
     if config.objective == "edm" and solve is not samplers.euler_ancestral:
-        # A finite number of steps makes their Gaussian too wide (16 by 2%): begin so that it ends as it should.
+        # A solver's finite steps make their Gaussian too wide (16 by 2%): begin so that it ends as it should.
+        # One that adds noise at every step is left as it is.
         gain = solve(lambda x, sigma: x / (1 + sigma**2), torch.full((1, 1), sigmas[0]), sigmas)
         x = x / float(gain)
     result = solve(denoise, x, sigmas, noise, callback)
