@@ -276,7 +276,7 @@ def drawn(
     is_located: bool = True,
 ) -> Tensor:
     """(n, draws, genes) of spots with (n, WIDTH) embeddings; else than located, noise is the device's own."""
-    from napari_stem.model.sampling import noise_of_step, walked
+    from napari_stem.model.sampling import noise_of_step, sample_network
     from napari_stem.settings import SamplingSettings
 
     settings = SamplingSettings(n_draws=n_draws, n_steps=steps, sampler=sampler)
@@ -291,7 +291,8 @@ def drawn(
 
     rows = told.repeat_interleave(n_draws, 0)
     objective = SimpleNamespace(objective="published")
-    return walked(objective, network, rows, noise, settings, None).reshape(shape)
+    drawn = sample_network(objective, network, rows, noise(0), noise, settings, None)
+    return drawn.reshape(shape)
 
 
 def draws(check: Check) -> Iterator[Finding]:

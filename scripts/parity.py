@@ -106,7 +106,7 @@ def network_rows(golden: Golden, network: StemTransformer) -> Iterator[Row]:
 def sampler_rows(golden: Golden, network: StemTransformer) -> Iterator[Row]:
     told, noise = golden("forward/y"), golden("ddpm50/noise")
     draws = ddpm_ancestral(
-        network, golden("ddpm50/x_T"), SCHEDULE, 50, told, noise=lambda step: noise[step]
+        network, golden("ddpm50/x_T"), SCHEDULE, 50, told, noise=lambda step: noise[step - 1]
     )
     yield "ancestral, 50 steps", relative_error(draws, golden("ddpm50/out")), TOLERANCE
     generator = torch.Generator().manual_seed(int(golden("ddpm1000/noise_seed")))

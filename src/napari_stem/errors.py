@@ -30,6 +30,10 @@ class RegionError(StemError):
     """A region is empty, off the slide or off the tissue."""
 
 
+class SettingsError(StemError, ValueError):
+    """A setting has a value that it cannot have."""
+
+
 class SpotError(StemError):
     """A list of spots cannot be used."""
 

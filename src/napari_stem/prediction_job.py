@@ -34,7 +34,7 @@ from napari_stem.prediction_blocks import (
 )
 from napari_stem.progress import Progress, Stopped, go_on, poll_of, shown
 from napari_stem.results import Prediction
-from napari_stem.results.empty import OF_ALL, gene_table, may_keep_draws
+from napari_stem.results.empty import COMMON_PROVENANCE, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import known_check
@@ -228,7 +228,7 @@ class PredictionJob:
         """How the prediction is made: whatever its values depend on, JSON-ready."""
         slide, mpp = self.slide, self.slide.require_mpp()
         return {
-            **OF_ALL,
+            **COMMON_PROVENANCE,
             **self.model.provenance(self.settings),
             "draws_kept": self.keep_draws,
             "slide": slide.name,

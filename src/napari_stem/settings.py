@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from napari_stem.errors import SettingsError
+
 ExportKind = Literal["report", "figure", "h5ad", "zarr", "spatialdata", "csv", "geojson"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
+GAUSSIAN = "gaussian"  # recorded where no sampler is used: a model without a network
+SAMPLER_TITLES = {
+    "dpmpp-2m": "DPM-Solver++ (2M)",
+    "heun": "Heun's method",
+    "ancestral": "ancestral sampling",
+    "ddim": "DDIM",
+    GAUSSIAN: "exact draws of a Gaussian copula",
+}
 Quantity = Literal["counts", "share"]
 Patient = Literal["new", "same"]
 DEFAULT_MODEL = "her2st-breast"
@@ -39,9 +49,9 @@ class SamplingSettings:
     n_steps
         Steps from noise to one sample, 1 to 1000; 16 suffice.
     sampler
-        ``dpmpp-2m`` and ``heun`` (deterministic given their start; the latter looks twice a step),
-        ``ancestral`` (fresh noise at every step; for Stem's own objective the paper's chain, respaced to
-        ``n_steps``) or ``ddim`` (its deterministic twin, for that objective only).
+        ``dpmpp-2m`` and ``heun`` (deterministic given their start; the latter evaluates the network twice a
+        step), ``ancestral`` (fresh noise at every step; for Stem's own objective the paper's chain, respaced
+        to ``n_steps``) or ``ddim`` (its deterministic twin, for that objective only).
     seed
         The same number gives the same map again: noise depends on it and on the spot alone.
     quantity
@@ -76,18 +86,19 @@ class SamplingSettings:
             if not least <= number <= most:
                 word = "few" if number < least else "many"
                 bounds = f"{least} or more" if number < least else f"{most} or fewer"
-                raise ValueError(f"{number} {things} are too {word}; ask for {bounds}.")
+                raise SettingsError(f"{number} {things} are too {word}; ask for {bounds}.")
         if not 0 <= self.depth <= MAX_DEPTH:
-            raise ValueError(
+            raise SettingsError(
                 f"A depth of {self.depth:g} counts per spot is not possible; give a number above 0, and at "
                 f"most {MAX_DEPTH:g}."
             )
         if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(
+            raise SettingsError(
                 f"A seed of {self.seed} is not possible; give one from 0 to {MAX_SEED}."
             )
-        for asked, known in ((self.quantity, Quantity), (self.patient, Patient)):
-            if asked not in get_args(known):
-                raise ValueError(
-                    f"'{asked}' cannot be predicted; give one of {', '.join(get_args(known))}."
+        choices = {"quantity": Quantity, "patient": Patient, "sampler": SamplerName}
+        for name, known in choices.items():
+            if (given := getattr(self, name)) not in get_args(known):
+                raise SettingsError(
+                    f"The {name} cannot be '{given}'; give one of {', '.join(get_args(known))}."
                 )

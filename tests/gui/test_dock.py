@@ -17,7 +17,9 @@ from numpy.testing import assert_allclose
 import napari_stem
 from napari_stem.geometry import Mpp, Region
 from napari_stem.sample_data import sample_path
+from napari_stem.settings import MAX_STEPS
 from napari_stem.widgets.common.memory import DEVICES, PREFERENCES, Remembered, recall, remember
+from napari_stem.widgets.model.model_panel import MOST_SAMPLES
 
 pytestmark = pytest.mark.gui
 
@@ -165,6 +167,9 @@ def test_the_manifest_names_the_preferences():
     assert pages["predicting"].properties["device"].enum == list(DEVICES)
     defaults = {k: v.default for page in pages.values() for k, v in page.properties.items()}
     assert defaults == {name: getattr(Remembered(), name) for name in defaults}
+    numbers = pages["predicting"].properties
+    most = {name: numbers[name].maximum for name in ("n_draws", "n_steps")}
+    assert most == {"n_draws": MOST_SAMPLES, "n_steps": MAX_STEPS}
 
 
 def test_building_the_dock_loads_no_torch():

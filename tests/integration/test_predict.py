@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import shapely
 
-from napari_stem.diffusion.noise import located_normal
+from napari_stem.diffusion.noise import slide_normal
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.errors import (
     EncoderError,
@@ -176,7 +176,7 @@ def test_block_size_changes_nothing(run, spots, whole, block) -> None:
 def test_what_lies_near_a_place_comes_first_and_changes_nothing(
     run, spots, whole, monkeypatch
 ) -> None:
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
     steps = run.steps(prediction, begin_at_um=near)
     done = [prediction.done.copy() for _ in steps]
@@ -188,7 +188,7 @@ def test_what_lies_near_a_place_comes_first_and_changes_nothing(
 
 
 def test_spots_that_were_looked_at_come_before_others(run, spots, monkeypatch) -> None:
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 3)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 3)
     settings = replace(SETTINGS, spots_per_block=3)
     prediction, near = run.begin(spots), tuple(spots.xy_um[1])
     steps = run.steps(prediction, settings, begin_at_um=near)
@@ -218,7 +218,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr("napari_stem.prediction_blocks.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.prediction_blocks.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     is_coarse = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
     assert 0 < is_coarse.sum() < len(spots)
     prediction, near = run.begin(spots), tuple(spots.xy_um[-1])
@@ -235,7 +235,7 @@ def test_a_coarse_map_of_many_spots_comes_first_and_changes_nothing(
 def test_a_coarse_map_that_was_stopped_goes_on(run, spots, whole, monkeypatch) -> None:
     monkeypatch.setattr("napari_stem.prediction_blocks.LEAST_COARSE", len(spots))
     monkeypatch.setattr("napari_stem.prediction_blocks.COARSE", 2)
-    monkeypatch.setattr("napari_stem.model.head.N_LOOKED_AT", 1)
+    monkeypatch.setattr("napari_stem.model.head.N_CHECKED", 1)
     prediction, near = run.begin(spots), tuple(spots.xy_um[0])
     steps = run.steps(prediction, begin_at_um=near)
     next(steps)
@@ -573,11 +573,11 @@ def test_an_encoder_that_breaks_leaves_nothing_behind(
 def test_what_spots_share_is_made_ahead(slide, model, spots, monkeypatch) -> None:
     made, settings = [], replace(SETTINGS, seed=987)
 
-    def located(*args, **kwargs):
+    def counted(*args, **kwargs):
         made.append(1)
-        return located_normal(*args, **kwargs)
+        return slide_normal(*args, **kwargs)
 
-    monkeypatch.setattr("napari_stem.diffusion.noise.located_normal", located)
+    monkeypatch.setattr("napari_stem.diffusion.noise.slide_normal", counted)
     model.prepare(settings)
     assert len(made) == (settings.n_draws + 1) // 2
     model.sample(embedder_of(slide, model, "cpu").embed(spots), spots, settings)

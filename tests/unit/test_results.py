@@ -427,6 +427,17 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
         job.create_or_resume(path, resume=False)
 
 
+@pytest.mark.parametrize("change", [{"n_steps": 3}, {"sampler": "ancestral"}])
+def test_resume_goes_on_where_a_setting_changes_no_value(slide, model, tmp_path, change) -> None:
+    assert model.network is None
+    spots = lattice(slide.size, slide.require_mpp(), 1500)
+    job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
+    other = replace(job, settings=replace(SETTINGS, **change))
+    job.begin(tmp_path / "p.zarr", resume=False)
+    other.begin(tmp_path / "p.zarr", resume=True)
+    assert other.cache_path() == job.cache_path()
+
+
 @pytest.mark.parametrize(
     ("word", "change"),
     [
@@ -441,8 +452,10 @@ def test_resume_opens_what_the_same_run_left(slide, model, tmp_path) -> None:
         ("slide fingerprint", {"slide": "another slide"}),
     ],
 )
-def test_resume_refuses_another_run(slide, model, small_dataset, tmp_path, word, change) -> None:
-    spots = lattice(slide.size, slide.require_mpp(), 1500)
+def test_resume_refuses_another_run(
+    slide, model, with_correction, small_dataset, tmp_path, word, change
+) -> None:
+    spots, model = lattice(slide.size, slide.require_mpp(), 1500), with_correction(model)
     job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
     job.create_or_resume(tmp_path / "p.zarr", resume=False)
     other_slide = open_slide(small_dataset / "wsis" / "C2.jpg")

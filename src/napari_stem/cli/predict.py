@@ -100,14 +100,14 @@ def _predicted(
         opened.require_mpp()
         from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
-        from napari_stem.model.serving import embedder_for
+        from napari_stem.model.serving import embedder_from_file
         from napari_stem.slide.scale_check import known_check
 
         loaded = load_model(order.model)
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
         if options.embeddings is not None:
-            embedder, notes = embedder_for(
+            embedder, notes = embedder_from_file(
                 options.embeddings,
                 from_options(Stated, options),
                 opened.size,

@@ -2,7 +2,17 @@
 
 A counter-based generator has no state to advance: each number is a function of its own address,
 here (seed, spot centre, draw, step, element). Neither the region drawn round a spot, nor the size
-of a batch, nor a resumed run can change what a spot receives.
+of a batch, nor a resumed run can change what a spot receives. All that is random in a run is made here:
+
+====================================================  ======================  ==============================
+what is random                                        step                    place
+====================================================  ======================  ==============================
+a network's start, or the normal scores of residuals  `START`                 each spot (`located_normal`)
+noise that a sampler adds at its step i, from 1 on    i                       each spot (`located_normal`)
+what a new patient has more of each gene              `PATIENT`               the slide (`slide_normal`)
+what spots share of their normal scores               `FIELD`                 the slide (`located_field`)
+which counts are left at a lower depth                a generator of its own  each spot (`thinning_generator`)
+====================================================  ======================  ==============================
 """
 
 from __future__ import annotations
@@ -22,7 +32,8 @@ if TYPE_CHECKING:
 
 LOCATION_STEPS_PER_PX = 16
 N_WAVES = 128  # of a field: its correlation is right to about .05
-MAX_DRAWS = MAX_STEPS = 1 << 16
+COUNTER_LIMIT = 1 << 16  # draws and steps are below it, far more than settings allow
+START, PATIENT, FIELD = 0, COUNTER_LIMIT - 2, COUNTER_LIMIT - 1
 _KEPT_AMPLITUDES = 32  # draws, 3 MB each for 3,000 genes; of more they are made for each block
 
 
@@ -50,7 +61,7 @@ def located_normal(
     n_draws
         Draws per spot.
     step
-        Which of a sampler's noises: by convention 0 for the start, ``1 + i`` for that of step i.
+        Which noise: see the table above.
     width
         Numbers per spot and draw. A wider request begins with the narrower one's numbers.
     first_draw
@@ -67,7 +78,7 @@ def located_normal(
     ValueError
         If a draw or step lies outside 0..65535.
     """
-    if not (0 <= first_draw <= first_draw + n_draws <= MAX_DRAWS and 0 <= step < MAX_STEPS):
+    if not (0 <= first_draw <= first_draw + n_draws <= COUNTER_LIMIT and 0 <= step < COUNTER_LIMIT):
         raise ValueError(
             f"Noise for draws {first_draw} to {first_draw + n_draws}, step {step}: 0..65535 only."
         )
@@ -80,6 +91,20 @@ def located_normal(
             stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
             stream.standard_normal(dtype=np.float32, out=normals[i, draw])
     return normals
+
+
+def slide_normal(seed: int, n_draws: int, step: int, width: int, *, first_draw: int = 0) -> Array:
+    """(n_draws, width) standard normals that are a whole slide's: those of a spot in its corner."""
+    corner = np.zeros(1)
+    normals = located_normal(seed, corner, corner, n_draws, step, width, first_draw=first_draw)
+    of_slide: Array = normals[0]
+    return of_slide
+
+
+def thinning_generator(seed: int, place: np.uint64) -> np.random.Generator:
+    """Make the generator that thins a spot's draws, one after the other, by the spot's place (`spot_keys`)."""
+    key = np.array([seed % (1 << 64), place], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def mirrored(normals: Array, n_draws: int) -> Array:
@@ -149,9 +174,7 @@ def located_field(
 
 @lru_cache(maxsize=_KEPT_AMPLITUDES)
 def _amplitudes(seed: int, draw: int, width: int) -> Array:
-    """(1 + 2 waves, width) standard normals of a run's draw, at the last step of a spot in the corner."""
-    corner, n_waves = np.zeros(1), 1 + 2 * N_WAVES
-    normals = located_normal(
-        seed, corner, corner, 1, MAX_STEPS - 1, n_waves * width, first_draw=draw
-    )
+    """(1 + 2 waves, width) standard normals of a run's draw."""
+    n_waves = 1 + 2 * N_WAVES
+    normals = slide_normal(seed, 1, FIELD, n_waves * width, first_draw=draw)
     return normals.reshape(n_waves, width)

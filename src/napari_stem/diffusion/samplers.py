@@ -1,12 +1,13 @@
 """Samplers: from noise to draws, each a plain function that reads like its paper's algorithm.
 
 `dpmpp_2m`, `heun` and `euler_ancestral` walk down noise levels sigma with any denoiser; bind its
-network and condition first, with ``functools.partial``. They start at
-``sigmas[0]`` times standard normal noise. `ddpm_ancestral` and `ddim` walk the published chain
-and start at standard normal noise.
+network and condition first, with ``functools.partial``. They start at ``sigmas[0]`` times standard
+normal noise. `ddpm_ancestral` and `ddim` walk the published chain and start at standard normal
+noise. Those of a kind have one signature, also where they are deterministic and take no ``noise``;
+`napari_stem.model.sampling` has their names as users write them.
 
-``callback(step, n_steps, x0_estimate)`` is called after each step, counted from 1. It may raise,
-which cancels. ``noise(step)``, counted from 0 at the noisiest, gives standard normals of x's shape.
+Steps are counted from 1, the noisiest. ``callback(step, n_steps, x0_estimate)`` is called after
+each; it may raise, which cancels. ``noise(step)`` gives standard normals of x's shape.
 No sampler computes gradients.
 """
 
@@ -36,7 +37,11 @@ def _silent(step: int, n_steps: int, x0_estimate: Tensor) -> None:
 
 @torch.no_grad()
 def dpmpp_2m(
-    denoise: Denoise, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     """DPM-Solver++(2M), algorithm 2 of Lu et al. 2022 (arXiv 2211.01095), for alpha = 1.
 
@@ -51,6 +56,8 @@ def dpmpp_2m(
         (n, G) start, ``sigmas[0]`` times standard normal noise.
     sigmas
         Falling noise levels; the last may be 0.
+    noise
+        Not used: see above.
     callback
         Told after each step; may raise to cancel.
 
@@ -78,11 +85,16 @@ def dpmpp_2m(
 
 @torch.no_grad()
 def heun(
-    denoise: Denoise, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's method, algorithm 1 of Karras et al. 2022: two evaluations a step, the last but one.
+    """Heun's method, algorithm 1 of Karras et al. 2022, deterministic.
 
-    Parameters and result as in `dpmpp_2m`.
+    Each step evaluates the denoiser twice, but the last one, to sigma 0, once. Parameters and
+    result as in `dpmpp_2m`.
     """
     report, n_steps = callback or _silent, len(sigmas) - 1
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), start=1):
@@ -112,14 +124,14 @@ def euler_ancestral(
     normals.
     """
     report, n_steps = callback or _silent, len(sigmas) - 1
-    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+    for step, (sigma, sigma_next) in enumerate(pairwise(sigmas), start=1):
         x0 = denoise(x, sigma)
         variance_up = sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
         sigma_down = math.sqrt(sigma_next**2 - variance_up)
         x = x0 + sigma_down / sigma * (x - x0)
         if sigma_next > 0:
             x = x + math.sqrt(variance_up) * noise(step)
-        report(step + 1, n_steps, x0)
+        report(step, n_steps, x0)
     return x
 
 
@@ -130,7 +142,6 @@ def ddpm_ancestral(
     schedule: LinearSchedule,
     steps: int,
     condition: Tensor,
-    *,
     noise: Noise,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -160,15 +171,15 @@ def ddpm_ancestral(
     """
     report, chain = callback or _silent, schedule.respaced(steps)
     of_x0, of_xt = chain.posterior_mean_coefficients
-    for step in range(steps):
-        i = steps - 1 - step
+    for step in range(1, steps + 1):
+        i = steps - step
         epsilon, raw_variance = network(x, _time(chain, i, x), condition).unbind(dim=1)
         x0 = _clean(x, epsilon, chain, i)
         x = float(of_x0[i]) * x0 + float(of_xt[i]) * x
         if i > 0:
             log_variance = learned_log_variance(raw_variance, i, chain)
             x = x + (0.5 * log_variance).exp() * noise(step)
-        report(step + 1, steps, x0)
+        report(step, steps, x0)
     return x
 
 
@@ -179,22 +190,22 @@ def ddim(
     schedule: LinearSchedule,
     steps: int,
     condition: Tensor,
-    *,
+    noise: Noise | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Deterministic DDIM, eq. 12 of Song et al. 2021 with eta 0, on the published chain.
 
-    Parameters and result as in `ddpm_ancestral`; a variance channel is ignored.
+    Parameters and result as in `ddpm_ancestral`; noise and a variance channel are not used.
     """
     report, chain = callback or _silent, schedule.respaced(steps)
-    for step in range(steps):
-        i = steps - 1 - step
+    for step in range(1, steps + 1):
+        i = steps - step
         out = network(x, _time(chain, i, x), condition)
         epsilon = out[:, 0] if out.ndim == 3 else out
         x0 = _clean(x, epsilon, chain, i)
         signal = float(chain.alphas_cumprod_prev[i])
         x = math.sqrt(signal) * x0 + math.sqrt(1 - signal) * epsilon
-        report(step + 1, steps, x0)
+        report(step, steps, x0)
     return x
 
 

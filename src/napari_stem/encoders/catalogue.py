@@ -7,7 +7,6 @@ same arguments (a wrong shape would have been noticed). `EncoderFacts.unconfirme
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.hub import HUB_PAGE
@@ -31,7 +30,11 @@ HALF: tuple[Colour, Colour] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderFacts:
-    """One encoder."""
+    """One encoder.
+
+    The first eight facts are required. The others are, unless stated, those of a vision transformer of timm
+    with a class token and no registers, which embeds patches of 224 px at 0.5 um per pixel.
+    """
 
     name: str  # as users write it
     description: str  # one line for a list
@@ -41,6 +44,8 @@ class EncoderFacts:
     size_mb: int  # of the download; computed from the number of parameters where nobody states it
     architecture: str  # name of the timm model or of the transformers class
     reference: str  # where it was published
+    # what TRIDENT, LazySlide and slide2vec call it where that is another name, in lower case with hyphens
+    aliases: tuple[str, ...] = ()
     # whether its terms must be accepted on the repository's page before it can be downloaded
     gated: bool = False
     prefix_tokens: int = 1  # tokens before the patch tokens: class token and registers
@@ -108,31 +113,84 @@ BUNDLED_FACTS = EncoderFacts(
     own_fields_um=(150.0, 300.0, 600.0),
     reference="docs/bundled-encoder.md",
 )
-# Terms must be accepted on the page before a download.
-_gated = partial(EncoderFacts, gated=True)
 _CC = "CC-BY-NC-ND-4.0"
 _SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
 _OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
 _HIBOU = ((0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816))
 _LUNIT = ((0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464))
 
-_MAHMOOD = (
-    _gated(
+_VIRCHOW = EncoderFacts(
+    name="virchow",
+    description="Virchow, ViT-H/14, 1.5 million slides",
+    hub_id="paige-ai/Virchow",
+    licence="Apache-2.0, with terms of use",
+    gated=True,
+    token_width=1280,
+    pooling=("cls", "mean"),
+    size_mb=2525,
+    architecture="vit_huge_patch14_224",
+    arguments={
+        "img_size": 224,
+        "init_values": 1e-5,
+        "mlp_ratio": 5.3375,
+        "global_pool": "",
+        "dynamic_img_size": True,
+        **_SWIGLU,
+    },
+    reference="Vorontsov et al., Nature Medicine 30, 2924 (2024)",
+)
+_H_OPTIMUS = EncoderFacts(
+    name="h-optimus-0",
+    aliases=("hoptimus0",),
+    description="H-optimus-0, ViT-g/14 with 4 registers, 500,000 slides",
+    hub_id="bioptimus/H-optimus-0",
+    licence="Apache-2.0",
+    gated=True,
+    token_width=1536,
+    size_mb=4539,
+    prefix_tokens=5,
+    architecture="vit_giant_patch14_reg4_dinov2",
+    arguments={"img_size": 224, "init_values": 1e-5, "dynamic_img_size": False},
+    reference="Saillard et al. 2024, github.com/bioptimus/releases",
+    unconfirmed="the gate: terms are accepted on the page, at once, according to recent users",
+    normalisation=_OPTIMUS,
+)
+_HIBOU_B = EncoderFacts(
+    name="hibou-b",
+    description="Hibou-B, ViT-B/14 with 4 registers",
+    hub_id="histai/hibou-b",
+    licence="Apache-2.0",
+    gated=True,
+    library="remote",
+    token_width=768,
+    size_mb=343,
+    prefix_tokens=5,
+    architecture="AutoModel",
+    reference="Nechaev et al. 2024, arXiv 2406.05074",
+    normalisation=_HIBOU,
+)
+_PUBLISHED = (
+    # Mahmood Lab, Harvard
+    EncoderFacts(
         name="uni",
+        aliases=("uni-v1",),
         description="UNI, ViT-L/16, 100,000 slides",
         hub_id="MahmoodLab/UNI",
         licence=_CC,
+        gated=True,
         token_width=1024,
         size_mb=1213,
         architecture="vit_large_patch16_224",
         arguments={"init_values": 1e-5, "dynamic_img_size": True},
         reference="Chen et al., Nature Medicine 30, 850 (2024)",
     ),
-    _gated(
+    EncoderFacts(
         name="uni2-h",
+        aliases=("uni-v2", "uni2"),
         description="UNI 2, ViT-H/14 with 8 registers, 350,000 slides",
         hub_id="MahmoodLab/UNI2-h",
         licence=_CC,
+        gated=True,
         token_width=1536,
         size_mb=2726,
         prefix_tokens=9,
@@ -153,11 +211,13 @@ _MAHMOOD = (
         half="bfloat16",
         reference="Chen et al., Nature Medicine 30, 850 (2024); card of January 2025",
     ),
-    _gated(
+    EncoderFacts(
         name="conch",
+        aliases=("conch-v1",),
         description="CONCH, ViT-B/16 with attentional pooling, 1.17 million image-caption pairs",
         hub_id="MahmoodLab/CONCH",
         licence=_CC,
+        gated=True,
         library="attention-pool",
         token_width=768,
         pooled_width=512,
@@ -172,11 +232,13 @@ _MAHMOOD = (
         reference="Lu et al., Nature Medicine 30, 863 (2024)",
         unconfirmed="the size of the download; 0.5 um per pixel at 448 px (its code states no pixel size)",
     ),
-    _gated(
+    EncoderFacts(
         name="conch-v1.5",
+        aliases=("conch-v15", "conchv15"),
         description="CONCH v1.5, ViT-L/16 with attentional pooling, the patch encoder of TITAN",
         hub_id="MahmoodLab/TITAN",
         licence=_CC,
+        gated=True,
         library="remote",
         token_width=768,
         pooled_width=768,
@@ -188,27 +250,7 @@ _MAHMOOD = (
         reference="Ding et al. 2024, arXiv 2411.19666",
         unconfirmed="the size of the download; 0.5 um per pixel at 448 px",
     ),
-)
-_VIRCHOW = _gated(
-    name="virchow",
-    description="Virchow, ViT-H/14, 1.5 million slides",
-    hub_id="paige-ai/Virchow",
-    licence="Apache-2.0, with terms of use",
-    token_width=1280,
-    pooling=("cls", "mean"),
-    size_mb=2525,
-    architecture="vit_huge_patch14_224",
-    arguments={
-        "img_size": 224,
-        "init_values": 1e-5,
-        "mlp_ratio": 5.3375,
-        "global_pool": "",
-        "dynamic_img_size": True,
-        **_SWIGLU,
-    },
-    reference="Vorontsov et al., Nature Medicine 30, 2924 (2024)",
-)
-_PAIGE = (
+    # Paige
     _VIRCHOW,
     replace(
         _VIRCHOW,
@@ -220,37 +262,24 @@ _PAIGE = (
         arguments={**_VIRCHOW.arguments, "reg_tokens": 4},
         reference="Zimmermann et al. 2024, arXiv 2408.00738",
     ),
-)
-_H_OPTIMUS = _gated(
-    name="h-optimus-0",
-    description="H-optimus-0, ViT-g/14 with 4 registers, 500,000 slides",
-    hub_id="bioptimus/H-optimus-0",
-    licence="Apache-2.0",
-    token_width=1536,
-    size_mb=4539,
-    prefix_tokens=5,
-    architecture="vit_giant_patch14_reg4_dinov2",
-    arguments={"img_size": 224, "init_values": 1e-5, "dynamic_img_size": False},
-    reference="Saillard et al. 2024, github.com/bioptimus/releases",
-    unconfirmed="the gate: terms are accepted on the page, at once, according to recent users",
-    normalisation=_OPTIMUS,
-)
-_BIOPTIMUS = (
+    # Bioptimus
     _H_OPTIMUS,
     replace(
         _H_OPTIMUS,
         name="h-optimus-1",
+        aliases=("hoptimus1",),
         description="H-optimus-1, ViT-g/14 with 4 registers, 1 million slides",
         hub_id="bioptimus/H-optimus-1",
         licence=_CC,
         reference="Bioptimus 2025, model card",
         unconfirmed="",
     ),
-    _gated(
+    EncoderFacts(
         name="h0-mini",
         description="H0-mini, ViT-B/14 distilled from H-optimus-0",
         hub_id="bioptimus/H0-mini",
         licence=_CC,
+        gated=True,
         token_width=768,
         pooling=("cls", "mean"),
         size_mb=343,
@@ -267,13 +296,14 @@ _BIOPTIMUS = (
         unconfirmed="mlp_ratio and the number of registers (the number of parameters, 85.7 million, agrees)",
         normalisation=_OPTIMUS,
     ),
-)
-_PROVIDENCE = (
-    _gated(
+    # Providence and Microsoft
+    EncoderFacts(
         name="prov-gigapath",
+        aliases=("gigapath",),
         description="Prov-GigaPath's tile encoder, ViT-g/16, 171,000 slides",
         hub_id="prov-gigapath/prov-gigapath",
         licence="Apache-2.0, with terms of use",
+        gated=True,
         token_width=1536,
         size_mb=4540,
         architecture="vit_giant_patch14_dinov2",
@@ -290,21 +320,7 @@ _PROVIDENCE = (
         reference="Xu et al., Nature 630, 181 (2024)",
         unconfirmed="the licence",
     ),
-)
-_HIBOU_B = _gated(
-    name="hibou-b",
-    description="Hibou-B, ViT-B/14 with 4 registers",
-    hub_id="histai/hibou-b",
-    licence="Apache-2.0",
-    library="remote",
-    token_width=768,
-    size_mb=343,
-    prefix_tokens=5,
-    architecture="AutoModel",
-    reference="Nechaev et al. 2024, arXiv 2406.05074",
-    normalisation=_HIBOU,
-)
-_HISTAI = (
+    # HistAI
     _HIBOU_B,
     replace(
         _HIBOU_B,
@@ -314,9 +330,7 @@ _HISTAI = (
         token_width=1024,
         size_mb=1215,
     ),
-)
-# Anybody can download these; their licences bind all the same.
-_SINGLE = (
+    # Owkin, Kaiko, HKUST and Lunit
     EncoderFacts(
         name="phikon",
         description="Phikon, ViT-B/16, TCGA",
@@ -331,6 +345,7 @@ _SINGLE = (
     ),
     EncoderFacts(
         name="phikon-v2",
+        aliases=("phikonv2",),
         description="Phikon-v2, ViT-L/16, 58,000 public slides",
         hub_id="owkin/phikon-v2",
         licence="Owkin non-commercial",
@@ -342,6 +357,7 @@ _SINGLE = (
     ),
     EncoderFacts(
         name="midnight",
+        aliases=("midnight12k", "midnight-12k"),
         description="Midnight-12k, ViT-g/14, TCGA, from 0.25 to 2 um per pixel",
         hub_id="kaiko-ai/midnight",
         licence="MIT",
@@ -368,6 +384,7 @@ _SINGLE = (
     ),
     EncoderFacts(
         name="lunit-dino",
+        aliases=("lunit", "lunit-vits8", "lunit-dino-s8"),
         description="Lunit DINO, ViT-S/8, TCGA and others",
         hub_id="1aurent/vit_small_patch8_224.lunit_dino",
         licence="Lunit non-commercial",
@@ -378,41 +395,47 @@ _SINGLE = (
         reference="Kang et al., CVPR 2023, arXiv 2212.04690",
         normalisation=_LUNIT,
     ),
+    # Kaiko's smaller ones
+    *(
+        EncoderFacts(
+            name=name,
+            aliases=(name.replace("-", "-vit"),),
+            description=f"Kaiko {description}, TCGA",
+            hub_id=f"1aurent/{architecture}.kaiko_ai_towards_large_pathology_fms",
+            licence="see page",
+            token_width=width,
+            size_mb=size_mb,
+            prefix_tokens=prefix,
+            architecture=architecture,
+            arguments={"img_size": img_px, "dynamic_img_size": True},
+            normalisation=HALF,
+            reference="kaiko.ai et al. 2024, arXiv 2404.15217",
+            unconfirmed=unconfirmed,
+        )
+        for name, description, architecture, width, prefix, img_px, size_mb, unconfirmed in (
+            ("kaiko-s16", "ViT-S/16", "vit_small_patch16_224", 384, 1, 224, 87, "the licence"),
+            ("kaiko-s8", "ViT-S/8", "vit_small_patch8_224", 384, 1, 224, 87, "the licence"),
+            ("kaiko-b16", "ViT-B/16", "vit_base_patch16_224", 768, 1, 224, 343, "the licence"),
+            ("kaiko-b8", "ViT-B/8", "vit_base_patch8_224", 768, 1, 224, 343, "the licence"),
+            (
+                "kaiko-l14",
+                "ViT-L/14 with 4 registers",
+                "vit_large_patch14_reg4_dinov2",
+                1024,
+                5,
+                518,
+                1217,
+                "the licence; patches of 224 px as other tools use them, though its position embedding has "
+                "518 px",
+            ),
+        )
+    ),
 )
-_KAIKOS = tuple(
-    EncoderFacts(
-        name=name,
-        description=f"Kaiko {description}, TCGA",
-        hub_id=f"1aurent/{architecture}.kaiko_ai_towards_large_pathology_fms",
-        licence="see page",
-        token_width=width,
-        size_mb=size_mb,
-        prefix_tokens=prefix,
-        architecture=architecture,
-        arguments={"img_size": img_px, "dynamic_img_size": True},
-        normalisation=HALF,
-        reference="kaiko.ai et al. 2024, arXiv 2404.15217",
-        unconfirmed=unconfirmed,
-    )
-    for name, description, architecture, width, prefix, img_px, size_mb, unconfirmed in (
-        ("kaiko-s16", "ViT-S/16", "vit_small_patch16_224", 384, 1, 224, 87, "the licence"),
-        ("kaiko-s8", "ViT-S/8", "vit_small_patch8_224", 384, 1, 224, 87, "the licence"),
-        ("kaiko-b16", "ViT-B/16", "vit_base_patch16_224", 768, 1, 224, 343, "the licence"),
-        ("kaiko-b8", "ViT-B/8", "vit_base_patch8_224", 768, 1, 224, 343, "the licence"),
-        (
-            "kaiko-l14",
-            "ViT-L/14 with 4 registers",
-            "vit_large_patch14_reg4_dinov2",
-            1024,
-            5,
-            518,
-            1217,
-            "the licence; patches of 224 px as other tools use them, though its position embedding has 518 px",
-        ),
-    )
-)
+CATALOGUE: dict[str, EncoderFacts] = {facts.name: facts for facts in _PUBLISHED}
+_BY_ALIAS = {alias: facts.name for facts in _PUBLISHED for alias in facts.aliases}
 
-CATALOGUE: dict[str, EncoderFacts] = {
-    facts.name: facts
-    for facts in (*_MAHMOOD, *_PAIGE, *_BIOPTIMUS, *_PROVIDENCE, *_HISTAI, *_SINGLE, *_KAIKOS)
-}
+
+def canonical(encoder: str) -> str:
+    """Name of an encoder as this program writes it, for one of another program: ``uni_v1`` is ``uni``."""
+    name = encoder.strip().lower().replace("_", "-")
+    return _BY_ALIAS.get(name, name)

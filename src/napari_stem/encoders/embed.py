@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 N_TRANSFORMS = 8  # of a square: the dihedral group
 _N_KEPT = 4096  # looks that spots share
-_KEYS_PER_PX = 16  # spot centres are told apart to 1/16 px, as the noise tells them apart
+KEYS_PER_PX = 16  # spot centres are told apart to 1/16 px, as the noise tells them apart
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS embedded "
     "(x INTEGER, y INTEGER, turn INTEGER, v BLOB, PRIMARY KEY (x, y, turn))"
@@ -202,5 +202,5 @@ def _key(slide: Slide, mpp: Mpp, encoder: Encoder) -> str:
 
 
 def _keys(spots: Spots, transform: int) -> list[tuple[int, int, int]]:
-    x, y = (np.round(px * _KEYS_PER_PX).astype(int).tolist() for px in (spots.x_px, spots.y_px))
+    x, y = (np.round(px * KEYS_PER_PX).astype(int).tolist() for px in (spots.x_px, spots.y_px))
     return [(*place, transform) for place in zip(x, y, strict=True)]

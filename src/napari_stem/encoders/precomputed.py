@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.encoders.catalogue import canonical
 from napari_stem.encoders.embed import rounded
-from napari_stem.encoders.precomputed_files import SUFFIXES, RawEmbeddings, canonical, read_raw
+from napari_stem.encoders.precomputed_files import SUFFIXES, RawEmbeddings, read_raw
 from napari_stem.errors import EncoderError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.encoders.catalogue import canonical
 from napari_stem.errors import DatasetError, EncoderError, StemError
 from napari_stem.foreign import (
     dense,
@@ -42,25 +43,6 @@ _FEATURES = ("features", "feats", "embeddings", "tile_embeddings")
 _COORDS = ("coords", "coordinates")
 _SIDES = ("patch_size_level0", "tile_size_lv0")
 _ENCODERS = ("encoder_name", "encoder", "patch_encoder", "model_name")
-# What TRIDENT, LazySlide and slide2vec call encoders that have another name here.
-_ALIASES = {
-    "uni-v1": "uni",
-    "uni-v2": "uni2-h",
-    "uni2": "uni2-h",
-    "conch-v1": "conch",
-    "conch-v15": "conch-v1.5",
-    "conchv15": "conch-v1.5",
-    "gigapath": "prov-gigapath",
-    "hoptimus0": "h-optimus-0",
-    "hoptimus1": "h-optimus-1",
-    "midnight12k": "midnight",
-    "midnight-12k": "midnight",
-    "phikonv2": "phikon-v2",
-    "lunit": "lunit-dino",
-    "lunit-vits8": "lunit-dino",
-    "lunit-dino-s8": "lunit-dino",
-    **{f"kaiko-vit{size}": f"kaiko-{size}" for size in ("s16", "s8", "b16", "b8", "l14")},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +65,6 @@ class RawEmbeddings:
     # what made them
     encoder: str | None = None
     version: str | None = None
-
-
-def canonical(encoder: str) -> str:
-    """Name of an encoder as this program writes it, for one of another program: ``uni_v1`` is ``uni``."""
-    name = encoder.strip().lower().replace("_", "-")
-    return _ALIASES.get(name, name)
 
 
 def read_raw(

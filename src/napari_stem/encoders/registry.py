@@ -1,4 +1,8 @@
-"""Encoders by name (``uni+conch``, ``h-optimus-0@cls+centre``): whether they can be used, and how they load."""
+"""Encoders by name (``uni+conch``, ``h-optimus-0@cls+centre``): whether they can be used, and how they load.
+
+`load_encoder` splits a name into parts. Each is a `BundledEncoder`, or a `PublishedEncoder` that runs what
+`networks.load_network` builds by the facts of the catalogue; several are a `CombinedEncoder`.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from napari_stem.io import written_whole
 from napari_stem.model.card import warnings_of
 from napari_stem.model.genes import BY_CHANCE, MARK
 from napari_stem.progress import silent
+from napari_stem.settings import SAMPLER_TITLES
 from napari_stem.slide.pixel_size import REMEMBERED, STATED
 from napari_stem.texts import NOTICE, plain
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html"
 UNKNOWN = "–"
 NOTHING: tuple[object, ...] = (None, "", [], ())
-MADE_OF = {
+PROVENANCE_TITLES = {
     "slide": "Slide",
     "slide_fingerprint": "Fingerprint of the slide's file",
     "model": "Model",
@@ -61,14 +62,9 @@ MADE_OF = {
     "version": "Predicted with napari-stem",
 }
 # What the program calls things, and what readers do.
-WORDS = {
+PROVENANCE_VALUES = {
     "encoder": {"bundled": "bundled with napari-stem"},
-    "sampler": {
-        "dpmpp-2m": "DPM-Solver++ (2M)",
-        "heun": "Heun's method",
-        "ancestral": "ancestral sampling",
-        "ddim": "DDIM",
-    },
+    "sampler": SAMPLER_TITLES,
     "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
 }
 CARD = {
@@ -152,7 +148,7 @@ def _provenance(selection: Selection) -> list[tuple[str, str]]:
 
     found, mpp = selection.prediction.provenance, selection.mpp
     return [
-        *_rows(MADE_OF, found),
+        *_rows(PROVENANCE_TITLES, found),
         ("Pixel size, µm (x, y)", f"{mpp.x_um:.4g}, {mpp.y_um:.4g}"),
         ("Source of the pixel size", _word(found, "mpp_source")),
         ("Report written with napari-stem", __version__),
@@ -165,7 +161,7 @@ def _word(provenance: Mapping[str, Any], key: str) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return WORDS.get(key, {}).get(text, text)
+    return PROVENANCE_VALUES.get(key, {}).get(text, text)
 
 
 def _number(value: float) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_stem.device import blas, torch_device
+from napari_stem.diffusion.noise import START
 from napari_stem.errors import ModelError, StemError
 from napari_stem.io import DAMAGE, only_writer, sha256, under, unwritable, written_whole
+from napari_stem.model.calibration import calibrate
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
     CARD_FILE,
@@ -26,14 +27,13 @@ from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
     SAMPLERS,
-    as_asked,
     located_scores,
     noise_of_step,
+    sample_network,
     shared_scores,
-    spread,
-    unit_asked,
-    walked,
 )
+from napari_stem.model.units import convert_units, unit_asked
+from napari_stem.settings import GAUSSIAN
 from napari_stem.spatial.normalise import normalisation
 from napari_stem.texts import quoted, reason_of
 
@@ -42,14 +42,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from napari_stem.diffusion.denoiser import AdaLNMLP, StemTransformer
     from napari_stem.geometry import Spots
     from napari_stem.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
-_NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them: to stand in one line
 
 
 class Model:
@@ -86,7 +85,7 @@ class Model:
         return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
 
     def require_sampler(self, settings: SamplingSettings) -> None:
-        """Check that the model can be sampled so, not by a chain that it was not trained on.
+        """Check that the sampler can be used: that of a chain needs a network which was trained on the chain.
 
         Raises
         ------
@@ -101,7 +100,7 @@ class Model:
             )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
-        """Return what a prediction records of its model, and of what that is asked for."""
+        """Return what a prediction records: its model, and of the settings whatever its values depend on."""
         unit, label = unit_asked(self.config, settings)
         return {
             "model": self.name,
@@ -118,8 +117,8 @@ class Model:
             "limits": list(self.limits),
             "genes_not_measured": list(self.card.get("genes_not_measured", ())),
             "seed": settings.seed,
-            "steps": settings.n_steps,
-            "sampler": settings.sampler,
+            "steps": 1 if self.network is None else settings.n_steps,
+            "sampler": GAUSSIAN if self.network is None else settings.sampler,
             "draws": settings.n_draws,
         }
 
@@ -170,9 +169,9 @@ class Model:
         """
         drawn = self.raw_draws(embedding, spots, settings, callback, poll)
         if self.config.objective == "published":
-            return spread(drawn, self.spread_factor)
+            return calibrate(drawn, self.spread_factor)
         effect = cast("Head", self.head).residual.patient_effect
-        return as_asked(drawn, effect, self.config, settings, spots)
+        return convert_units(drawn, effect, self.config, settings, spots)
 
     def mean(
         self,
@@ -220,28 +219,28 @@ class Model:
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
-            return self._walked(conditions, None, spots, settings, callback, poll)
+            return self._generated(conditions, None, spots, settings, callback, poll)
         along = head.along(embedding)
         mean = head.mean(along)
         scores, own = located_scores(spots, settings, head.residual)
         if self.network is not None:
             conditions = head.condition(embedding, along)
-            led = self._walked(conditions, scores, spots, settings, callback, poll)
-            scores[..., : led.shape[1]] = led.transpose(0, 2, 1)
+            corrected = self._generated(conditions, scores, spots, settings, callback, poll)
+            scores[..., : corrected.shape[1]] = corrected.transpose(0, 2, 1)
         elif callback is not None:
             callback(1, 1, scores)
         return mean[:, :, None] + head.residual.at(mean, head.residual.correlated(scores, own))
 
-    def _walked(
+    def _generated(
         self,
         conditions: NDArray[np.float32],
-        start: NDArray[np.float32] | None,
+        scores: NDArray[np.float32] | None,
         spots: Spots,
         settings: SamplingSettings,
         callback: Callable[[int, int, Any], None] | None,
         poll: Callable[[], None] | None,
     ) -> NDArray[np.float32]:
-        """(n, C) condition -> (n, values, draws) as generated: scores from a start, or values from noise."""
+        """(n, C) condition -> (n, values, draws) of the network: from the leading scores if given, or noise."""
         import torch
 
         from napari_stem.diffusion.slices import stoppable
@@ -250,14 +249,13 @@ class Model:
         device = torch_device(settings.device)
         condition = torch.from_numpy(conditions).to(device).repeat_interleave(settings.n_draws, 0)
         shape = (len(spots), settings.n_draws, int(self.config.denoiser["n_genes"]))
-
-        def noise(step: int) -> Tensor:
-            if start is None or step > 0:
-                return noise_of_step(spots, settings, shape, device, step)
-            return torch.tensor(start[..., : shape[2]]).reshape(-1, shape[2]).to(device)
-
+        noise = partial(noise_of_step, spots, settings, shape, device)
+        if scores is None:
+            start = noise(START)
+        else:
+            start = torch.tensor(scores[..., : shape[2]]).reshape(-1, shape[2]).to(device)
         network = stoppable(network.to(device), device, poll)
-        x = walked(self.config, network, condition, noise, settings, callback)
+        x = sample_network(self.config, network, condition, start, noise, settings, callback)
         drawn: NDArray[np.float32] = x.reshape(shape).float().cpu().numpy().transpose(0, 2, 1)
         return drawn
 
@@ -283,11 +281,7 @@ class Model:
                     weights_file, self.config, self.head, self.spread_factor, self.network
                 )
                 config = replace(self.config, weights_sha256=sha256(weights_file))
-                text = _NUMBERS.sub(
-                    lambda found: f"[{' '.join(found[1].split())}]",
-                    json.dumps(asdict(config), indent=1),
-                )
-                config_file.write_text(text + "\n", encoding="utf-8")
+                config_file.write_text(config.to_json(), encoding="utf-8")
                 card_file.write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise unwritable(folder, error) from error

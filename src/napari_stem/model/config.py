@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 5
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+_NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them
 Objective = Literal["edm", "published"]
 Precision = Literal["float16", "float32"]
 
@@ -43,8 +46,8 @@ class ModelConfig:
         Median library size (counts of all genes) of the training spots; the library size is then one more gene,
         after the panel's. None where it is not known.
     objective
-        ``edm``: a mean, and a Gaussian copula of the residual, which diffusion may correct. ``published``:
-        Stem's own chain on the values.
+        ``edm``: a mean, and a Gaussian copula of the residual, which a network trained as in EDM may correct
+        (the packaged model has none). ``published``: Stem's own chain on the values.
     denoiser
         `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected.
     calibrated
@@ -57,7 +60,8 @@ class ModelConfig:
         Of ``model.safetensors``, written when the model is saved; empty before.
     card
         Facts for people: tissue, species, licence, sections, metrics, limits, and how well each gene is
-        predicted (`napari_stem.model.genes.gene_accuracy`).
+        predicted (`napari_stem.model.genes.gene_accuracy`). The model card of the hub, ``README.md``, is
+        written of them (`napari_stem.model.card`).
     """
 
     format_version: int = FORMAT_VERSION
@@ -77,6 +81,11 @@ class ModelConfig:
     sigma_max: float = 20.0
     weights_sha256: str = ""
     card: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the text of ``config.json``: an entry a line, and lists of numbers in one."""
+        text = json.dumps(asdict(self), indent=1)
+        return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -195,6 +204,6 @@ def objective_of(name: str) -> Objective:
     ModelError
         There is no such objective.
     """
-    if name not in ("edm", "published"):
-        raise ModelError(f"There is no objective '{name}'; choose edm or published.")
+    if name not in (known := get_args(Objective)):
+        raise ModelError(f"There is no objective '{name}'; choose {' or '.join(known)}.")
     return cast("Objective", name)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-N_LOOKED_AT = 16  # spots of a slide, before a run
+N_CHECKED = 16  # spots of a slide, before a run
 ENOUGH_OF_FEW = 9  # of those round a click, which are alike and wait for it
-LEAST_LOOKED_AT = 3
+LEAST_CHECKED = 3
 MOST_LIKE = 0.85  # median distance of a slide; of training sections left out it is 0.80 at most
 
 
@@ -161,9 +161,11 @@ class Head(EmbeddingDomain):
     ) -> NDArray[np.float32]:
         """(n, W), (n, R) -> (n, K + M): unit-variance components of the embedding, then of the mean."""
         guess = along[:, : len(self.mean_component_scale)] / self.mean_component_scale
-        return np.concatenate([self.look(embedding), guess], axis=1).astype(np.float32)
+        return np.concatenate([self.leading_components(embedding), guess], axis=1).astype(
+            np.float32
+        )
 
-    def look(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    def leading_components(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, W) -> (n, K) unit-variance components of the embedding: the condition's first part."""
         leading = self.components[: len(self.component_scale)]
         return self.standardise(embedding) @ leading.T / self.component_scale
@@ -229,13 +231,13 @@ def beyond(
 
 
 def evenly(n_spots: int) -> NDArray[np.intp]:
-    """Choose the spots of a slide that are looked at before a run, spread over their order; a third of few."""
-    n = min(n_spots, N_LOOKED_AT, max(ENOUGH_OF_FEW, n_spots // 3))
+    """Choose the spots of a slide that are checked before a run, spread over their order; a third of few."""
+    n = min(n_spots, N_CHECKED, max(ENOUGH_OF_FEW, n_spots // 3))
     return np.unique(np.linspace(0, n_spots - 1, n).round().astype(np.intp))
 
 
 def domain_warning(distance: NDArray[np.float32], model_name: str) -> str | None:
-    """Say so where the spots looked at are unlike the training data as a whole.
+    """Say so where the checked spots are unlike the training data as a whole.
 
     Parameters
     ----------
@@ -244,7 +246,7 @@ def domain_warning(distance: NDArray[np.float32], model_name: str) -> str | None
     model_name
         For the sentence.
     """
-    middle = float(np.median(distance)) if len(distance) >= LEAST_LOOKED_AT else 0.0
+    middle = float(np.median(distance)) if len(distance) >= LEAST_CHECKED else 0.0
     if not middle > MOST_LIKE:
         return None
     return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_stem.errors import ModelError
 from napari_stem.foreign import read_tensors
 from napari_stem.io import sha256
+from napari_stem.texts import few
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,7 +302,7 @@ def _require_fit(path: Path, weights: dict[str, Tensor], denoiser: DenoiserConfi
 
 def _require_keys(path: Path, missing: list[str], unexpected: list[str] | None = None) -> None:
     parts = [
-        f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+        f"{len(keys)} {what} ({few(keys)})"
         for what, keys in (("missing", missing), ("unexpected", unexpected or []))
         if keys
     ]

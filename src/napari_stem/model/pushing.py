@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import ModelError
@@ -99,7 +98,7 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
     return Upload(
         repository=repository,
         folder=folder,
-        config=json.dumps(asdict(config), indent=1) + "\n",
+        config=config.to_json(),
         card=text,
         licence=config.card["licence"],
         n_metrics=len(card.data.eval_results or ()),

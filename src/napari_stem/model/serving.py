@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from napari_stem.device import torch_device
 from napari_stem.encoders.base import same_features
+from napari_stem.encoders.catalogue import canonical
 from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed import SAME_MPP, read_embeddings
-from napari_stem.encoders.precomputed_files import canonical
 from napari_stem.encoders.registry import fields_of_view_of, load_encoder
 from napari_stem.errors import EncoderError, ModelError
 
@@ -119,7 +119,7 @@ def encoder_of(model: Model, device: str) -> Encoder:
     return encoder
 
 
-def embedder_for(
+def embedder_from_file(
     path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
 ) -> tuple[PatchEmbeddings, tuple[str, ...]]:
     """Read embeddings for a slide (its size and pixel size at level 0) and a model.

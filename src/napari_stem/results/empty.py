@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # of a prediction on disk; one of another is refused, as it can be made again
 PROVENANCE_KEY = "napari_stem"
-OF_ALL = {
+COMMON_PROVENANCE = {
     "format": FORMAT,
     "predicted": True,
     "notice": "Predicted from an H&E image, not measured. For research use only.",

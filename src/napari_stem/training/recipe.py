@@ -10,8 +10,8 @@ import numpy as np
 from napari_stem.errors import DatasetError
 from napari_stem.metrics import crps, energy_scores
 from napari_stem.model.bundle import Model
+from napari_stem.model.calibration import calibration_factors
 from napari_stem.model.head import EmbeddingHead, Head
-from napari_stem.model.sampling import spread_factors
 from napari_stem.settings import SamplingSettings
 from napari_stem.training.batches import TrainingData
 from napari_stem.training.denoiser_fit import TrainingRun, fit_denoiser
@@ -155,7 +155,7 @@ def _judge(
         return steps, no_change, card
     truth = np.concatenate([f.truth for f in folds])
     draws = np.concatenate([f.draws_at[steps] for f in folds])
-    return steps, spread_factors(truth, draws), card
+    return steps, calibration_factors(truth, draws), card
 
 
 def splits(
@@ -189,9 +189,11 @@ def _conditions_of_turns(fitted: HeadFit, sections: Sequence[SectionArrays]) -> 
     """
     turns = np.concatenate([s.turned for s in sections if s.turned is not None])  # (n, 8, W)
     condition = np.repeat(fitted.condition[:, None], turns.shape[1], axis=1)
-    n_look = len(fitted.head.component_scale)
+    n_leading = len(fitted.head.component_scale)
     for turn in range(turns.shape[1]):
-        condition[:, turn, :n_look] = fitted.head.look(turns[:, turn].astype(np.float32))
+        condition[:, turn, :n_leading] = fitted.head.leading_components(
+            turns[:, turn].astype(np.float32)
+        )
     return condition
 
 

@@ -55,7 +55,10 @@ def test_centres_are_rounded_to_sixteenths_of_a_pixel():
 
 
 def test_numbers_never_change_between_versions():
-    """A stored prediction is resumed by later versions: these very numbers must stay."""
+    """These very numbers must stay, so that a later version draws the map that an earlier one drew.
+
+    (It resumes none: a prediction is of one version.)
+    """
     values = located_normal(42, [1234.5], [678.25], 1, 2, 5)[0, 0]
     expected = [
         -0.8752346634864807,

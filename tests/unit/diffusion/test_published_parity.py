@@ -84,7 +84,7 @@ def test_ancestral_sampling_50_steps(published, published_network):
         SCHEDULE,
         50,
         published("forward/y"),
-        noise=lambda step: noise[step],
+        noise=lambda step: noise[step - 1],
     )
     assert relative_error(draws, published("ddpm50/out")) < 1e-5
 

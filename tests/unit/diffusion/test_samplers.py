@@ -117,7 +117,7 @@ def test_ancestral_step_has_the_posteriors_mean_and_variance(start):
 
 def normal_noise(step: int) -> torch.Tensor:
     x_px = np.arange(4000.0)
-    normal = located_normal(0, x_px, x_px * 0, 1, 1 + step, 2)
+    normal = located_normal(0, x_px, x_px * 0, 1, step, 2)
     return torch.from_numpy(normal[:, 0]).double()
 
 
@@ -142,8 +142,8 @@ def run(name: str, x: torch.Tensor, steps: int, callback) -> torch.Tensor:
     network, condition = ideal_noise_predictor(schedule), torch.zeros(len(x), 1)
     noise = torch.zeros_like
     return {
-        "dpmpp_2m": lambda: dpmpp_2m(ideal_denoiser, x, sigmas, callback),
-        "heun": lambda: heun(ideal_denoiser, x, sigmas, callback),
+        "dpmpp_2m": lambda: dpmpp_2m(ideal_denoiser, x, sigmas, callback=callback),
+        "heun": lambda: heun(ideal_denoiser, x, sigmas, callback=callback),
         "euler_ancestral": lambda: euler_ancestral(
             ideal_denoiser, x, sigmas, lambda _: noise(x), callback
         ),

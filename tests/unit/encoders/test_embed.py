@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from napari_stem.caches import entries, remove
-from napari_stem.encoders.embed import Embedder, EmbeddingCache, rounded, turned
+from napari_stem.diffusion.noise import LOCATION_STEPS_PER_PX
+from napari_stem.encoders.embed import KEYS_PER_PX, Embedder, EmbeddingCache, rounded, turned
 from napari_stem.geometry import Mpp, PatchSpec, lattice
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 CROP = Path(__file__).parents[2] / "data" / "slides" / "C5-crop.jpg"
 MPP = 0.6907
+
+
+def test_spots_are_told_apart_as_the_noise_tells_them_apart() -> None:
+    assert KEYS_PER_PX == LOCATION_STEPS_PER_PX
 
 
 class Corner:

@@ -15,13 +15,13 @@ import pytest
 import torch
 import zarr
 
+from napari_stem.encoders.catalogue import CATALOGUE, canonical
 from napari_stem.encoders.precomputed import (
     EmbeddingFolder,
     PatchEmbeddings,
     Stated,
     read_embeddings,
 )
-from napari_stem.encoders.precomputed_files import canonical
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.model.serving import require_fit
@@ -417,6 +417,9 @@ def test_names_of_other_programs() -> None:
         "my_vit": "my-vit",
     }
     assert {name: canonical(name) for name in ours} == ours
+    aliases = [alias for facts in CATALOGUE.values() for alias in facts.aliases]
+    assert len(aliases) == len(set(aliases) - CATALOGUE.keys())  # each of one, and none is a name
+    assert not any("_" in alias or alias != alias.lower() for alias in aliases)  # else never found
 
 
 def test_a_folder_leaves_out_spots_without_a_patch(tmp_path, caplog) -> None:

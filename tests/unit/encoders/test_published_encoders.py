@@ -117,6 +117,10 @@ def patches(tissue) -> np.ndarray:
     return np.ascontiguousarray(tissue[:2, :, 100:324, 100:324])
 
 
+def test_every_encoder_of_timm_has_a_card() -> None:
+    assert set(CARDS) == {name for name, facts in CATALOGUE.items() if facts.library == "timm"}
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_full_size_has_the_published_number_of_parameters_and_names(name) -> None:
     architecture, arguments = card_arguments(name)

@@ -155,7 +155,7 @@ def test_on_paper_tables_stay_whole(prediction: Prediction, tmp_path: Path, monk
 
 
 def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: Path) -> None:
-    stated = altered(mpp_source="stated by you", pitch_um=200.0)
+    stated = altered(mpp_source="stated by you", pitch_um=200.0, sampler="dpmpp-2m")
     page = page_of(Selection.of(stated, GENES), tmp_path)
     assert page.row("Image encoder") == ["bundled with napari-stem"]
     assert page.row("How samples were drawn") == ["DPM-Solver++ (2M)"]
@@ -166,6 +166,12 @@ def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: P
         in page.text
     )
     assert "log2_counts" not in page.text
+
+
+def test_a_model_without_a_network_names_no_solver(prediction: Prediction, tmp_path: Path) -> None:
+    page = page_of(Selection.of(prediction, GENES), tmp_path)
+    assert page.row("Steps per sample") == ["1"]
+    assert page.row("How samples were drawn") == ["exact draws of a Gaussian copula"]
 
 
 def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from napari_stem.errors import ModelError
 from napari_stem.geometry import Mpp, Spots
-from napari_stem.model.sampling import as_asked, unit_asked
+from napari_stem.model.units import convert_units, unit_asked
 from napari_stem.settings import SamplingSettings
 
 GENES, DEPTH = ("rare", "common"), 5000.0
@@ -45,7 +45,7 @@ def drawn(n_draws: int = 4000, n_rows: int = 3) -> np.ndarray:
 
 def asked(of=None, effect=(0.0, 0.0, 0.0), **changes) -> np.ndarray:
     chosen = settings(**changes)
-    return as_asked(
+    return convert_units(
         drawn(chosen.n_draws), np.array(effect, np.float32), of or config(), chosen, spots()
     )
 
@@ -68,7 +68,7 @@ def test_more_depth_scales_and_the_training_depth_changes_nothing() -> None:
 
 def test_a_spot_gets_the_same_counts_whatever_is_drawn_beside_it() -> None:
     both = asked(depth=DEPTH / 4, n_draws=8)
-    alone = as_asked(
+    alone = convert_units(
         drawn(8)[1:],
         np.zeros(3, np.float32),
         config(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -16,13 +16,20 @@ from napari_stem.diffusion.denoiser import DenoiserConfig, build_denoiser
 from napari_stem.diffusion.objectives import edm_denoised, published_denoised
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
-from napari_stem.errors import ModelError
+from napari_stem.errors import ModelError, StemError
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
 from napari_stem.model.head import EmbeddingHead
 from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step
-from napari_stem.settings import MAX_DRAWS, MAX_STEPS, SamplerName, SamplingSettings
+from napari_stem.settings import (
+    GAUSSIAN,
+    MAX_DRAWS,
+    MAX_STEPS,
+    SAMPLER_TITLES,
+    SamplerName,
+    SamplingSettings,
+)
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
 CHAIN = LinearSchedule.published()
@@ -106,9 +113,7 @@ def as_draws(rows: torch.Tensor) -> np.ndarray:
 def test_ancestral_is_the_papers_chain_respaced(published, spots, embedding) -> None:
     settings = replace(FEW, sampler="ancestral", n_steps=20)
     condition, noise = parts(spots, embedding, settings)
-    expected = ddpm_ancestral(
-        published.network, noise(0), CHAIN, 20, condition, noise=lambda step: noise(step + 1)
-    )
+    expected = ddpm_ancestral(published.network, noise(0), CHAIN, 20, condition, noise=noise)
     drawn = published.sample(embedding, spots, settings)
     np.testing.assert_allclose(drawn, as_draws(expected), rtol=1e-5, atol=1e-5)
 
@@ -142,8 +147,8 @@ def test_heun_on_the_leading_scores(corrected: Model, spots) -> None:
     scores, own = located_scores(spots, settings, head.residual)
     start = torch.from_numpy(scores[..., :16].reshape(-1, 16).copy())
     start *= np.hypot(sigmas[0], 1)  # noise upon what is of unit variance
-    led = heun(partial(edm_denoised, corrected.network, condition=told), start, sigmas)
-    scores[..., :16] = led.reshape(N_SPOTS, 4, 16)
+    corrected_scores = heun(partial(edm_denoised, corrected.network, condition=told), start, sigmas)
+    scores[..., :16] = corrected_scores.reshape(N_SPOTS, 4, 16)
     z = head.residual.correlated(scores, own)
     expected = mean[:, :, None] + head.residual.at(mean, z)
     drawn = corrected.raw_draws(look, spots, settings)
@@ -171,8 +176,31 @@ def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:
         packaged.sample(look, spots, replace(FEW, sampler="ddim"))
 
 
-def test_every_sampler_fits_some_model() -> None:
+def test_every_sampler_fits_some_model_and_has_a_title() -> None:
     assert set(get_args(SamplerName)) == {name for names in SAMPLERS.values() for name in names}
+    assert set(SAMPLER_TITLES) == {*get_args(SamplerName), GAUSSIAN}
+
+
+@pytest.mark.parametrize("kind", ["published", "corrected"])
+def test_a_sampler_that_is_not_written_is_not_replaced_by_another(
+    request, spots, kind, monkeypatch
+) -> None:
+    model: Model = request.getfixturevalue(kind)
+    objective, settings = model.config.objective, replace(FEW)
+    object.__setattr__(settings, "sampler", "unwritten")
+    monkeypatch.setitem(SAMPLERS, objective, (*SAMPLERS[objective], "unwritten"))
+    look = np.tile(model.head.centre, (N_SPOTS, 1))
+    with pytest.raises(KeyError, match="unwritten"):
+        model.raw_draws(look, spots, settings)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS["edm"])
+def test_each_sampler_corrects_the_leading_scores(corrected: Model, spots, sampler) -> None:
+    look = np.tile(corrected.head.centre, (N_SPOTS, 1))
+    drawn = corrected.raw_draws(look, spots, replace(FEW, sampler=sampler))
+    assert np.isfinite(drawn).all()
+    bare = Model(corrected.config, corrected.head, corrected.spread_factor, None)
+    assert not np.allclose(drawn, bare.raw_draws(look, spots, FEW))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS["published"])
@@ -222,11 +250,52 @@ def test_samples_have_bounds() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"quantity": "shares"}, {"patient": "other"}, {"depth": 1e308}, {"seed": -1}, {"seed": 2**63}],
+    [
+        {"quantity": "shares"},
+        {"patient": "other"},
+        {"sampler": "magic"},
+        {"depth": 1e308},
+        {"seed": -1},
+        {"seed": 2**63},
+    ],
 )
 def test_what_cannot_be_meant_is_refused_before_it_is_drawn_otherwise(wrong) -> None:
-    with pytest.raises(ValueError, match="; give "):
+    with pytest.raises(ValueError, match="; give ") as refused:
         SamplingSettings(**wrong)
+    assert isinstance(refused.value, StemError)
+
+
+# Another value of every setting but those that change none of a prediction's.
+OTHERWISE = {
+    "n_draws": 5,
+    "n_steps": 7,
+    "sampler": "heun",
+    "seed": 1,
+    "quantity": "share",
+    "depth": 5000.0,
+    "patient": "same",
+}
+CHANGES_NO_VALUE = {"device", "spots_per_block"}
+
+
+def test_every_setting_that_changes_values_is_recorded(corrected: Model) -> None:
+    assert {field.name for field in fields(SamplingSettings)} == {*OTHERWISE, *CHANGES_NO_VALUE}
+    usual = corrected.provenance(SamplingSettings())
+    for name, value in OTHERWISE.items():
+        assert corrected.provenance(SamplingSettings(**{name: value})) != usual, name
+
+
+def test_what_is_recorded_without_a_network_is_not_what_was_asked_for(
+    packaged: Model, spots
+) -> None:
+    """Whatever the steps and the solver, the draws are the same, and so is what is recorded of them."""
+    look = np.tile(packaged.head.centre, (N_SPOTS, 1))
+    others = replace(FEW, n_steps=7, sampler="heun"), replace(FEW, sampler="ancestral")
+    drawn, recorded = packaged.sample(look, spots, FEW), packaged.provenance(FEW)
+    assert (recorded["steps"], recorded["sampler"]) == (1, GAUSSIAN)
+    for other in others:
+        np.testing.assert_array_equal(packaged.sample(look, spots, other), drawn)
+        assert packaged.provenance(other) == recorded
 
 
 def test_a_published_model_comes_back_as_it_was(published, spots, embedding, tmp_path) -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from napari_stem.model.head import N_LOOKED_AT, domain_warning, evenly, unexplained
+from napari_stem.model.head import N_CHECKED, domain_warning, evenly, unexplained
 from napari_stem.training.head_fit import LEAST_SPREAD, fit_domain
 
 WIDTH = 40
@@ -87,11 +87,11 @@ def test_few_spots_or_features_leave_something_to_be_unlike(n: int, width: int) 
 
 def test_a_slide_is_doubted_by_spots_spread_over_it() -> None:
     chosen = evenly(1000)
-    assert (len(chosen), chosen[0], chosen[-1]) == (N_LOOKED_AT, 0, 999)
+    assert (len(chosen), chosen[0], chosen[-1]) == (N_CHECKED, 0, 999)
     assert np.ptp(np.diff(chosen)) <= 1
     assert list(evenly(3)) == [0, 1, 2]
     assert list(evenly(25)) == [0, 3, 6, 9, 12, 15, 18, 21, 24]
-    assert len(evenly(48)) == len(evenly(49)) == N_LOOKED_AT
+    assert len(evenly(48)) == len(evenly(49)) == N_CHECKED
     distance = np.linspace(0.45, 1.15, 15).astype(np.float32)  # their median is 0.8
     assert domain_warning(distance, "m") is None
     sentence = domain_warning(distance + 0.1, "m")

@@ -125,10 +125,12 @@ def test_ours_may_see_turned_patches_too() -> None:
     assert turned.data.embedding.shape == (40, 8, plain.sizes[1])
     np.testing.assert_array_equal(turned.data.target, plain.data.target)
     np.testing.assert_allclose(turned.data.embedding[:, 0], plain.data.embedding, atol=1e-5)
-    n_look = len(plain.head.component_scale)
-    assert not np.allclose(turned.data.embedding[:, 3, :n_look], plain.data.embedding[:, :n_look])
+    n_leading = len(plain.head.component_scale)
+    assert not np.allclose(
+        turned.data.embedding[:, 3, :n_leading], plain.data.embedding[:, :n_leading]
+    )
     np.testing.assert_array_equal(
-        turned.data.embedding[:, 3, n_look:], plain.data.embedding[:, n_look:]
+        turned.data.embedding[:, 3, n_leading:], plain.data.embedding[:, n_leading:]
     )
 
 

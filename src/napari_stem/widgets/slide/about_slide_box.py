@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
-from napari_stem.model.serving import embedder_for, require_species, tissue_warning
+from napari_stem.model.serving import embedder_from_file, require_species, tissue_warning
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.slide.scale_check import ScaleCheck, known_check
 from napari_stem.widgets.common import parts
@@ -273,7 +273,7 @@ def _read(
 ) -> tuple[PatchEmbeddings | None, str]:
     try:
         model = load_model(source)
-        found, notes = embedder_for(path, stated, slide.size, slide.require_mpp(), model)
+        found, notes = embedder_from_file(path, stated, slide.size, slide.require_mpp(), model)
     except StemError as error:
         return None, parts.in_window_words(str(error))
     told = (
