@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
 from napari_stem.slide.source import (
     AS_STORED,
     READ_ERRORS,
+    WHITE,
     Level,
     over_white,
     refuse_absurd,
@@ -205,7 +207,7 @@ def _native(
 
 
 def _watch(location: Location, array: Any) -> Callable[[], None]:
-    """Check before each reading that a level is still there: for lost chunks zarr gives one colour."""
+    """Check before each reading that a level is still there: without it, zarr gives one colour everywhere."""
     if location.url is not None:
         return lambda: None
     if not location.is_folder:
@@ -238,21 +240,39 @@ def _level(
             f"plane as 8-bit RGB."
         )
 
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
-        pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in names)])
+    glass = _white_where_not_stored(array)
+
+    def samples(of: Any, rows: slice, columns: slice, channels: slice) -> NDArray[np.uint8]:
+        where: dict[str, Any] = {"y": rows, "x": columns, "c": channels}
+        pixels = np.asarray(of[tuple(where.get(axis, 0) for axis in names)])
         kept = [axis for axis in names if axis in where]
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
-        pixels = np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+        return np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        pixels = samples(glass, rows, columns, slice(3))
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if pixels.shape[2] == 4:  # alpha: what it hides is white
-            return over_white(pixels[..., :3], pixels[..., 3:])
+        if told.get("c") == 4:  # alpha: what it hides is white, and where it is not stored all is hidden
+            return over_white(pixels, samples(array, rows, columns, slice(3, 4)))
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
     chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
     return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
+
+
+def _white_where_not_stored(array: Any) -> Any:
+    """Give the same array, white as glass where no chunk is stored, instead of the black that is zarr's default.
+
+    A fill value that somebody chose, one other than 0, stays.
+    """
+    import zarr
+
+    if array.fill_value:
+        return array
+    metadata = replace(array.metadata, fill_value=np.uint8(WHITE))
+    return zarr.Array(zarr.AsyncArray(metadata, array.store_path, array.config))
 
 
 def _fingerprint(multiscale: dict[str, Any], arrays: list[Any]) -> str:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3  # raised whenever stores written before must not be used any more
+FORMAT = 4  # raised whenever stores written before must not be used any more
 CHUNK_PX = 512
 BLOCK_PX = 1024
 WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
