@@ -254,7 +254,9 @@ def _level(
         pixels = samples(glass, rows, columns, slice(3))
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if told.get("c") == 4:  # alpha: what it hides is white, and where it is not stored all is hidden
+        if (
+            told.get("c") == 4
+        ):  # alpha: what it hides is white, and where it is not stored all is hidden
             return over_white(pixels, samples(array, rows, columns, slice(3, 4)))
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 

@@ -123,7 +123,10 @@ def describe(
                 for kind, each in slide.associated.items()
             ],
             "reader": slide.reader,
-            "readers": {name: _why_not(_reader(name), locate(path)) for name in READERS},
+            "readers": {
+                name: None if name == slide.reader else _why_not(_reader(name), locate(path))
+                for name in READERS
+            },
             "vendor": slide.vendor,
             "fingerprint": slide.fingerprint,
             "properties": slide.properties,

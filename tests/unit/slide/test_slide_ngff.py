@@ -105,6 +105,15 @@ def test_missing_levels_are_made(crop, tmp_path, cache, opened):
     assert not cache.exists()  # it is so small that storing it would gain nothing
 
 
+def test_levels_down_to_one_pixel_are_no_overview(crop, tmp_path, opened):
+    slide = opened(write(tmp_path / "slide.zarr", crop, n=11))
+    assert slide.levels[-1].size == SizePx(2, 2)
+    overview = slide.levels[slide.overview_level]
+    assert (overview.size, overview.downsample) == (SizePx(515, 645), 2)
+    small = opened(write(tmp_path / "small.zarr", crop[:300, :300], n=8))
+    assert small.overview_level == 0
+
+
 @pytest.mark.parametrize(
     ("unit", "mpp", "expected"),
     [
