@@ -20,12 +20,13 @@ from napari_stem.exporting.kinds import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.table import write_table
+from napari_stem.file_kinds import SlideWarning, read
 from napari_stem.geometry import Region
-from napari_stem.reader import SlideWarning, get_reader, read
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import ClassedRegion, write_regions
+from napari_stem.widgets.slide.reading import get_reader
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
@@ -265,7 +266,7 @@ def test_napari_opens_the_sample_through_the_manifest(viewer_with_plugin):
 
 def test_reader_brings_neither_a_viewer_nor_torch():
     code = (
-        "import sys, napari_stem.reader, napari_stem.sample_data\n"
+        "import sys, napari_stem.file_kinds, napari_stem.sample_data\n"
         "from napari_stem.layers import from_files, placement, values\n"
         "print(sorted({'napari', 'qtpy', 'torch', 'vispy'} & set(sys.modules)))"
     )

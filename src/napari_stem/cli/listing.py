@@ -13,6 +13,7 @@ from napari_stem.cli.tables import say_list, say_slide
 from napari_stem.cli.terminal import MANNER, agreed, answer, progress_bars, say, tell
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.hub import use_encoder_folder
+from napari_stem.slide.recognising import READERS
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 def info(
     slide: Annotated[str, Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)],
     mpp: MppOption = None,
-    reader: Annotated[
-        str | None, Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
-    ] = None,
+    reader: Annotated[str | None, Option(help=f"Insist on a reader: {', '.join(READERS)}.")] = None,
     check_scale: Annotated[
         bool,
         Option(help="Compare the pixel size with the width of nuclei."),

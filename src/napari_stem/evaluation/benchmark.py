@@ -17,7 +17,7 @@ from napari_stem.evaluation import runs as stored
 from napari_stem.evaluation.baselines import NAMES, Denoising, Predictor, Task, predictors
 from napari_stem.evaluation.runs import Run, Summary, aggregates, own_figures
 from napari_stem.metrics import evaluate, pcc
-from napari_stem.slide.source import fingerprint
+from napari_stem.slide.stored import fingerprint
 from napari_stem.spatial.normalise import columns_of, normalisation, normalised
 from napari_stem.spatial.panels import parse_panel
 

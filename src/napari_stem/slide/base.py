@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from napari_stem.errors import MissingMppError, SlideError
-from napari_stem.slide.source import COARSEST_PX
+from napari_stem.slide.level import COARSEST_PX
 from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import visible
 
@@ -86,7 +86,7 @@ class Slide(StoredSlide):
         """
         if self.builder is None or level < self.builder.first_level:
             return True
-        return self.builder.await_look(within_s)
+        return self.builder.await_store(within_s)
 
     def complete(self, progress: Progress | None = None) -> None:
         """Make the levels that are not there yet; waits if another thread does.

@@ -18,17 +18,10 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.level import AS_STORED, READ_ERRORS, WHITE, Level, over_white
 from napari_stem.slide.location import Location, watched
 from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
-from napari_stem.slide.source import (
-    AS_STORED,
-    READ_ERRORS,
-    WHITE,
-    Level,
-    over_white,
-    refuse_absurd,
-)
-from napari_stem.slide.stored import StoredSlide
+from napari_stem.slide.stored import StoredSlide, refuse_absurd
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -43,7 +36,7 @@ ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
 MICRONS = frozenset({"micron", "microns", "micrometer", "micrometers", "um"})
 MAX_HASHED_CHUNKS = 16
-TALLEST_NATIVE_PX = 4096
+LARGEST_CHUNK_PX = 4096
 OUR_TABLE = "tables/predicted_expression/uns/napari_stem"  # as `export.spatial_data` writes it
 
 
@@ -78,9 +71,10 @@ def read_header(location: Location) -> StoredSlide:
             store = _store(location)
             on_failure.callback(store.close)
             root = zarr.open_group(store, mode="r", path=_root_in(location))
-            source = _native(location, root, *_largest_image(location, root), store.close)
+            image = _largest_image(location, root)
+            stored = _stored_slide(location, root, *image, store.close)
             on_failure.pop_all()
-            return source
+            return stored
     except (*READ_ERRORS, ImportError) as error:
         raise SlideError(_unreadable(location, error)) from error
 
@@ -177,7 +171,7 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
     return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
-def _native(
+def _stored_slide(
     location: Location,
     root: Any,
     place: str,
@@ -188,8 +182,11 @@ def _native(
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     names = _axis_names(multiscale)
-    sources = tuple(_level(name, names, each, _watch(location, each)) for each in arrays)
-    refuse_absurd(name, [each.size for each in sources])
+    levels = tuple(_level(name, names, each) for each in arrays)
+    refuse_absurd(name, [each.size for each in levels])
+    if location.is_folder:
+        for level, array in zip(levels, arrays, strict=True):
+            level.require_unchanged = _watched(location.path, array)
     told: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
@@ -202,19 +199,14 @@ def _native(
     is_ours = place.startswith("images/") and OUR_TABLE in root
     found = _mpp_sources(multiscale, names, is_global_um=is_ours)
     return StoredSlide(
-        location.path, sources, digest, properties=told, mpp_sources=found, on_close=close
+        location.path, levels, digest, properties=told, mpp_sources=found, on_close=close
     )
 
 
-def _watch(location: Location, array: Any) -> Callable[[], None]:
-    """Check before each reading that a level is still there: without it, zarr gives one colour everywhere."""
-    if location.url is not None:
-        return lambda: None
-    if not location.is_folder:
-        return watched(location.path)
-    folder: Path = location.path / str(array.path)
-    about = next(folder / n for n in ARRAYS if (folder / n).is_file())
-    return watched(about, location.path)
+def _watched(slide: Path, array: Any) -> Callable[[], None]:
+    """Watch that a level of a folder is still there: without it, zarr gives one colour everywhere."""
+    folder = slide / str(array.path)
+    return watched(next(folder / n for n in ARRAYS if (folder / n).is_file()), slide)
 
 
 def _axis_names(multiscale: dict[str, Any]) -> list[str]:
@@ -223,9 +215,7 @@ def _axis_names(multiscale: dict[str, Any]) -> list[str]:
     return [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
 
 
-def _level(
-    name: str, names: list[str], array: Any, check: Callable[[], None] = lambda: None
-) -> Level:
+def _level(name: str, names: list[str], array: Any) -> Level:
     """Offer an array with axes of such names as a level of an image, which must be 8-bit RGB or grey."""
     told = dict(zip(names, array.shape, strict=True))
     if array.dtype != np.uint8:
@@ -260,12 +250,12 @@ def _level(
             return over_white(pixels, samples(array, rows, columns, slice(3, 4)))
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
-    chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
-    return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
+    chunk = (min(int(array.chunks[names.index(axis)]), LARGEST_CHUNK_PX) for axis in "yx")
+    return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name)
 
 
 def _white_where_not_stored(array: Any) -> Any:
-    """Give the same array, white as glass where no chunk is stored, instead of the black that is zarr's default.
+    """Give the same array, white as glass where no chunk is stored, instead of zarr's usual black.
 
     A fill value that somebody chose, one other than 0, stays.
     """
