@@ -126,7 +126,7 @@ class Level:
     held: NDArray[np.uint8] | None = None
     # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
     downsample: float = 1.0
-    key: str = ""  # of this file and level alone: dask takes arrays of one name for the same
+    key: str = ""  # name of its dask array, which no other may have: dask takes equal names for equal arrays
 
     @cached_property
     def pixels(self) -> da.Array:
@@ -218,8 +218,8 @@ class Level:
     ) -> da.Array:
         """Return a lazy array in tiles of whole chunks, each about ``near_px`` high and wide.
 
-        ``name`` is of these pixels alone: dask takes arrays of one name for the same. ``read_tile`` gives the
-        chunk of a row and a column; by default it is read from here.
+        ``name`` is the array's, which no other may have. ``read_tile`` gives the tile of a row and a column; by
+        default it is read from here.
         """
         import dask.array as da
 

@@ -170,8 +170,8 @@ def _choose(location: Location) -> tuple[str, StoredSlide]:
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
-                # Final: the next reader might show one channel of five, or half a file. Never from itself: dask
-                # follows causes to their end.
+                # The next reader is not tried: it might show one channel of five, or half a file. The cause is
+                # not ``error``, which may be what is raised: dask follows causes until there is none.
                 raise _hinted(unsuited or error, missing) from error.__cause__
         elif isinstance(reason, MissingLibrary):
             missing.append(reason)

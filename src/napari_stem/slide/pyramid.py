@@ -125,9 +125,9 @@ class PyramidBuilder:
         return self._made is not None
 
     def find_store(self) -> None:
-        """Begin to take the levels from an earlier opening's store, or to make a small one, in a thread.
+        """Begin, in a thread, to look for levels that were stored earlier; a single small one is made at once.
 
-        Whoever asks for this sees the preview meanwhile.
+        From now on the preview is shown until there are levels.
         """
         self._is_seen = True
         threading.Thread(target=self._find_store, name="slide-levels", daemon=True).start()

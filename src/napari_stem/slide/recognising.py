@@ -19,7 +19,8 @@ class Endings(NamedTuple):
     pictures: tuple[str, ...] = ()
     # of slides and of other things: looked into
     shared: tuple[str, ...] = ()
-    # written by slide scanners alone: what cannot be read of these is worth a sentence
+    # written by slide scanners alone: taken for slides whatever is in them, so that the user is told what is
+    # wrong with one that cannot be read
     trusted: tuple[str, ...] = ()
 
 

@@ -237,7 +237,7 @@ def _stored_in_strips(series: Any) -> bool:
 
 
 def _decoded_if_one_piece(name: str, level: Level, _progress: Progress | None) -> Level:
-    """Decode an image stored as a single strip once, instead of once per window."""
+    """Decode an image stored as a single strip, or in huge ones, once, instead of once per window."""
     n_bytes = level.chunk.height_px * level.chunk.width_px * 3
     if n_bytes <= 3 * WIDE_PX * WIDE_PX:
         return level
@@ -246,4 +246,6 @@ def _decoded_if_one_piece(name: str, level: Level, _progress: Progress | None) -
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
+    if level.size.height_px * level.size.width_px * 3 > WHOLE_LIMIT_BYTES:
+        return level  # of several pieces, each of which can be decoded
     return level_of_array(level.whole(), name)
