@@ -27,9 +27,16 @@ from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import ClassedRegion, write_regions
 from napari_stem.widgets.slide.reading import get_reader
+from napari_stem.widgets.slide.slide_panel import FILE_FILTER
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
+
+
+def test_the_window_offers_every_kind_of_slide():
+    offered = FILE_FILTER.partition("(")[2].partition(")")[0].split()
+    assert {"*.vmu", "*.svslide", "*.tf8", "*.zarr.zip", "*.svs", "*.png"} <= set(offered)
+    assert "*.zvi" not in offered  # which no reader reads
 
 
 @pytest.fixture(scope="module")

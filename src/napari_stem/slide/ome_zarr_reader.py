@@ -10,7 +10,6 @@ import hashlib
 import json
 import zipfile
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -187,19 +186,22 @@ def _stored_slide(
     if location.is_folder:
         for level, array in zip(levels, arrays, strict=True):
             level.require_unchanged = _watched(location.path, array)
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
         "native_levels": len(arrays),
         "colour": AS_STORED,
     }
     if place:
-        told["image"] = place
-    digest = _fingerprint(multiscale, arrays)
+        properties["image"] = place
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = _mpp_sources(multiscale, names, is_global_um=is_ours)
     return StoredSlide(
-        location.path, levels, digest, properties=told, mpp_sources=found, on_close=close
+        location.path,
+        levels,
+        _fingerprint(multiscale, arrays),
+        properties=properties,
+        mpp_sources=_mpp_sources(multiscale, names, is_global_um=is_ours),
+        on_close=close,
     )
 
 
@@ -217,14 +219,14 @@ def _axis_names(multiscale: dict[str, Any]) -> list[str]:
 
 def _level(name: str, names: list[str], array: Any) -> Level:
     """Offer an array with axes of such names as a level of an image, which must be 8-bit RGB or grey."""
-    told = dict(zip(names, array.shape, strict=True))
+    extents = dict(zip(names, array.shape, strict=True))
     if array.dtype != np.uint8:
         raise SlideError(
             f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
         )
-    deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
-    if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
-        sizes = ", ".join(f"{a} {n}" for a, n in told.items())
+    deep = {a: n for a, n in extents.items() if a not in {"y", "x", "c"} and n != 1}
+    if deep or not {"y", "x"} <= set(extents) or extents.get("c", 1) not in {1, 3, 4}:
+        sizes = ", ".join(f"{a} {n}" for a, n in extents.items())
         raise SlideError(
             f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
             f"plane as 8-bit RGB."
@@ -244,14 +246,13 @@ def _level(name: str, names: list[str], array: Any) -> Level:
         pixels = samples(glass, rows, columns, slice(3))
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if (
-            told.get("c") == 4
-        ):  # alpha: what it hides is white, and where it is not stored all is hidden
+        # alpha: what it hides is white, and where it is not stored all is hidden
+        if extents.get("c") == 4:
             return over_white(pixels, samples(array, rows, columns, slice(3, 4)))
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
     chunk = (min(int(array.chunks[names.index(axis)]), LARGEST_CHUNK_PX) for axis in "yx")
-    return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name)
+    return Level(read, SizePx(extents["y"], extents["x"]), SizePx(*chunk), name)
 
 
 def _white_where_not_stored(array: Any) -> Any:
@@ -263,7 +264,7 @@ def _white_where_not_stored(array: Any) -> Any:
 
     if array.fill_value:
         return array
-    metadata = replace(array.metadata, fill_value=np.uint8(WHITE))
+    metadata = array.metadata.to_dict() | {"fill_value": WHITE}
     return zarr.Array(zarr.AsyncArray(metadata, array.store_path, array.config))
 
 

@@ -127,7 +127,7 @@ def _one_slide(path: Path) -> Path:
 def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
-    properties = dict(osr.properties)
+    said = dict(osr.properties)
     colour = _colour(osr)
     file = OpenFile(osr)
     chunk = SizePx(TILE_PX, TILE_PX)
@@ -135,22 +135,21 @@ def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
         Level(_reader(file, number, osr.level_downsamples[number]), size, chunk, path.name, colour)
         for number, size in enumerate(sizes)
     )
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "format": "openslide",
         "native_levels": len(sizes),
         "colour": colour.label,
     }
-    if power := properties.get("openslide.objective-power"):
-        told["objective_power"] = float(power)
-    vendor = properties.get("openslide.vendor", "generic")
-    digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
+    if power := said.get("openslide.objective-power"):
+        properties["objective_power"] = float(power)
+    vendor = said.get("openslide.vendor", "generic")
     return StoredSlide(
         location.path,
         levels,
-        digest,
+        _fingerprint(path, vendor, said.get("openslide.quickhash-1", "")),
         vendor,
-        told,
-        _mpp(properties, vendor),
+        properties,
+        _mpp(said, vendor),
         _associated(osr, file, path.name),
         on_close=file.close,
     )
@@ -168,9 +167,9 @@ def _fingerprint(path: Path, vendor: str, quickhash: str) -> str:
     return hashlib.blake2b(f"{own} {quickhash}".encode(), digest_size=16).hexdigest()
 
 
-def _mpp(properties: dict[str, str], vendor: str) -> tuple[MppSource, ...]:
+def _mpp(said: dict[str, str], vendor: str) -> tuple[MppSource, ...]:
     name = "DICOM PixelSpacing" if vendor == "dicom" else f"OpenSlide, from {vendor} metadata"
-    y_um, x_um = (properties.get(f"openslide.mpp-{axis}", "") for axis in "yx")
+    y_um, x_um = (said.get(f"openslide.mpp-{axis}", "") for axis in "yx")
     return source_of(name, y_um, x_um)
 
 
