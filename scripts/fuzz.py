@@ -290,7 +290,7 @@ def child(sound: Path, jobs: list[tuple[str, int]], results: object) -> None:
         for module, _ in READERS.values():
             importlib.import_module(module)
         from napari_stem.errors import StemError
-        from napari_stem.slide import source as levels
+        from napari_stem.slide import level as levels
 
         levels.COARSEST_PX = 2**20  # what is tried are the files' own bytes
         for name, seed in jobs:

@@ -283,14 +283,15 @@ class PredictionJob:
         provenance["shared_tissue"] = shared_tissue(spots.pitch_um, self._embedder.field_of_view_um)
         if slide.mpp_sources:
             provenance["mpp_source"] = slide.mpp_sources[0].source
+        overview = slide.levels[slide.overview_level]
         return Prediction.create(
             out,
             spots,
             gene_table(self.model, provenance["unit"]),
             provenance,
             regions=self.regions,
-            image=slide.read_level(-1),
-            image_scale=1 / slide.levels[-1].downsample,
+            image=overview.whole(),
+            image_scale=1 / overview.downsample,
             spot_diameter_px=spots.diameter_um / slide.require_mpp().x_um,
             n_kept_draws=self.settings.n_draws if self.keep_draws else 0,
         )

@@ -18,7 +18,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from npe2 import PluginManifest
 from PIL import Image
 
-from napari_stem import reader
+from napari_stem.file_kinds import kind_of, read
 from napari_stem.layers.placement import slide_layer
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
@@ -76,7 +76,7 @@ def tiff(tmp_path) -> Path:
 
 def add_all(viewer, path: Path) -> list[Layer]:
     """Add what our reader makes of a file, as from the command line."""
-    layers = [Layer.create(*each) for each in reader.get_reader(str(path))(str(path))]
+    layers = [Layer.create(*each) for each in read(kind_of(path), str(path))]
     for layer in layers:
         viewer.add_layer(layer)
     return layers

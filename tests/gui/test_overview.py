@@ -15,13 +15,13 @@ from PIL import Image
 from qtpy.QtCore import QPointF, Qt
 
 import napari_stem
+from napari_stem.file_kinds import SlideWarning
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import slide_layer
-from napari_stem.reader import SlideWarning
 from napari_stem.slide import open_slide, pyramid
 from napari_stem.slide.display import kept_chunks
+from napari_stem.slide.level import Level
 from napari_stem.slide.pyramid import PyramidBuilder
-from napari_stem.slide.source import Level
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.regions.region_layers import label_colours
 from napari_stem.widgets.slide.overview import (

@@ -15,7 +15,7 @@ from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 import napari_stem
 from napari_stem.slide import display, openslide_reader
 from napari_stem.slide.display import kept_chunks
-from napari_stem.slide.source import halve
+from napari_stem.slide.level import halve
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.slide.slide_layers import pyramid_of
 
@@ -105,7 +105,7 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), resolution=(4e4, 4e4))
     slide = open_slide(path, early=True)
     builder = slide.builder
-    assert builder.await_look(20)
+    assert builder.await_store(20)
     made, builder._made = builder._made, None  # as it is for a moment on a slow machine
     viewer = make_napari_viewer(show=True)
     data, options, _ = slide_layer(slide)

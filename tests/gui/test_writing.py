@@ -17,9 +17,9 @@ from npe2 import PluginManifest
 
 import napari_stem
 from napari_stem.errors import StemError
+from napari_stem.file_kinds import read
 from napari_stem.geometry import Region
 from napari_stem.layers.placement import slide_layer
-from napari_stem.reader import read
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide

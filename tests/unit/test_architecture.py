@@ -61,7 +61,7 @@ def test_algorithms_load_no_viewer() -> None:
 
 def test_the_reader_and_the_widgets_load_no_torch() -> None:
     """Napari imports what the manifest names when a menu opens: that has to be quick."""
-    assert loaded_by("import napari_stem.reader, napari_stem.widgets", "torch") == set()
+    assert loaded_by("import napari_stem.file_kinds, napari_stem.widgets", "torch") == set()
 
 
 @pytest.mark.skipif(may_have_gpu(), reason="torch computes on GPUs")

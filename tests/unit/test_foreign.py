@@ -22,10 +22,10 @@ from napari_stem.errors import PredictionError, StemError
 from napari_stem.evaluation.comparison import read_prediction, read_truth
 from napari_stem.exporting.kinds import export
 from napari_stem.exporting.selection import model_card
+from napari_stem.file_kinds import kind_of, read
 from napari_stem.foreign import dense, opened_hdf5, read_h5ad, read_json, require_own_zarr
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.sources import named_in_file
-from napari_stem.reader import kind_of, read
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.spatial import table_files
 from napari_stem.texts import visible

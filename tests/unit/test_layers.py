@@ -25,7 +25,7 @@ from napari_stem.layers.values import (
 )
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
-from napari_stem.slide.source import downsample, level_of_array
+from napari_stem.slide.level import downsample, level_of_array
 
 MPP = Mpp(y_um=0.5, x_um=0.25)
 

@@ -20,15 +20,23 @@ from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.table import write_anndata
+from napari_stem.file_kinds import SlideWarning, read
 from napari_stem.geometry import Region
-from napari_stem.reader import SlideWarning, get_reader, read
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, her2st_c5, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.spatial.region_files import ClassedRegion, write_regions
+from napari_stem.widgets.slide.reading import get_reader
+from napari_stem.widgets.slide.slide_panel import FILE_FILTER
 
 MANIFEST = Path(__file__).parents[2] / "src" / "napari_stem" / "napari.yaml"
 COUNTS = sample_path().parents[1] / "st" / "C5.h5ad"
+
+
+def test_the_window_offers_every_kind_of_slide():
+    offered = FILE_FILTER.partition("(")[2].partition(")")[0].split()
+    assert {"*.vmu", "*.svslide", "*.tf8", "*.zarr.zip", "*.svs", "*.png"} <= set(offered)
+    assert "*.zvi" not in offered  # which no reader reads
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +273,7 @@ def test_napari_opens_the_sample_through_the_manifest(viewer_with_plugin):
 
 def test_reader_brings_neither_a_viewer_nor_torch():
     code = (
-        "import sys, napari_stem.reader, napari_stem.sample_data\n"
+        "import sys, napari_stem.file_kinds, napari_stem.sample_data\n"
         "from napari_stem.layers import from_files, placement, values\n"
         "print(sorted({'napari', 'qtpy', 'torch', 'vispy'} & set(sys.modules)))"
     )

@@ -9,13 +9,16 @@ import typer
 from typer import Argument, Option
 
 from napari_stem.cli.app import Group, MppOption, Yes, app, encoder_names, model_names
-from napari_stem.cli.tables import say_list, say_slide
+from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import MANNER, agreed, answer, progress_bars, say, tell
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.hub import use_encoder_folder
-from napari_stem.texts import count
+from napari_stem.slide.recognising import READERS
+from napari_stem.texts import count, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
 
@@ -24,9 +27,7 @@ if TYPE_CHECKING:
 def info(
     slide: Annotated[str, Argument(help="File, folder or URL of an OME-Zarr.", show_default=False)],
     mpp: MppOption = None,
-    reader: Annotated[
-        str | None, Option(help="Insist on a reader: tiff, openslide, ome-zarr, czi, raster.")
-    ] = None,
+    reader: Annotated[str | None, Option(help=f"Insist on a reader: {', '.join(READERS)}.")] = None,
     check_scale: Annotated[
         bool,
         Option(help="Compare the pixel size with the width of nuclei."),
@@ -44,7 +45,43 @@ def info(
 
         with open_slide(slide, stated, reader=reader) as opened:
             facts["scale_check"] = measure(opened).as_json()
-    answer(facts, say_slide)
+    answer(facts, _say_slide)
+
+
+def _say_slide(facts: Mapping[str, Any]) -> None:
+    mpp = facts["mpp"]
+    size = f"{facts['width_px']} x {facts['height_px']} px"
+    if mpp is not None:
+        height_mm, width_mm = mpp[0] * facts["height_px"] / 1e3, mpp[1] * facts["width_px"] / 1e3
+        size += f", {width_mm:.2f} x {height_mm:.2f} mm"
+    sources = facts["mpp_sources"]
+    lines = [
+        ("size", size),
+        ("pixel size", _pixel_size(mpp, sources[0]["source"] if sources else None)),
+        *(("", f"({_pixel_size(s['mpp_um'], s['source'])})") for s in sources[1:]),
+    ]
+    if facts["mpp_conflict"]:
+        lines.append(("note", facts["mpp_conflict"]))
+    if "scale_check" in facts:
+        lines.append(("nuclei", facts["scale_check"]["told"]))
+    lines += [
+        ("levels", ", ".join(f"{v['width_px']} x {v['height_px']}" for v in facts["levels"])),
+        ("colour", str(facts["properties"].get("colour", "as stored"))),
+        ("other images", ", ".join(each["name"] for each in facts["associated"]) or "none"),
+        ("vendor", facts["vendor"]),
+        ("reader", facts["reader"]),
+    ]
+    for name, why in facts["readers"].items():
+        lines.append((f"reader {name}", why or "can open it"))
+    for name, text in lines:
+        say(f"{name:<16} {plain(text)}")
+
+
+def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
+    if mpp is None:
+        return "unknown; state it with --mpp"
+    size = f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)"
+    return size if source is None else f"{size}, {source}"
 
 
 encoding = Group(help="List the image encoders, or download one.")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.cli.terminal import say
 from napari_stem.metrics import MEANINGS, flat
 from napari_stem.texts import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping
 
     from rich.console import JustifyMethod
 
@@ -32,36 +31,6 @@ def say_list(
 ) -> None:
     """Print some of what ``rows`` say, ``columns`` being key -> heading."""
     _print(title, columns.values(), ([row.get(key) for key in columns] for row in rows))
-
-
-def say_slide(facts: Mapping[str, Any]) -> None:
-    """Print what ``info`` knows of a slide."""
-    mpp = facts["mpp"]
-    size = f"{facts['width_px']} x {facts['height_px']} px"
-    if mpp is not None:
-        height_mm, width_mm = mpp[0] * facts["height_px"] / 1e3, mpp[1] * facts["width_px"] / 1e3
-        size += f", {width_mm:.2f} x {height_mm:.2f} mm"
-    sources = facts.get("mpp_sources", [])
-    lines = [
-        ("size", size),
-        ("pixel size", _pixel_size(mpp, sources[0]["source"] if sources else None)),
-        *(("", f"({_pixel_size(s['mpp_um'], s['source'])})") for s in sources[1:]),
-    ]
-    if facts.get("mpp_conflict"):
-        lines.append(("note", facts["mpp_conflict"]))
-    if "scale_check" in facts:
-        lines.append(("nuclei", facts["scale_check"]["told"]))
-    lines += [
-        ("levels", ", ".join(f"{v['width_px']} x {v['height_px']}" for v in facts["levels"])),
-        ("colour", str(facts["properties"].get("colour", "as stored"))),
-        ("other images", ", ".join(each["name"] for each in facts.get("associated", [])) or "none"),
-        ("vendor", facts["vendor"]),
-        ("reader", facts["reader"]),
-    ]
-    for name, why in facts.get("readers", {}).items():
-        lines.append((f"reader {name}", why or "can open it"))
-    for name, text in lines:
-        say(f"{name:<16} {plain(text)}")
 
 
 def _print(
@@ -91,13 +60,6 @@ def _print(
     if not console.is_terminal:
         console.width = 200
     console.print(table)
-
-
-def _pixel_size(mpp: Sequence[float] | None, source: str | None) -> str:
-    if mpp is None:
-        return "unknown; state it with --mpp"
-    size = f"{mpp[1]:.4g} x {mpp[0]:.4g} um (x, y)"
-    return size if source is None else f"{size}, {source}"
 
 
 def _ranged(found: Mapping[str, Any] | None) -> str | None:

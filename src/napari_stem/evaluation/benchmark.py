@@ -27,7 +27,7 @@ from napari_stem.evaluation.runs import (
     write_results,
 )
 from napari_stem.metrics import all_metrics
-from napari_stem.slide.source import fingerprint
+from napari_stem.slide.stored import fingerprint
 from napari_stem.spatial.normalise import columns_of, normalisation, normalised
 from napari_stem.spatial.panels import parse_panel
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_stem.slide.base import Slide
+from napari_stem.slide.level import Level
 from napari_stem.slide.opening import describe, open_slide
-from napari_stem.slide.source import Level
 
 __all__ = ["Level", "Slide", "describe", "open_slide"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from napari_stem.errors import MissingMppError, SlideError
+from napari_stem.slide.level import COARSEST_PX
 from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import visible
 
@@ -25,7 +26,8 @@ class Slide(StoredSlide):
     Attributes
     ----------
     levels
-        Finest first; each later one coarser; the last at most about 1024 px on its longer side.
+        Finest first; each later one coarser; the last at most 1024 px on its longer side, and down to a
+        single pixel where the file stores such.
     mpp_sources
         Every statement of the pixel size, the user's too: ``mpp`` is the first one's.
     reader
@@ -44,6 +46,13 @@ class Slide(StoredSlide):
     mpp: Mpp | None = None
     builder: PyramidBuilder | None = None
     alias: str = ""
+
+    @property
+    def overview_level(self) -> int:
+        """Index of the level in which the whole slide is seen: the first of at most 1024 px."""
+        sides_px = [max(level.size.height_px, level.size.width_px) for level in self.levels]
+        n_larger = sum(side_px > COARSEST_PX for side_px in sides_px)
+        return min(n_larger, len(sides_px) - 1)
 
     def require_mpp(self) -> Mpp:
         """Return the pixel size.
@@ -77,7 +86,7 @@ class Slide(StoredSlide):
         """
         if self.builder is None or level < self.builder.first_level:
             return True
-        return self.builder.await_look(within_s)
+        return self.builder.await_store(within_s)
 
     def complete(self, progress: Progress | None = None) -> None:
         """Make the levels that are not there yet; waits if another thread does.

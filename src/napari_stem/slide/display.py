@@ -27,8 +27,7 @@ from zict import LRU
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.source import WHITE, Level, from_tiles, halved, tiles_under
-from napari_stem.slide.stored import scaled
+from napari_stem.slide.level import WHITE, Level, from_tiles, halved, scaled, tiles_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -278,12 +277,11 @@ def levels_between(sources: Sequence[Level]) -> tuple[list[Level], list[int]]:
 def _in_between(stored: Level, finer: Level, shrink: int) -> Level:
     """Offer a level that is not stored: the next finer one halved, by area."""
     side_px = min(CHUNK_PX, LARGEST_READ_PX // shrink)
-    native_px = [
-        max(side_px, native // shrink)
-        for native in (stored.native.height_px, stored.native.width_px)
+    chunk_px = [
+        max(side_px, chunk // shrink) for chunk in (stored.chunk.height_px, stored.chunk.width_px)
     ]
 
-    return Level(finer.halved, halved(finer.size), SizePx(*native_px), stored.label)
+    return Level(finer.halved, halved(finer.size), SizePx(*chunk_px), stored.label)
 
 
 def enlarged(

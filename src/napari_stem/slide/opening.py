@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
 from napari_stem.slide.base import Slide
-from napari_stem.slide.location import Location, locate
+from napari_stem.slide.level import downsample
+from napari_stem.slide.location import Location, locate, watched
 from napari_stem.slide.pixel_size import all_sources, conflict
-from napari_stem.slide.pyramid import PyramidBuilder, lacking
-from napari_stem.slide.source import UnsuitedError, downsample
+from napari_stem.slide.pyramid import PyramidBuilder, missing_sizes
+from napari_stem.slide.recognising import READERS
+from napari_stem.slide.stored import MissingLibrary, UnsuitedError
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import ModuleType
 
     from napari_stem.progress import Progress
-    from napari_stem.slide.stored import StoredSlide
+    from napari_stem.slide.stored import SlideReader, StoredSlide
 
 logger = logging.getLogger(__name__)
 
-# In order of preference. Loaded when a file is opened: tifffile and zarr take half a second.
-READERS = {
-    "tiff": "tiff",
-    "czi": "czi",
-    "openslide": "openslide_reader",
-    "ome-zarr": "ngff",
-    "raster": "raster",
-}
 READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 
 
@@ -76,7 +69,7 @@ def open_slide(
     logger.info("A slide is read by '%s'.", slide.reader)
     try:
         if early and slide.builder is not None and len(slide.levels) > 1:
-            slide.builder.look()
+            slide.builder.find_store()
         else:
             slide.complete(progress)
     except BaseException:
@@ -123,7 +116,10 @@ def describe(
                 for kind, each in slide.associated.items()
             ],
             "reader": slide.reader,
-            "readers": {name: _why_not(_reader(name), locate(path)) for name in READERS},
+            "readers": {
+                name: None if name == slide.reader else _why_not(name, locate(path))
+                for name in READERS
+            },
             "vendor": slide.vendor,
             "fingerprint": slide.fingerprint,
             "properties": slide.properties,
@@ -133,86 +129,98 @@ def describe(
 def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = None) -> Slide:
     """Open a slide as ``open_slide`` does, and decode nothing: levels that it lacks are yet to be made."""
     location = locate(path)
-    name, read = _choose(location, reader)
+    name, stored = _choose(location) if reader is None else (reader, _insisted(location, reader))
     try:
-        sources = all_sources(read.path, read.fingerprint, read.mpp_sources, mpp)
-        rights = read.path.stat().st_mode if location.url is None else 0o700
+        sources = all_sources(stored.path, stored.fingerprint, stored.mpp_sources, mpp)
+        file_mode = stored.path.stat().st_mode if location.url is None else 0o700
     except BaseException:
-        read.on_close()
+        stored.on_close()
         raise
-    builder = PyramidBuilder(read, rights) if lacking(read) else None
-    levels = [
-        *(() if read.copies_base else read.levels),
-        *(builder.pending() if builder else ()),
-    ]
+    builder = PyramidBuilder(stored, file_mode) if missing_sizes(stored) else None
+    levels = () if stored.needs_tiled_copy else stored.levels
+    if builder is not None:
+        levels = (*levels, *builder.pending())
     for number, level in enumerate(levels):
-        level.downsample = downsample(read.size, level.size)
-        level.key = f"slide-{read.fingerprint}-{name}-{number}"
+        level.downsample = downsample(stored.size, level.size)
+        level.key = f"slide-{stored.fingerprint}-{name}-{number}"
     return Slide(
-        **(vars(read) | {"levels": tuple(levels), "mpp_sources": sources}),
+        stored.path,
+        levels,
+        stored.fingerprint,
+        stored.vendor,
+        stored.properties,
+        sources,
+        stored.associated,
+        on_close=stored.on_close,
         reader=name,
         mpp=sources[0].mpp if sources else None,
         builder=builder,
     )
 
 
-def _choose(location: Location, wanted: str | None) -> tuple[str, StoredSlide]:
+def _choose(location: Location) -> tuple[str, StoredSlide]:
     """Find the first reader for this kind of file, and what it makes of the file; SlideError where none can."""
-    if wanted is not None:
-        return _insisted(location, wanted)
     unsuited: SlideError | None = None
-    absent: list[str] = []
+    missing: list[str] = []
     for name in READERS:
-        reader = _reader(name)
-        reason = reader.why_not(location)
+        reason = _reader(name).why_not(location)
         if reason is None:
             try:
-                return name, reader.read_header(location)
+                return name, _read(name, location)
             except UnsuitedError as error:
                 unsuited = unsuited or error
             except SlideError as error:
-                # Final: the next reader might show one channel of five, or half a file. Never from itself: dask
-                # follows causes to their end.
-                raise _hinted(unsuited or error, absent) from error.__cause__
-        elif "not installed" in reason and "which is" in reason:
-            absent.append(reason)
+                # The next reader is not tried: it might show one channel of five, or half a file. The cause is
+                # not ``error``, which may be what is raised: dask follows causes until there is none.
+                raise _hinted(unsuited or error, missing) from error.__cause__
+        elif isinstance(reason, MissingLibrary):
+            missing.append(reason)
         if name == "openslide" and unsuited is not None:
-            break  # what neither of the two can show right, none of the rest can
+            break  # what neither TIFF's reader nor OpenSlide can show right, none of the rest can
     but = "whatever its name says; export it"
     if location.is_folder:
         but = "but a folder; choose the slide itself, exported"
     msg = f"{location.name} is not a slide image by its content, {but} as {READABLE}."
-    raise _hinted(unsuited or SlideError(msg), absent)
+    raise _hinted(unsuited or SlideError(msg), missing)
 
 
-def _hinted(error: SlideError, absent: list[str]) -> SlideError:
+def _hinted(error: SlideError, missing: list[str]) -> SlideError:
     """Add which library might have read the file, had it been there."""
-    if not absent:
+    if not missing:
         return error
-    return SlideError(f"{error} It may be {'; or '.join(absent)}.")
+    return SlideError(f"{error} It may be {'; or '.join(missing)}.")
 
 
-def _insisted(location: Location, wanted: str) -> tuple[str, StoredSlide]:
-    if wanted not in READERS:
-        raise SlideError(f"There is no reader '{wanted}'; choose from {', '.join(READERS)}.")
-    reader = _reader(wanted)
-    if (reason := reader.why_not(location)) is not None:
+def _insisted(location: Location, name: str) -> StoredSlide:
+    if name not in READERS:
+        raise SlideError(f"There is no reader '{name}'; choose from {', '.join(READERS)}.")
+    if (reason := _reader(name).why_not(location)) is not None:
         raise SlideError(
-            f"{location.name} cannot be opened by the reader '{wanted}': it is {reason}."
+            f"{location.name} cannot be opened by the reader '{name}': it is {reason}."
         )
-    return wanted, reader.read_header(location)
+    return _read(name, location)
 
 
-def _why_not(reader: ModuleType, location: Location) -> str | None:
-    reason: str | None = reader.why_not(location)
+def _why_not(name: str, location: Location) -> str | None:
+    reason = _reader(name).why_not(location)
     if reason is None:
         try:
-            reader.read_header(location).on_close()
+            _read(name, location).on_close()
         except SlideError as error:
             reason = str(error)
     return reason
 
 
-def _reader(name: str) -> ModuleType:
-    """Load a reader: ``why_not`` gives a clause that completes "it is", or None; ``read_header`` opens."""
-    return import_module(f"napari_stem.slide.{READERS[name]}")
+def _read(name: str, location: Location) -> StoredSlide:
+    """Let a reader open a place, and have its levels notice when a slide that is one file changes."""
+    unchanged = watched(location.path) if location.is_file else None
+    stored = _reader(name).read_header(location)
+    for level in (*stored.levels, *stored.associated.values()):
+        level.require_unchanged = level.require_unchanged or unchanged
+    return stored
+
+
+def _reader(name: str) -> SlideReader:
+    """Load a reader, when a file is opened: tifffile and zarr take half a second."""
+    module = import_module(f"napari_stem.slide.{name.replace('-', '_')}_reader")
+    return cast("SlideReader", module)

@@ -19,33 +19,32 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.level import AS_STORED, Colour, Level, colour_of, over_white
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import (
-    AS_STORED,
-    READ_ERRORS,
-    Colour,
-    Level,
+from napari_stem.slide.recognising import READERS
+from napari_stem.slide.stored import (
+    MissingLibrary,
     OpenFile,
-    colour_of,
+    StoredSlide,
     fingerprint,
-    over_white,
     refuse_absurd,
+    refusing_damage,
 )
-from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_stem.slide.level import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
-    from napari_stem.slide.source import ReadWindow
 
-MISSING = "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
-SUFFIXES = (".mrxs", ".dcm", ".vms", ".vmu", ".svslide", ".bif", ".zvi")  # where it is missing
+MISSING = MissingLibrary(
+    "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
+)
 SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu-vms", "hamamatsu-vmu"})
 TILE_PX = 512  # OpenSlide's own cache holds decoded tiles, so that the extent matters little
 MAX_DICOM_FILES = 4096
@@ -59,7 +58,9 @@ def why_not(location: Location) -> str | None:
     try:
         import openslide
     except ImportError:
-        may_be = location.path.suffix.lower() in SUFFIXES or _dicom_files(location.path)
+        endings = READERS["openslide"]
+        is_named_so = location.name.lower().endswith((*endings.shared, *endings.trusted))
+        may_be = is_named_so or _dicom_files(location.path)
         return MISSING if may_be else "nothing that OpenSlide would be needed for (not installed)"
     path = location.path
     if location.is_folder:
@@ -79,13 +80,12 @@ def read_header(location: Location) -> StoredSlide:
     path = _one_slide(location.path)
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
-    try:
-        check = watched(path, location.path)
-        return _native(location, path, openslide.OpenSlide(str(path)), check)
-    except (openslide.OpenSlideError, *READ_ERRORS) as error:
-        raise SlideError(
-            f"{path.name} cannot be read by OpenSlide ({error}); copy or export it again."
-        ) from error
+    with refusing_damage(f"{path.name} cannot be read by OpenSlide", openslide.OpenSlideError):
+        unchanged = watched(path, location.path)
+        stored = _stored_slide(location, path, openslide.OpenSlide(str(path)))
+        for level in stored.levels:
+            level.require_unchanged = unchanged
+        return stored
 
 
 def _dicom_files(folder: Path) -> list[Path]:
@@ -124,39 +124,32 @@ def _one_slide(path: Path) -> Path:
     return next(iter(series.values()))
 
 
-def _native(location: Location, path: Path, osr: Any, check: Callable[[], None]) -> StoredSlide:
+def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
     refuse_absurd(path.name, sizes)
-    properties = dict(osr.properties)
+    said = dict(osr.properties)
     colour = _colour(osr)
     file = OpenFile(osr)
-    sources = tuple(
-        Level(
-            _reader(file, number, osr.level_downsamples[number]),
-            size,
-            SizePx(TILE_PX, TILE_PX),
-            path.name,
-            colour,
-            check=check,
-        )
+    chunk = SizePx(TILE_PX, TILE_PX)
+    levels = tuple(
+        Level(_reader(file, number, osr.level_downsamples[number]), size, chunk, path.name, colour)
         for number, size in enumerate(sizes)
     )
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "format": "openslide",
         "native_levels": len(sizes),
         "colour": colour.label,
     }
-    if power := properties.get("openslide.objective-power"):
-        told["objective_power"] = float(power)
-    vendor = properties.get("openslide.vendor", "generic")
-    digest = _fingerprint(path, vendor, properties.get("openslide.quickhash-1", ""))
+    if power := said.get("openslide.objective-power"):
+        properties["objective_power"] = float(power)
+    vendor = said.get("openslide.vendor", "generic")
     return StoredSlide(
         location.path,
-        sources,
-        digest,
+        levels,
+        _fingerprint(path, vendor, said.get("openslide.quickhash-1", "")),
         vendor,
-        told,
-        _mpp(properties, vendor),
+        properties,
+        _mpp(said, vendor),
         _associated(osr, file, path.name),
         on_close=file.close,
     )
@@ -174,9 +167,9 @@ def _fingerprint(path: Path, vendor: str, quickhash: str) -> str:
     return hashlib.blake2b(f"{own} {quickhash}".encode(), digest_size=16).hexdigest()
 
 
-def _mpp(properties: dict[str, str], vendor: str) -> tuple[MppSource, ...]:
+def _mpp(said: dict[str, str], vendor: str) -> tuple[MppSource, ...]:
     name = "DICOM PixelSpacing" if vendor == "dicom" else f"OpenSlide, from {vendor} metadata"
-    y_um, x_um = (properties.get(f"openslide.mpp-{axis}", "") for axis in "yx")
+    y_um, x_um = (said.get(f"openslide.mpp-{axis}", "") for axis in "yx")
     return source_of(name, y_um, x_um)
 
 

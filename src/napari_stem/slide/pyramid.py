@@ -28,7 +28,7 @@ from napari_stem.caches import CACHES, keep_bounded, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
-from napari_stem.slide.source import (
+from napari_stem.slide.level import (
     READ_ERRORS,
     Level,
     coarser_sizes,
@@ -37,8 +37,8 @@ from napari_stem.slide.source import (
     halve,
     halve_often,
     level_of_array,
+    scaled,
 )
-from napari_stem.slide.stored import Preview, StoredSlide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,40 +46,69 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.progress import Progress
+    from napari_stem.slide.stored import StoredSlide
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3  # raised whenever stores written before must not be used any more
+GROUND = 228  # of a preview: darker than glass, so that what is not there yet is not taken for it
+FORMAT = 4  # raised whenever stores written before must not be used any more
 CHUNK_PX = 512
 BLOCK_PX = 1024
-WIDE_PX = 2 * BLOCK_PX  # wider native tiles are strips: read them whole or decode them anew
+WIDE_PX = 2 * BLOCK_PX  # wider chunks are strips: read them whole or decode them anew
 MOST_WRITERS = 4
 MEMORY_LIMIT_BYTES = 4 * 2**30
 SAME_SHAPE = 0.02  # how far a thumbnail's sides may be out of the slide's proportion
 
 
-def lacking(slide: StoredSlide) -> list[SizePx]:
-    """Extents of the levels to make for a slide, finest first: perhaps its only one anew, and those missing."""
+def missing_sizes(slide: StoredSlide) -> list[SizePx]:
+    """Extents of the levels to make, finest first: perhaps a copy of the only one, and those missing."""
     coarsest = slide.levels[-1].size
-    return [*([coarsest] if slide.copies_base else ()), *coarser_sizes(coarsest)]
+    return [*([coarsest] if slide.needs_tiled_copy else ()), *coarser_sizes(coarsest)]
+
+
+class Preview:
+    """The whole slide, as far as it is known: ``pixels``, (height, width, 3) uint8.
+
+    Painted by the thread that makes the levels and read by the viewer's, without a lock: half a stroke is
+    seen for a moment at worst. ``n_changes`` grows with every change.
+    """
+
+    def __init__(self, size: SizePx) -> None:
+        self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
+        self.n_changes = 0
+
+    def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
+        """Take over a window, (h, w, 3), of a finer picture, whose extent is ``whole``."""
+        from PIL import Image
+
+        spans = [
+            slice(round(start), round(stop))
+            for start, stop in scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
+        ]
+        height_px, width_px = (span.stop - span.start for span in spans)
+        if height_px < 1 or width_px < 1:
+            return
+        small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
+        self.pixels[spans[0], spans[1]] = np.asarray(small)
+        self.n_changes += 1
 
 
 class PyramidBuilder:
     """The levels that a slide lacks, the first of which is its ``first_level``.
 
-    ``slide`` is what its reader makes of the file; ``rights`` are the file's own, bits of
+    ``slide`` is what its reader makes of the file; ``file_mode`` is the file's own, bits of
     ``os.stat_result.st_mode``, which those of the store never exceed.
 
     ``preview`` is what is known of the slide until the levels are there. ``progress`` is told ``(text, done,
     total)`` by whichever thread makes them.
     """
 
-    def __init__(self, slide: StoredSlide, rights: int = 0o700) -> None:
-        self.first_level = 0 if slide.copies_base else len(slide.levels)
-        self.sizes = lacking(slide)
+    def __init__(self, slide: StoredSlide, file_mode: int = 0o700) -> None:
+        self.first_level = 0 if slide.needs_tiled_copy else len(slide.levels)
+        self.sizes = missing_sizes(slide)
         self.preview = Preview(self.sizes[-1])
         self.progress: Progress | None = None
-        self._slide, self._rights = slide, rights
+        self._slide, self._file_mode = slide, file_mode
         self._title = slide.path.name
         self._folder = CACHES["pyramids"].folder / slide.fingerprint
         self._label = f"{self._folder} (the stored levels of {self._title})"
@@ -88,36 +117,36 @@ class PyramidBuilder:
         self._base_lock = threading.Lock()
         self._decoded: Level | None = None
         self._is_stopped = self._is_seen = False
-        self._has_looked = threading.Event()
+        self._has_searched = threading.Event()
 
     @property
     def is_done(self) -> bool:
         """Whether the levels are there."""
         return self._made is not None
 
-    def look(self) -> None:
-        """Begin to take the levels from an earlier opening's store, or to make light ones, in a thread.
+    def find_store(self) -> None:
+        """Begin, in a thread, to look for levels that were stored earlier; a single small one is made at once.
 
-        Whoever asks for this sees the preview meanwhile.
+        From now on the preview is shown until there are levels.
         """
         self._is_seen = True
-        threading.Thread(target=self._look, name="slide-levels", daemon=True).start()
+        threading.Thread(target=self._find_store, name="slide-levels", daemon=True).start()
 
-    def await_look(self, at_most_s: float) -> bool:
-        """Wait for what ``look`` has begun, but not for the making of levels; tell whether all are there."""
+    def await_store(self, at_most_s: float) -> bool:
+        """Wait for ``find_store``, but not for the making of levels; tell whether all are there."""
         if not self.is_done:
-            self._has_looked.wait(at_most_s)
+            self._has_searched.wait(at_most_s)
         return self.is_done
 
-    def _look(self) -> None:
+    def _find_store(self) -> None:
         try:
             with self._lock:
                 if self._made is None:
-                    self._made = self._light() or self._open_store()
+                    self._made = self._in_memory() or self._open_store()
         except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
             logger.debug("%s: %s", self._title, error)
         finally:
-            self._has_looked.set()
+            self._has_searched.set()
 
     def levels(self) -> list[Level]:
         """Give the levels; makes them if nobody has, and waits if somebody does.
@@ -128,7 +157,7 @@ class PyramidBuilder:
             if self._made is None:
                 preview = None if self._draw_first() else self.preview
                 try:
-                    self._made = self._light() or self._open_store() or self._make(preview)
+                    self._made = self._in_memory() or self._open_store() or self._make(preview)
                 finally:
                     self._decoded = None
             return self._made
@@ -155,16 +184,16 @@ class PyramidBuilder:
         """Give the level that the others are made from, decoded once for all threads that make or wait."""
         with self._base_lock:
             if self._decoded is None:
-                base = self._slide.base
-                self._decoded = self._slide.levels[-1] if base is None else base(self._tell)
+                decode = self._slide.decode_coarsest
+                self._decoded = self._slide.levels[-1] if decode is None else decode(self._tell)
             return self._decoded
 
     def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
         if self._made is None and self._is_seen:
-            self._has_looked.wait()
+            self._has_searched.wait()
         if self._made is None and self._lock.locked():
-            pixels, times = self._base().held, number + (not self._slide.copies_base)
+            pixels, times = self._base().held, number + (not self._slide.needs_tiled_copy)
             if self.is_done:  # meanwhile: nobody needs it any more
                 self._decoded = None
             if pixels is not None:
@@ -174,24 +203,26 @@ class PyramidBuilder:
 
     def _draw_first(self) -> bool:
         """Preview the whole at once if that can be; tell whether it is as fine as the preview can show."""
-        quick = self._slide.quick or _thumbnail(self._slide)
-        if quick is None or not self._is_seen:
+        rough = self._slide.rough_picture or _thumbnail(self._slide)
+        if rough is None or not self._is_seen:
             return False
         try:
-            picture = quick()
+            picture = rough()
         except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
-            logger.debug("No quick picture of %s: %s", self._title, error)
+            logger.debug("No rough picture of %s: %s", self._title, error)
             return False
         size = SizePx(*picture.shape[:2])
         self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
         return bool(picture.shape[0] >= self.preview.pixels.shape[0])
 
-    def _light(self) -> list[Level] | None:
+    def _in_memory(self) -> list[Level] | None:
         """Make a single, small level in memory, which takes no longer than to look for it in a store."""
         if len(self.sizes) > 1:
             return None
         pixels = self._base().whole()
-        return [level_of_array(pixels if self._slide.copies_base else halve(pixels), self._title)]
+        return [
+            level_of_array(pixels if self._slide.needs_tiled_copy else halve(pixels), self._title)
+        ]
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -199,7 +230,7 @@ class PyramidBuilder:
         return {
             "format": FORMAT,
             "sizes_px": [[s.height_px, s.width_px] for s in self.sizes],
-            "copies_base": self._slide.copies_base,
+            "needs_tiled_copy": self._slide.needs_tiled_copy,
             "colour": str(self._slide.properties.get("colour", "")),
         }
 
@@ -214,7 +245,7 @@ class PyramidBuilder:
         except READ_ERRORS as error:
             logger.warning("%s is not used: %s", self._folder, error)
             return None
-        _keep_rights(self._folder, self._rights)
+        _restrict(self._folder, self._file_mode)
         touch(self._folder)
         extent = SizePx(CHUNK_PX, CHUNK_PX)
         return [
@@ -271,7 +302,7 @@ class PyramidBuilder:
             group = zarr.open_group(fresh, mode="a", zarr_format=3)
             self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)], preview)
             group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
-            _keep_rights(fresh, self._rights)
+            _restrict(fresh, self._file_mode)
             if self._open_store() is None:  # else another process was faster
                 shutil.rmtree(folder, ignore_errors=True)
                 fresh.rename(folder)
@@ -293,13 +324,13 @@ class PyramidBuilder:
     def _fill(self, arrays: list[Any], preview: Preview | None) -> None:
         """Write every level, (3, height, width), from the one before it, several blocks at a time."""
         below, extent = self._base(), SizePx(CHUNK_PX, CHUNK_PX)
-        jobs = [list(_blocks(size, below.native)) for size in self.sizes]
+        jobs = [list(_blocks(size, below.chunk)) for size in self.sizes]
         n_blocks, n_done = sum(map(len, jobs)), 0
         # one core is left to the viewer that waits for them
         n_writers = max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
         with ThreadPoolExecutor(n_writers) as pool:
             for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
-                copies = self._slide.copies_base and index == 0
+                copies = self._slide.needs_tiled_copy and index == 0
                 shown = preview if index == 0 else None
                 futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
                 try:
@@ -342,9 +373,9 @@ def _unpacked(packed: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(blosc.decompress(packed), np.uint8).reshape(CHUNK_PX, CHUNK_PX, 3)
 
 
-def _keep_rights(folder: Path, rights: int) -> None:
+def _restrict(folder: Path, file_mode: int) -> None:
     """Let nobody read a store who may not read the slide."""
-    readers = rights & 0o044
+    readers = file_mode & 0o044
     modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
     if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
         return
@@ -392,9 +423,9 @@ def _pixels(array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
 
 
-def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
+def _blocks(size: SizePx, chunk: SizePx) -> Iterator[tuple[slice, slice]]:
     """Windows that cover a level: squares, or bands as wide as the level for strips."""
-    width_px = size.width_px if native.width_px > WIDE_PX else BLOCK_PX
+    width_px = size.width_px if chunk.width_px > WIDE_PX else BLOCK_PX
     height_px = BLOCK_PX if width_px <= 16 * BLOCK_PX else CHUNK_PX
     for top in range(0, size.height_px, height_px):
         for left in range(0, size.width_px, width_px):
@@ -405,7 +436,7 @@ def _blocks(size: SizePx, native: SizePx) -> Iterator[tuple[slice, slice]]:
 
 
 def _thumbnail(slide: StoredSlide) -> Callable[[], NDArray[np.uint8]] | None:
-    """Take the scanner's own thumbnail for a quick picture, if it shows all of the slide."""
+    """Take the scanner's own thumbnail for a rough picture, if it shows all of the slide."""
     found = slide.associated.get("thumbnail")
     if found is None:
         return None

@@ -1,9 +1,9 @@
-"""Whether a file or folder is a brightfield slide: told in milliseconds, from its name and its header."""
+"""Which kinds of slides are read, by what and under which endings; whether a file or folder is such a slide."""
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_stem.errors import SlideError
 from napari_stem.foreign import read_json
@@ -11,10 +11,37 @@ from napari_stem.foreign import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-# written by slide scanners alone: what cannot be read of these is worth a sentence
-SCANNER_SUFFIXES = frozenset(
-    {".svs", ".ndpi", ".scn", ".bif", ".qptiff", ".mrxs", ".vms", ".vmu", ".svslide", ".czi"}
+
+class Endings(NamedTuple):
+    """The endings of files that a reader is made for; what reads a file is decided by its content."""
+
+    # pictures: napari opens these too, and would ask which reader to take if the manifest named them
+    pictures: tuple[str, ...] = ()
+    # of slides and of other things: looked into
+    shared: tuple[str, ...] = ()
+    # written by slide scanners alone: taken for slides whatever is in them, so that the user is told what is
+    # wrong with one that cannot be read
+    trusted: tuple[str, ...] = ()
+
+
+# In order of preference. The module of each is ``NAME_reader``, with a hyphen as _; ``stored.SlideReader`` says
+# what is in it.
+READERS = {
+    "tiff": Endings(
+        (".tif", ".tiff"), (".btf", ".tf8"), trusted=(".svs", ".ndpi", ".scn", ".qptiff")
+    ),
+    "czi": Endings(trusted=(".czi",)),
+    "openslide": Endings(shared=(".dcm",), trusted=(".mrxs", ".bif", ".vms", ".vmu", ".svslide")),
+    "ome-zarr": Endings(shared=(".zarr.zip",)),
+    "raster": Endings((".jpg", ".jpeg", ".png", ".jp2", ".bmp", ".webp")),
+}
+TRUSTED_ENDINGS = tuple(each for endings in READERS.values() for each in endings.trusted)
+# what the manifest names for slides: napari asks its plugins by name alone
+MANIFEST_ENDINGS = (
+    *(each for endings in READERS.values() for each in endings.shared),
+    *TRUSTED_ENDINGS,
 )
+SLIDE_ENDINGS = tuple(each for endings in READERS.values() for kind in endings for each in kind)
 # Cameras take 12 megapixels and screens show 8; the smallest sections of spatial transcriptomics, a capture
 # area of 6.5 mm at 1 um per pixel, have 42. Tiled TIFFs are made for what is larger than a screen.
 LEAST_PX = 4096**2
@@ -29,14 +56,14 @@ def looks_like_slide(path: Path) -> bool:
     """Whether a path is a brightfield slide by the look of it; no pixel is decoded.
 
     Declined: 16-bit, grey, palette and label images, ordinary pictures (fewer than 4096 x 4096 px and not
-    tiled), fluorescence channels, folders and Zarrs without an RGB image. What a scanner's own ending names is
-    taken at its word.
+    tiled), fluorescence channels, folders and Zarrs without an RGB image. `TRUSTED_ENDINGS` are taken at their
+    word.
     """
     if path.is_dir():
         return _is_zarr_slide(path)
     if not path.is_file():
         return False
-    if path.suffix.lower() in SCANNER_SUFFIXES:
+    if path.name.lower().endswith(TRUSTED_ENDINGS):
         return True
     try:
         with path.open("rb") as file:
@@ -65,10 +92,10 @@ def _is_tiff_slide(path: Path) -> bool:
 
 
 def _is_large_picture(path: Path) -> bool:
-    from napari_stem.slide.raster import opened
+    from napari_stem.slide.raster_reader import image_file
 
     try:
-        with opened(path) as image:
+        with image_file(path) as image:
             is_rgb = image.mode in {"RGB", "RGBA", "YCbCr"}
             return is_rgb and image.width * image.height >= LEAST_PX
     except SlideError:

@@ -121,17 +121,17 @@ def _windows(slide: Slide, reduction: int) -> list[NDArray[np.uint8]]:
     """
     from PIL import Image
 
-    coarsest = slide.levels[-1]
-    density = optical_density(slide.read_level(-1)[..., 0])
+    overview = slide.levels[slide.overview_level]
+    density = optical_density(overview.whole()[..., 0])
     side_px = min(WINDOW_PX * reduction, slide.size.height_px, slide.size.width_px)
-    side = max(1, min(round(side_px / coarsest.downsample), *density.shape))
+    side = max(1, min(round(side_px / overview.downsample), *density.shape))
     oddness = _distance_from_average_tissue(density, side)
     found = []
     for _ in range(N_WINDOWS):
         y, x = np.unravel_index(int(oddness.argmin()), oddness.shape)
         if not np.isfinite(oddness[y, x]):
             break
-        left, top = (round(float(n) * coarsest.downsample) - side_px // 2 for n in (x, y))
+        left, top = (round(float(n) * overview.downsample) - side_px // 2 for n in (x, y))
         window = slide.read_region(left, top, 0, SizePx(side_px, side_px))
         found.append(np.asarray(Image.fromarray(window).reduce(reduction)))
         oddness[max(0, y - side) : y + side, max(0, x - side) : x + side] = np.inf

@@ -1,30 +1,64 @@
-"""What a reader makes of a file, and what is seen of it until its levels are there."""
+"""What a reader of slides is, what it makes of a file, and what readers share."""
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from napari_stem.geometry import SizePx
+from napari_stem.errors import SlideError
+from napari_stem.slide.level import READ_ERRORS
+from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from napari_stem.geometry import SizePx
     from napari_stem.progress import Progress
+    from napari_stem.slide.level import Level
+    from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
-    from napari_stem.slide.source import Level
 
-GROUND = 228  # darker than glass, so that what is not there yet is not taken for it
+# No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
+LONGEST_PX = 2**20
+LARGEST_PX = 2**38
+N_PIECES = 16
+PIECE_BYTES = 256 * 1024
+
+
+class SlideReader(Protocol):
+    """A module that opens one kind of slide: ``NAME_reader``, for the row NAME of `recognising.READERS`.
+
+    Levels come as they are stored: coarser ones that lack are made by `PyramidBuilder`. ``Level.read`` may
+    raise any of `READ_ERRORS`, of which `Level.window` makes a SlideError that names the slide; a SlideError
+    passes as it is. Where a slide is one file, `opening` has its levels notice that it is gone or was replaced;
+    for other slides the reader sets ``Level.require_unchanged``.
+    """
+
+    def why_not(self, location: Location) -> str | None:
+        """Say in a clause that completes "it is" why it cannot open a place; None where it can try."""
+
+    def read_header(self, location: Location) -> StoredSlide:
+        """Open a place, and decode nothing yet.
+
+        SlideError: it is damaged, or no 8-bit brightfield image. UnsuitedError: another reader may do better.
+        """
+
+
+class MissingLibrary(str):
+    """What ``why_not`` gives for a file that might be read if a library were installed."""
+
+    __slots__ = ()
 
 
 @dataclass(eq=False)
 class StoredSlide:
-    """What a file has, and says of itself; its levels are lazy.
+    """What a file has, and says of itself; nothing is decoded before it is asked for.
 
     Attributes
     ----------
@@ -33,21 +67,24 @@ class StoredSlide:
     levels
         Those stored in it, finest first.
     fingerprint
-        Hex digest that tells this file's content from any other's; the key of all caches.
+        Hex digest that tells this file's content from any other's, the key of all caches; `fingerprint` makes
+        it for a slide that is one file.
     vendor
         Scanner vendor as the file says ("aperio"), or "generic".
     properties
-        What else the file says of itself, JSON-ready; ``colour`` says what is done to the pixels.
+        What else the file says of itself, JSON-ready: ``format``; ``colour``, what is done to the pixels; and
+        what there is of ``native_levels``, ``objective_power``, ``compression``, ``tile_px``, ``mode``,
+        ``scenes``, ``zarr_format`` and ``image`` (the path of it within a Zarr).
     mpp_sources
         Every statement of the pixel size, the most trusted first.
     associated
         Label, macro and thumbnail images, by these names.
-    copies_base
-        Windows of the (only) stored level are costly, so that it is better stored anew, tiled.
-    base
-        Gives the coarsest stored level for making coarser ones, told how far the decoding is; where it is
-        None, they are made from that level as it is.
-    quick
+    needs_tiled_copy
+        Reading a window of the (only) stored level decodes far more of it: it is copied into the cache, tiled.
+    decode_coarsest
+        Decodes the coarsest stored level at once, for making coarser ones, and tells how far it is; where it is
+        None, they are made from that level window by window.
+    rough_picture
         Gives a rough picture of the whole, (h, w, 3) uint8, within a moment, where that can be.
     on_close
         Lets go of the file.
@@ -60,9 +97,9 @@ class StoredSlide:
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
     associated: Mapping[str, Level] = field(default_factory=dict)
-    copies_base: bool = False
-    base: Callable[[Progress | None], Level] | None = None
-    quick: Callable[[], NDArray[np.uint8]] | None = None
+    needs_tiled_copy: bool = False
+    decode_coarsest: Callable[[Progress | None], Level] | None = None
+    rough_picture: Callable[[], NDArray[np.uint8]] | None = None
     on_close: Callable[[], None] = lambda: None
 
     @property
@@ -71,39 +108,75 @@ class StoredSlide:
         return self.levels[0].size
 
 
-class Preview:
-    """The whole slide, as far as it is known: ``pixels``, (height, width, 3) uint8.
+class UnsuitedError(SlideError):
+    """The file is sound, but another reader may serve it better; all other refusals are final."""
 
-    Painted by the thread that makes the levels and read by the viewer's, without a lock: half a stroke is
-    seen for a moment at worst. ``n_changes`` grows with every change.
+
+@contextmanager
+def refusing_damage(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Make a SlideError that begins with ``what`` of `READ_ERRORS` and a library's ``errors``."""
+    try:
+        yield
+    except READ_ERRORS + errors as error:
+        raise SlideError(f"{what} ({reason_of(error)}); copy or export it again.") from error
+
+
+def fingerprint(path: Path) -> str:
+    """Digest of a file's length and of pieces spread evenly over it, whatever the name: 32 hexadecimal digits.
+
+    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many gigabytes on a
+    network share takes no longer than a small one. OSError where it cannot be read.
+    """
+    n_bytes = path.stat().st_size
+    digest = hashlib.blake2b(str(n_bytes).encode(), digest_size=16)
+    with path.open("rb") as file:
+        if n_bytes <= N_PIECES * PIECE_BYTES:
+            digest.update(file.read())
+        else:
+            for piece in range(N_PIECES):
+                file.seek((n_bytes - PIECE_BYTES) * piece // (N_PIECES - 1))
+                digest.update(file.read(PIECE_BYTES))
+    return digest.hexdigest()
+
+
+def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
+    """Refuse sizes that only a damaged header can state, before anything is allocated for them.
+
+    SlideError: a level is empty, or wider or larger than any slide.
+    """
+    for size in sizes:
+        told = f"{size.width_px} x {size.height_px} px"
+        if min(size.height_px, size.width_px) < 1:
+            raise SlideError(
+                f"{name} has a level of {told}: it is damaged; copy or export it again."
+            )
+        if (
+            max(size.height_px, size.width_px) > LONGEST_PX
+            or size.height_px * size.width_px > LARGEST_PX
+        ):
+            raise SlideError(
+                f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
+                f"or export it again."
+            )
+
+
+class OpenFile:
+    """A library's open file, which it closes with the last reference: that of `close`, or of the last reader.
+
+    For libraries that hang or crash when a file is closed under a reader, as OpenSlide 4.0 does. Closing
+    never waits. Several threads may read.
     """
 
-    def __init__(self, size: SizePx) -> None:
-        self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
-        self.n_changes = 0
+    def __init__(self, file: Any) -> None:
+        self._file = file
 
-    def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
-        """Take over a window, (h, w, 3), of a finer picture, whose extent is ``whole``."""
-        from PIL import Image
+    def get(self) -> Any:
+        """Give the file, to be held for as long as it is read from; ValueError where it was closed before."""
+        file = self._file
+        if file is None:
+            raise ValueError("the file is closed")
+        return file
 
-        spans = [
-            slice(round(start), round(stop))
-            for start, stop in scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
-        ]
-        height_px, width_px = (span.stop - span.start for span in spans)
-        if height_px < 1 or width_px < 1:
-            return
-        small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
-        self.pixels[spans[0], spans[1]] = np.asarray(small)
-        self.n_changes += 1
-
-
-def scaled(rows: slice, columns: slice, whole: SizePx, other: SizePx) -> list[tuple[float, float]]:
-    """Where a window of a picture begins and ends in another one, down and across."""
-    return [
-        (span.start * own / extent, span.stop * own / extent)
-        for span, own, extent in (
-            (rows, other.height_px, whole.height_px),
-            (columns, other.width_px, whole.width_px),
-        )
-    ]
+    def close(self) -> None:
+        """Let nobody begin to read any more."""
+        self._file = None

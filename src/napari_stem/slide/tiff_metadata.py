@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from napari_stem.geometry import SizePx
+from napari_stem.slide.level import READ_ERRORS, Level
 from napari_stem.slide.pixel_size import (
     RESOLUTION_TAG,
     UM_PER_INCH,
@@ -24,7 +25,6 @@ from napari_stem.slide.pixel_size import (
     plausible_mpp,
     source_of,
 )
-from napari_stem.slide.source import READ_ERRORS, Level
 from napari_stem.slide.tiff_tiles import jpeg_size
 
 if TYPE_CHECKING:

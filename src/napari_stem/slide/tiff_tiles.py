@@ -21,15 +21,14 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.source import Level, UnsuitedError, from_tiles, over_white
+from napari_stem.slide.level import Level, from_tiles, over_white
+from napari_stem.slide.stored import UnsuitedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import tifffile
     from numpy.typing import NDArray
 
-    from napari_stem.slide.source import Colour, Convert
+    from napari_stem.slide.level import Colour, Convert
 
 MAX_SEGMENT_BYTES = 2**31
 JPEG = frozenset({6, 7, 34892, 33007})  # compressions of TIFF
@@ -171,12 +170,10 @@ def _ratios(value: Any, default: list[float]) -> NDArray[np.float64]:
     return numbers[::2] / numbers[1::2]
 
 
-def level_of(
-    name: str, tiff: tifffile.TiffFile, pages: list[Any], check: Callable[[], None], colour: Colour
-) -> Level:
+def level_of(name: str, tiff: tifffile.TiffFile, pages: list[Any], colour: Colour) -> Level:
     """Offer a level of a TIFF as RGB.
 
-    ``name``, ``check`` and ``colour`` become the level's. ``pages`` are one, or one per channel (three or
+    ``name`` and ``colour`` become the level's. ``pages`` are one, or one per channel (three or
     four), all with the same tags. ValueError: tags do not fit together, or a page is missing.
     """
     if any(page is None for page in pages):
@@ -216,7 +213,7 @@ def level_of(
         both = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return both if to_rgb is None else to_rgb(both)
 
-    return Level(read, SizePx(height_px, width_px), segment, name, colour, check)
+    return Level(read, SizePx(height_px, width_px), segment, name, colour)
 
 
 def _segment(tiff: tifffile.TiffFile, page: Any, index: int) -> NDArray[np.uint8] | None:

@@ -42,11 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-IMAGE_ENDINGS = (
-    ".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png", ".qptiff", ".mrxs", ".czi",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class ImageFacts:
     """Extent (width, height) and, if the file states it, pixel size (um per px, mean of both axes) at level 0.

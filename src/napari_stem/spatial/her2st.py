@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import DatasetError
-from napari_stem.spatial.dataset import IMAGE_ENDINGS
+from napari_stem.slide.recognising import SLIDE_ENDINGS
 from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
@@ -85,14 +85,14 @@ def _find_image(root: Path, section_id: str) -> Path:
     """Find the H&E image; in the published tree it has a folder, and any name."""
     folder = root / "ST-imgs" / section_id[0] / section_id
     if folder.is_dir():
-        images = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_ENDINGS]
+        images = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SLIDE_ENDINGS]
         if len(images) == 1:
             return images[0]
         raise DatasetError(
             f"{folder} must hold one image of section {section_id}; it holds {len(images)}."
         )
     lacking = f"image {section_id}.jpg in {root}, nor one in {folder}"
-    return _find(root, _IMAGE_FOLDERS, section_id, IMAGE_ENDINGS, lacking)
+    return _find(root, _IMAGE_FOLDERS, section_id, SLIDE_ENDINGS, lacking)
 
 
 def _find(

@@ -18,8 +18,9 @@ from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SlideError
 from napari_stem.foreign import opened_hdf5, read_json
 from napari_stem.io import DAMAGE
+from napari_stem.slide.recognising import SLIDE_ENDINGS
 from napari_stem.spatial.checks import Finding, as_finding
-from napari_stem.spatial.dataset import IMAGE_ENDINGS, image_facts
+from napari_stem.spatial.dataset import image_facts
 from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.texts import clean_name, read_text, reason_of
 
@@ -219,7 +220,7 @@ def find_image(folder: Path) -> Path:
         images = [
             path
             for path in sorted(place.iterdir())
-            if path.suffix.lower() in IMAGE_ENDINGS
+            if path.suffix.lower() in SLIDE_ENDINGS
             and not any(word in path.name.lower() for word in _NOT_FULL_SIZE)
         ]
         if len(images) == 1:

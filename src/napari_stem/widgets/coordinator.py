@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject
 
 from napari_stem.cohort.orders import Order
-from napari_stem.reader import kind_of
+from napari_stem.file_kinds import kind_of
 from napari_stem.results.prediction import unpacked
 from napari_stem.widgets.common.dropping import Dropped, Kind
 from napari_stem.widgets.common.hints import Hint, RoadState, hints, missing_for_run

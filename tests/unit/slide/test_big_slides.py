@@ -19,8 +19,8 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import display, pyramid
 from napari_stem.slide.display import Pyramid, enlarged, kept_chunks
-from napari_stem.slide.source import Level, halve, halve_often
-from napari_stem.slide.stored import GROUND, Preview
+from napari_stem.slide.level import Level, halve, halve_often
+from napari_stem.slide.pyramid import GROUND, Preview
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
@@ -83,7 +83,7 @@ class Held:
             assert self.let_go.wait(20)
             return true.window(rows, columns)
 
-        pyramid.levels[0] = Level(read, true.size, true.native, true.label)
+        pyramid.levels[0] = Level(read, true.size, true.chunk, true.label)
 
 
 def test_late_pixels_are_shown_roughly_and_announced_when_they_come(svs_path, opened, drawing):
@@ -147,7 +147,7 @@ def test_damage_is_told_and_shown_from_a_coarser_level(svs_path, opened, drawing
         raise ValueError("bad tile")
 
     true = pyramid.levels[0]
-    pyramid.levels[0] = Level(read, true.size, true.native, "slide.svs")
+    pyramid.levels[0] = Level(read, true.size, true.chunk, "slide.svs")
     pyramid.patience_s, pyramid.failed = 20.0, told.append
     for _ in range(3):
         assert np.asarray(pyramid.arrays[0][0:300, 0:300]).shape == (300, 300, 3)

@@ -36,7 +36,7 @@ def refused(path, using=open_slide):
 @pytest.fixture
 def no_levels(monkeypatch):
     """Make no coarser levels: these tests are of the files' own bytes."""
-    monkeypatch.setattr("napari_stem.slide.source.COARSEST_PX", 2**20)
+    monkeypatch.setattr("napari_stem.slide.level.COARSEST_PX", 2**20)
 
 
 def offsets(n_bytes):

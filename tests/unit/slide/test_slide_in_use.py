@@ -12,7 +12,7 @@ import pytest
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import open_slide
-from napari_stem.slide.source import OpenFile
+from napari_stem.slide.stored import OpenFile
 
 SLIDES = Path(__file__).parents[2] / "data" / "slides"
 

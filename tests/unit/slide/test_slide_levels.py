@@ -15,7 +15,17 @@ from PIL import Image
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp, SizePx
-from napari_stem.slide import describe, open_slide
+from napari_stem.slide import describe, open_slide, tiff_reader
+
+
+def test_huge_tiles_of_a_slide_larger_than_memory_are_decoded_one_by_one(
+    pixels, tmp_path, cache, opened, monkeypatch
+):
+    path = tmp_path / "huge-tiles.tif"
+    tifffile.imwrite(path, pixels, tile=(2064, 2064), photometric="rgb", compression="deflate")
+    monkeypatch.setattr(tiff_reader, "WHOLE_LIMIT_BYTES", 3 * 2064**2)  # one tile, not the slide
+    monkeypatch.setattr(tiff_reader, "level_of_array", None)  # decodes all of it at once
+    assert_pyramid(opened(path), pixels)
 
 
 def halved(pixels):

@@ -81,6 +81,14 @@ def test_a_dicom_file_that_openslide_does_not_survive_is_refused(
         open_slide(file).close()
 
 
+def test_telling_what_is_known_of_a_dicom_file_probes_it_once(dicom, tmp_path, monkeypatch):
+    probes = tmp_path / "probes"
+    code = f"import sys; open({str(probes)!r}, 'a').write(sys.argv[1] + chr(10))"
+    monkeypatch.setattr("napari_stem.slide.openslide_reader.PROBE_CODE", code)
+    assert describe(next(dicom.glob("*.dcm")))["readers"]["openslide"] is None
+    assert len(probes.read_text().splitlines()) == 1
+
+
 def test_this_process_survives_a_header_that_openslide_does_not(dicom, tmp_path, cache):
     largest = max(dicom.glob("*.dcm"), key=lambda p: p.stat().st_size)
     path = tmp_path / "fuzzed.dcm"

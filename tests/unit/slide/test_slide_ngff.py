@@ -10,7 +10,10 @@ import pytest
 import zarr
 
 from napari_stem.errors import MissingMppError, SlideError
+from napari_stem.geometry import Mpp, PatchSpec, SizePx
 from napari_stem.slide import describe, open_slide
+from napari_stem.slide.display import Pyramid
+from napari_stem.slide.patches import Look, PatchReader
 
 AXES = {"yxc": (0, 1, 2), "cyx": (2, 0, 1)}
 
@@ -100,6 +103,15 @@ def test_missing_levels_are_made(crop, tmp_path, cache, opened):
     assert [level.downsample for level in slide.levels] == [1, 2]
     assert slide.properties["native_levels"] == 1
     assert not cache.exists()  # it is so small that storing it would gain nothing
+
+
+def test_levels_down_to_one_pixel_are_no_overview(crop, tmp_path, opened):
+    slide = opened(write(tmp_path / "slide.zarr", crop, n=11))
+    assert slide.levels[-1].size == SizePx(2, 2)
+    overview = slide.levels[slide.overview_level]
+    assert (overview.size, overview.downsample) == (SizePx(515, 645), 2)
+    small = opened(write(tmp_path / "small.zarr", crop[:300, :300], n=8))
+    assert small.overview_level == 0
 
 
 @pytest.mark.parametrize(
@@ -257,3 +269,46 @@ def test_a_folder_that_goes_away_is_not_shown_black(what, crop, tmp_path, opened
     gone.rename(tmp_path / "elsewhere")
     with pytest.raises(SlideError, match=r"^slide\.zarr has gone away while it was open"):
         slide.levels[0].pixels.compute()
+
+
+def chunk_file(root, version, axes, level=0):
+    """The file of the chunk that begins at row and column 256."""
+    place = ("1" if axis in "yx" else "0" for axis in axes)
+    return root / str(level) / ("c/" + "/".join(place) if version == "0.5" else ".".join(place))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("axes", ["cyx", "yxc"])
+def test_a_chunk_that_is_not_stored_is_white_as_glass(version, axes, tmp_path, cache, opened):
+    grey = np.full((1100, 1100, 3), 200, np.uint8)
+    root = write(tmp_path / "slide.zarr", grey, version=version, axes=axes, n=1)
+    chunk_file(root, version, axes).unlink()
+    expected = grey.copy()
+    expected[256:512, 256:512] = 255
+    slide = opened(root)
+    np.testing.assert_array_equal(slide.levels[0].pixels.compute(), expected)
+    np.testing.assert_array_equal(np.asarray(Pyramid(slide).arrays[0]), expected)
+    np.testing.assert_array_equal(slide.read_level(1), expected[::2, ::2])  # made of level 0
+    np.testing.assert_array_equal(np.asarray(Pyramid(slide).arrays[1]), expected[::2, ::2])
+    shown = opened(root, Mpp.square(1.0))
+    looks = [Look((0,), at_px, at_px, False) for at_px in (384.0, 900.0)]
+    lost, kept = PatchReader(shown, PatchSpec((64.0,), 32)).read_looks(looks)
+    assert (lost.min(), lost.max(), kept.min(), kept.max()) == (255, 255, 200, 200)
+
+
+def test_a_fill_value_that_was_chosen_and_a_transparent_chunk_stay(tmp_path, opened):
+    root = write(tmp_path / "grey.zarr", np.full((600, 600, 3), 200, np.uint8), n=1)
+    about = root / "0" / "zarr.json"
+    about.write_text(about.read_text().replace('"fill_value": 0', '"fill_value": 240'))
+    chunk_file(root, "0.5", "cyx").unlink()
+    assert opened(root).read_region(300, 300, 0, SizePx(2, 2)).tolist() == [[[240] * 3] * 2] * 2
+    clear = tmp_path / "clear.zarr"
+    group = zarr.open_group(clear, mode="w")
+    array = group.create_array("0", shape=(4, 600, 600), chunks=(1, 256, 256), dtype="uint8")
+    array[:3] = 90  # and no alpha is stored
+    array[3, :256] = 255
+    axes = [{"name": a} for a in "cyx"]
+    group.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    slide = opened(clear)
+    assert slide.read_region(300, 300, 0, SizePx(1, 1)).tolist() == [[[255] * 3]]
+    assert slide.read_region(10, 10, 0, SizePx(1, 1)).tolist() == [[[90] * 3]]

@@ -114,7 +114,7 @@ def test_fingerprint_follows_content_alone(svs_path, tmp_path):
 
 
 def test_fingerprint_sees_the_middle_of_large_files(tmp_path):
-    from napari_stem.slide.source import fingerprint
+    from napari_stem.slide.stored import fingerprint
 
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(9 * 2**20))

@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from npe2 import PluginManifest
 from PIL import Image
 
+import napari_stem
 from napari_stem.sample_data import sample_path
-from napari_stem.slide.recognising import looks_like_slide
+from napari_stem.slide.opening import READERS, describe
+from napari_stem.slide.recognising import (
+    MANIFEST_ENDINGS,
+    SLIDE_ENDINGS,
+    TRUSTED_ENDINGS,
+    looks_like_slide,
+)
 
+MANIFEST = Path(napari_stem.__file__).parent / "napari.yaml"
 SLIDES = Path(__file__).parents[2] / "data" / "slides"
 SMALL, LARGE = (300, 400), (4100, 4100)
 
@@ -32,6 +41,19 @@ def ome_zarr(path: Path, *, axes="cyx", shape=(3, 64, 64), dtype="uint8", zarr_f
     told |= about
     group.attrs.update({"ome": told} if zarr_format == 3 else told)
     return path
+
+
+def test_the_manifest_names_the_endings_that_slides_have_and_pictures_have_not():
+    (reader,) = PluginManifest.from_file(MANIFEST).contributions.readers
+    others = {"*.h5ad", "*.geojson", "*.geojson.gz"}
+    assert set(reader.filename_patterns) - others == {f"*{each}" for each in MANIFEST_ENDINGS}
+    assert not {".png", ".jpg", ".tif"} & set(MANIFEST_ENDINGS)
+
+
+def test_every_ending_belongs_to_one_reader_and_every_reader_is_there(jpeg_path):
+    assert len(set(SLIDE_ENDINGS)) == len(SLIDE_ENDINGS)
+    assert {*TRUSTED_ENDINGS, *MANIFEST_ENDINGS} < set(SLIDE_ENDINGS)
+    assert list(describe(jpeg_path)["readers"]) == list(READERS)
 
 
 def test_slides_are_recognised(tmp_path):

@@ -13,8 +13,8 @@ from patch_reference import SIDE_PX, lattice_of_spots, naive, spots_at
 from napari_stem.encoders.base import PatchSpec
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
+from napari_stem.slide.level import Level
 from napari_stem.slide.patches import PatchReader
-from napari_stem.slide.source import Level
 
 TILE_BYTES = 3 * 240 * 240  # of the SVS
 
@@ -47,8 +47,8 @@ def test_each_tile_is_decoded_once(svs_path, opened, decoded):
     sizes = {size for size, _, _ in decoded}
     stored = [level for level in slide.levels if level.size in sizes]
     assert len(decoded) <= sum(
-        math.ceil(source.size.height_px / source.native.height_px)
-        * math.ceil(source.size.width_px / source.native.width_px)
+        math.ceil(source.size.height_px / source.chunk.height_px)
+        * math.ceil(source.size.width_px / source.chunk.width_px)
         for source in stored
     )
 

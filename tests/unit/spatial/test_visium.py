@@ -22,6 +22,7 @@ from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.importing import ImportSettings
+from napari_stem.spatial.space_ranger import find_image
 from napari_stem.spatial.visium import import_visium
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ def image(her2st_dataset: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, image: Path, table: anndata.AnnData) -> Run:
     return visium_run(tmp_path / "S1" / "outs", image, table)
+
+
+@pytest.mark.parametrize("ending", [".scn", ".bif", ".vms", ".vmu", ".svslide", ".tif"])
+def test_the_image_may_have_any_ending_that_slides_have(ending: str, tmp_path: Path) -> None:
+    for name in (f"section{ending}", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_image(tmp_path) == tmp_path / f"section{ending}"
 
 
 def compare(dataset: Path, section_id: str, run: Run) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_stem import reader
+from napari_stem import file_kinds
 from napari_stem.cohort.orders import Order, is_slide_folder, slides_in
 from napari_stem.errors import StemError
 from napari_stem.geometry import Mpp
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-Kind = Literal[reader.Kind, "model", "session", "slides"]
+Kind = Literal[file_kinds.Kind, "model", "session", "slides"]
 # what lies on a slide waits for the slides that were dropped with it
 ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
 HEAD_BYTES = 400
@@ -45,7 +45,7 @@ def kind_of(path: Path) -> Kind:
         return _kind_of_folder(path)
     if path.suffix.lower() == ".json":
         return "session" if _is_session(path) else "regions"
-    kind = reader.kind_of(path)
+    kind = file_kinds.kind_of(path)
     if kind is None and path.suffix.lower() == ".h5ad":
         import h5py
 
@@ -59,7 +59,7 @@ def is_ours(path: Path) -> bool:
     """Whether a file or folder is ours by its content, rather than something that may be a slide."""
     if path.is_dir() and _kind_of_folder(path) != "slide":
         return True
-    return reader.kind_of(path) is not None or (
+    return file_kinds.kind_of(path) is not None or (
         path.suffix.lower() == ".json" and _is_session(path)
     )
 
@@ -67,7 +67,7 @@ def is_ours(path: Path) -> bool:
 def _kind_of_folder(path: Path) -> Kind:
     if (path / "config.json").is_file():
         return "model"
-    kind = reader.kind_of(path)
+    kind = file_kinds.kind_of(path)
     if kind is None and LazySlideStore.at(path, SHAPES) is not None:
         return "regions"
     if is_visium(path) or is_visium(path / "outs"):
@@ -106,7 +106,7 @@ class Dropped(QObject):
         self._n_slides = 0  # on their way
 
     def watch(self, window: QWidget) -> None:
-        """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
+        """Open files of ours that fall on a window of napari's too, which would ask for a file_kinds."""
         for widget in window.findChildren(QWidget):
             if widget.acceptDrops():
                 widget.installEventFilter(self)  # once, however often

@@ -12,26 +12,31 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QThread, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_stem import reader, sample_data
+from napari_stem import file_kinds, sample_data
 from napari_stem.layers.placement import METADATA_KEY, LayerData
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide import slide_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from napari.viewer import Viewer
 
-    from napari_stem.reader import Kind, NapariReader
+    from napari_stem.file_kinds import Kind
+
+    NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
 TELL_AFTER_MS = 700  # shorter waits need no words
 PLUGIN, DOCK = "napari-stem", "Predict gene expression"  # as the manifest has them
 
 
 def get_reader(path: str | Sequence[str]) -> NapariReader | None:
-    """Reader for what is ours by its content, else None; see ``reader``."""
-    kind = reader.kind_of(Path(path)) if isinstance(path, str | Path) else None
+    """Give napari the reader for what is ours by its content, else None; costs milliseconds.
+
+    ``path`` is a file or a folder; of several none is ours: they open one by one.
+    """
+    kind = file_kinds.kind_of(Path(path)) if isinstance(path, str | Path) else None
     return None if kind is None else partial(_read, kind)
 
 
@@ -45,7 +50,7 @@ def open_sample() -> list[LayerData]:
 
 def show_file(viewer: Viewer, path: Path) -> None:
     """Open a file as napari would, as layers, in the background."""
-    if (kind := reader.kind_of(path)) is not None:
+    if (kind := file_kinds.kind_of(path)) is not None:
         _read_later(viewer, kind, str(path))
 
 
@@ -55,7 +60,7 @@ def _read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
     if viewer is not None and QThread.currentThread().loopLevel() > 0:
         _read_later(viewer, kind, path)
         return [(None,)]
-    found = reader.read(kind, path)
+    found = file_kinds.read(kind, path)
     if viewer is not None:
         _tend_when_shown(viewer, found)
     return found
@@ -77,7 +82,7 @@ def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
         _add(viewer, found)
 
     slide_layers.load_units()  # before another thread asks for them
-    jobs.start(reader.opened, kind, path, done=end, failed=end)
+    jobs.start(file_kinds.layers_of, kind, path, done=end, failed=end)
 
 
 def _add(viewer: Viewer, found: Sequence[Any]) -> None:

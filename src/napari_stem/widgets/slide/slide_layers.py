@@ -365,6 +365,6 @@ def load_libraries() -> None:
     """
     import zarr.codecs  # noqa: F401
 
-    from napari_stem.slide import display, ngff, pyramid, raster, tiff  # noqa: F401
+    from napari_stem.slide import display, ome_zarr_reader, pyramid, raster_reader, tiff_reader  # noqa: F401
 
     Image(np.zeros((2, 2, 3), np.uint8))  # napari's own share: xarray, pandas, scipy

@@ -16,6 +16,7 @@ from napari_stem.layers.placement import METADATA_KEY
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
 from napari_stem.slide import open_slide
 from napari_stem.slide.pixel_size import remember
+from napari_stem.slide.recognising import SLIDE_ENDINGS
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import WHOLE_SLIDE
 from napari_stem.widgets.slide.overview import AssociatedBox, Overview, associated_pixels
@@ -42,10 +43,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
-FILE_FILTER = (
-    "Slides (*.svs *.tif *.tiff *.btf *.ndpi *.scn *.bif *.qptiff *.mrxs *.dcm *.vms *.czi *.jpg *.jpeg *.png "
-    "*.jp2 *.bmp *.webp);;All files (*)"
-)
+FILE_FILTER = f"Slides ({' '.join(f'*{each}' for each in SLIDE_ENDINGS)});;All files (*)"
 
 
 class SlidePanel(QWidget):

@@ -1,4 +1,7 @@
-"""Opens slides, predictions, regions and measured counts in napari (npe2 reader). Imports no viewer."""
+"""Kinds of files: slides, predictions, regions and measured counts, told apart and opened as layer data.
+
+Imports no viewer; what napari calls is ``widgets.slide.reading``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import itertools
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from napari_stem.errors import PredictionError, StemError
 from napari_stem.io import DAMAGE
@@ -14,12 +17,10 @@ from napari_stem.progress import LOG_OF_FILES, warnings_of_files
 from napari_stem.slide.recognising import looks_like_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari_stem.geometry import Mpp
     from napari_stem.layers.placement import LayerData
-
-    NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
 Kind = Literal["slide", "prediction", "exported", "spatialdata", "measured", "regions"]
 PROVENANCE = ("uns", "napari_stem")
@@ -29,20 +30,6 @@ _numbers = itertools.count(1)
 
 class SlideWarning(UserWarning):
     """Something about a file that the user should read; napari shows it as a notification."""
-
-
-def get_reader(path: str | Sequence[str]) -> NapariReader | None:
-    """Reader for what is ours by its content, else None; costs milliseconds.
-
-    Parameters
-    ----------
-    path
-        A file or a folder; of several none is ours: they open one by one.
-    """
-    if not isinstance(path, str | Path):
-        return None
-    kind = kind_of(Path(path))
-    return None if kind is None else partial(read, kind)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -77,17 +64,17 @@ def _kind_of_table(path: Path) -> Kind | None:
 
 
 def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
-    """Open a file as layers; for what fails, the tuple that means "nothing", and one warning that says why."""
+    """Open a file as layer data; where that fails, ``[(None,)]``, "nothing" to napari, and one warning."""
     try:
         with warnings_of_files(partial(_tell, path=path)):
-            return [*opened(kind, path)]
+            return [*layers_of(kind, path)]
     except StemError as error:
         _tell(str(error), path)
         return [(None,)]
 
 
-def opened(kind: Kind, path: str) -> list[LayerData]:
-    """Open a file as layers; what the user should read of it is logged as `warnings_of_files` hears it.
+def layers_of(kind: Kind, path: str) -> list[LayerData]:
+    """Open a file as layer data; what the user should read of it is logged to `LOG_OF_FILES`.
 
     Raises
     ------

@@ -17,20 +17,16 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import Location, watched
+from napari_stem.slide.level import Colour, Level, colour_of, level_of_array
 from napari_stem.slide.pyramid import WIDE_PX
 from napari_stem.slide.recognising import TIFF_MAGIC
-from napari_stem.slide.source import (
-    READ_ERRORS,
-    Colour,
-    Level,
+from napari_stem.slide.stored import (
+    StoredSlide,
     UnsuitedError,
-    colour_of,
     fingerprint,
-    level_of_array,
     refuse_absurd,
+    refusing_damage,
 )
-from napari_stem.slide.stored import StoredSlide
 from napari_stem.slide.tiff_metadata import (
     ICC_TAG,
     associated_series,
@@ -49,15 +45,14 @@ from napari_stem.slide.tiff_tiles import (
     space_of,
     unreadable,
 )
-from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import tifffile
 
     from napari_stem.progress import Progress
+    from napari_stem.slide.location import Location
 
 WHOLE_LIMIT_BYTES = 4 * 2**30
 
@@ -78,18 +73,13 @@ def read_header(location: Location) -> StoredSlide:
     import tifffile
 
     path = location.path
-    check = watched(path)
-    try:
-        with ExitStack() as on_failure:
-            tiff = _open(path)
-            on_failure.callback(tiff.close)
-            source = _native(path, tiff, _baseline(path, tiff), check)
-            on_failure.pop_all()
-            return source
-    except (tifffile.TiffFileError, *READ_ERRORS) as error:
-        raise SlideError(
-            f"{path.name} is a damaged or incomplete TIFF ({reason_of(error)}); copy or export it again."
-        ) from error
+    what = f"{path.name} is a damaged or incomplete TIFF"
+    with refusing_damage(what, tifffile.TiffFileError), ExitStack() as on_failure:
+        tiff = _open(path)
+        on_failure.callback(tiff.close)
+        stored = _stored_slide(path, tiff, _baseline(path, tiff))
+        on_failure.pop_all()
+        return stored
 
 
 def _open(path: Path) -> tifffile.TiffFile:
@@ -192,16 +182,14 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     return int(following)
 
 
-def _native(
-    path: Path, tiff: tifffile.TiffFile, series: Any, check: Callable[[], None]
-) -> StoredSlide:
+def _stored_slide(path: Path, tiff: tifffile.TiffFile, series: Any) -> StoredSlide:
     copies = _stored_in_strips(series)
     levels = series.levels[:1] if copies else series.levels
     profile = series.keyframe.tags.valueof(ICC_TAG)
     colour = colour_of(None if profile is None else bytes(profile))
-    sources = tuple(level_of(path.name, tiff, list(level.pages), check, colour) for level in levels)
+    stored = tuple(level_of(path.name, tiff, list(level.pages), colour) for level in levels)
     associated = {
-        name: level_of(path.name, tiff, list(each.pages), check, Colour())
+        name: level_of(path.name, tiff, list(each.pages), Colour())
         for name, each in associated_series(tiff, series).items()
         if not unreadable(each.keyframe)
     }
@@ -210,14 +198,14 @@ def _native(
     vendor = vendor_of(tiff)
     return StoredSlide(
         path,
-        sources,
+        stored,
         fingerprint(path),
         vendor,
         _properties(tiff, series, vendor, colour),
         mpp_sources(tiff, series, vendor),
         associated,
-        copies_base=copies,
-        base=partial(_decoded_if_one_piece, path.name, sources[-1]),
+        needs_tiled_copy=copies,
+        decode_coarsest=partial(_decoded_if_one_piece, path.name, stored[-1]),
         on_close=tiff.close,
     )
 
@@ -248,14 +236,16 @@ def _stored_in_strips(series: Any) -> bool:
     return not series.keyframe.is_tiled or max(chunks) > 2 * WIDE_PX
 
 
-def _decoded_if_one_piece(name: str, base: Level, _progress: Progress | None) -> Level:
-    """Decode an image stored as a single strip once, instead of once per window."""
-    n_bytes = base.native.height_px * base.native.width_px * 3
+def _decoded_if_one_piece(name: str, level: Level, _progress: Progress | None) -> Level:
+    """Decode an image stored as a single strip, or in huge ones, once, instead of once per window."""
+    n_bytes = level.chunk.height_px * level.chunk.width_px * 3
     if n_bytes <= 3 * WIDE_PX * WIDE_PX:
-        return base
+        return level
     if n_bytes > WHOLE_LIMIT_BYTES:
         raise SlideError(
             f"{name} stores {n_bytes / 2**30:.0f} GB of pixels in one piece, too much to "
             f"decode at once; export it as a tiled TIFF."
         )
-    return level_of_array(base.whole(), name)
+    if level.size.height_px * level.size.width_px * 3 > WHOLE_LIMIT_BYTES:
+        return level  # of several pieces, each of which can be decoded
+    return level_of_array(level.whole(), name)

@@ -17,16 +17,10 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
+from napari_stem.slide.level import AS_STORED, READ_ERRORS, WHITE, Level, over_white
 from napari_stem.slide.location import Location, watched
 from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
-from napari_stem.slide.source import (
-    AS_STORED,
-    READ_ERRORS,
-    Level,
-    over_white,
-    refuse_absurd,
-)
-from napari_stem.slide.stored import StoredSlide
+from napari_stem.slide.stored import StoredSlide, refuse_absurd
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -41,7 +35,7 @@ ARRAYS = ("zarr.json", ".zarray")  # what says that a folder is an array
 MAX_IMAGES = 64
 MICRONS = frozenset({"micron", "microns", "micrometer", "micrometers", "um"})
 MAX_HASHED_CHUNKS = 16
-TALLEST_NATIVE_PX = 4096
+LARGEST_CHUNK_PX = 4096
 OUR_TABLE = "tables/predicted_expression/uns/napari_stem"  # as `export.spatial_data` writes it
 
 
@@ -76,9 +70,10 @@ def read_header(location: Location) -> StoredSlide:
             store = _store(location)
             on_failure.callback(store.close)
             root = zarr.open_group(store, mode="r", path=_root_in(location))
-            source = _native(location, root, *_largest_image(location, root), store.close)
+            image = _largest_image(location, root)
+            stored = _stored_slide(location, root, *image, store.close)
             on_failure.pop_all()
-            return source
+            return stored
     except (*READ_ERRORS, ImportError) as error:
         raise SlideError(_unreadable(location, error)) from error
 
@@ -175,7 +170,7 @@ def _arrays(group: Any, multiscale: dict[str, Any]) -> list[Any]:
     return [group[dataset["path"]] for dataset in multiscale["datasets"]]
 
 
-def _native(
+def _stored_slide(
     location: Location,
     root: Any,
     place: str,
@@ -186,33 +181,34 @@ def _native(
     name = f"{location.name}/{place}" if place else location.name
     arrays = _arrays(group, multiscale)
     names = _axis_names(multiscale)
-    sources = tuple(_level(name, names, each, _watch(location, each)) for each in arrays)
-    refuse_absurd(name, [each.size for each in sources])
-    told: dict[str, Any] = {
+    levels = tuple(_level(name, names, each) for each in arrays)
+    refuse_absurd(name, [each.size for each in levels])
+    if location.is_folder:
+        for level, array in zip(levels, arrays, strict=True):
+            level.require_unchanged = _watched(location.path, array)
+    properties: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
         "native_levels": len(arrays),
         "colour": AS_STORED,
     }
     if place:
-        told["image"] = place
-    digest = _fingerprint(multiscale, arrays)
+        properties["image"] = place
     is_ours = place.startswith("images/") and OUR_TABLE in root
-    found = _mpp_sources(multiscale, names, is_global_um=is_ours)
     return StoredSlide(
-        location.path, sources, digest, properties=told, mpp_sources=found, on_close=close
+        location.path,
+        levels,
+        _fingerprint(multiscale, arrays),
+        properties=properties,
+        mpp_sources=_mpp_sources(multiscale, names, is_global_um=is_ours),
+        on_close=close,
     )
 
 
-def _watch(location: Location, array: Any) -> Callable[[], None]:
-    """Check before each reading that a level is still there: for lost chunks zarr gives one colour."""
-    if location.url is not None:
-        return lambda: None
-    if not location.is_folder:
-        return watched(location.path)
-    folder: Path = location.path / str(array.path)
-    about = next(folder / n for n in ARRAYS if (folder / n).is_file())
-    return watched(about, location.path)
+def _watched(slide: Path, array: Any) -> Callable[[], None]:
+    """Watch that a level of a folder is still there: without it, zarr gives one colour everywhere."""
+    folder = slide / str(array.path)
+    return watched(next(folder / n for n in ARRAYS if (folder / n).is_file()), slide)
 
 
 def _axis_names(multiscale: dict[str, Any]) -> list[str]:
@@ -221,38 +217,55 @@ def _axis_names(multiscale: dict[str, Any]) -> list[str]:
     return [axis if isinstance(axis, str) else str(axis["name"]) for axis in axes]
 
 
-def _level(
-    name: str, names: list[str], array: Any, check: Callable[[], None] = lambda: None
-) -> Level:
+def _level(name: str, names: list[str], array: Any) -> Level:
     """Offer an array with axes of such names as a level of an image, which must be 8-bit RGB or grey."""
-    told = dict(zip(names, array.shape, strict=True))
+    extents = dict(zip(names, array.shape, strict=True))
     if array.dtype != np.uint8:
         raise SlideError(
             f"{name} stores {array.dtype} pixels, not 8-bit RGB; export it as 8-bit RGB."
         )
-    deep = {a: n for a, n in told.items() if a not in {"y", "x", "c"} and n != 1}
-    if deep or not {"y", "x"} <= set(told) or told.get("c", 1) not in {1, 3, 4}:
-        sizes = ", ".join(f"{a} {n}" for a, n in told.items())
+    deep = {a: n for a, n in extents.items() if a not in {"y", "x", "c"} and n != 1}
+    if deep or not {"y", "x"} <= set(extents) or extents.get("c", 1) not in {1, 3, 4}:
+        sizes = ", ".join(f"{a} {n}" for a, n in extents.items())
         raise SlideError(
             f"{name} is not one RGB image (its axes are {sizes}); export the brightfield "
             f"plane as 8-bit RGB."
         )
 
-    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-        where: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None)}
-        pixels = np.asarray(array[tuple(where.get(axis, 0) for axis in names)])
+    glass = _white_where_not_stored(array)
+
+    def samples(of: Any, rows: slice, columns: slice, channels: slice) -> NDArray[np.uint8]:
+        where: dict[str, Any] = {"y": rows, "x": columns, "c": channels}
+        pixels = np.asarray(of[tuple(where.get(axis, 0) for axis in names)])
         kept = [axis for axis in names if axis in where]
         if "c" not in kept:
             pixels, kept = pixels[..., np.newaxis], [*kept, "c"]
-        pixels = np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+        return np.transpose(pixels, [kept.index(axis) for axis in "yxc"])
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        pixels = samples(glass, rows, columns, slice(3))
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if pixels.shape[2] == 4:  # alpha: what it hides is white
-            return over_white(pixels[..., :3], pixels[..., 3:])
+        # alpha: what it hides is white, and where it is not stored all is hidden
+        if extents.get("c") == 4:
+            return over_white(pixels, samples(array, rows, columns, slice(3, 4)))
         return np.ascontiguousarray(pixels, dtype=np.uint8)
 
-    chunk = (min(int(array.chunks[names.index(axis)]), TALLEST_NATIVE_PX) for axis in "yx")
-    return Level(read, SizePx(told["y"], told["x"]), SizePx(*chunk), name, check=check)
+    chunk = (min(int(array.chunks[names.index(axis)]), LARGEST_CHUNK_PX) for axis in "yx")
+    return Level(read, SizePx(extents["y"], extents["x"]), SizePx(*chunk), name)
+
+
+def _white_where_not_stored(array: Any) -> Any:
+    """Give the same array, white as glass where no chunk is stored, instead of zarr's usual black.
+
+    A fill value that somebody chose, one other than 0, stays.
+    """
+    import zarr
+
+    if array.fill_value:
+        return array
+    metadata = array.metadata.to_dict() | {"fill_value": WHITE}
+    return zarr.Array(zarr.AsyncArray(metadata, array.store_path, array.config))
 
 
 def _fingerprint(multiscale: dict[str, Any], arrays: list[Any]) -> str:

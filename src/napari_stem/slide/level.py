@@ -6,14 +6,13 @@ colours, through Pillow.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import struct
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +22,6 @@ from napari_stem.io import DAMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import dask.array as da
     from numpy.typing import NDArray
@@ -46,11 +44,6 @@ READ_ERRORS = (
 )
 COARSEST_PX = 1024
 _BAND_PX = 256  # a band at a time, so that other threads get their turn
-# No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
-LONGEST_PX = 2**20
-LARGEST_PX = 2**38
-N_PIECES = 16
-PIECE_BYTES = 256 * 1024
 AS_STORED = "as stored"
 WHITE = 255
 logger = logging.getLogger(__name__)
@@ -123,17 +116,17 @@ class Level:
     # function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe
     read: ReadWindow
     size: SizePx  # extent of the level
-    # extent of the tiles in which it is stored; reading in multiples of them is cheapest
-    native: SizePx
+    # windows in multiples of this extent are the cheapest to read: the stored tiles, where there are such
+    chunk: SizePx
     label: str  # what an error message calls the place where the pixels lie
     colour: Colour = field(default_factory=Colour)  # what is done to the pixels after reading
-    # refuses, before pixels are read, what is not as it was when it was opened
-    check: Callable[[], None] = lambda: None
+    # called before pixels are read: raises a SlideError where the file is not as it was when it was opened
+    require_unchanged: Callable[[], None] | None = None
     # all pixels, (height, width, 3) uint8, where they are in memory
     held: NDArray[np.uint8] | None = None
     # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
     downsample: float = 1.0
-    key: str = ""  # of this file and level alone: dask takes arrays of one name for the same
+    key: str = ""  # name of its dask array, which no other may have: dask takes equal names for equal arrays
 
     @cached_property
     def pixels(self) -> da.Array:
@@ -145,7 +138,8 @@ class Level:
 
         SlideError: the bytes are damaged there, or the file is closed, gone or another.
         """
-        self.check()
+        if self.require_unchanged is not None:
+            self.require_unchanged()
         try:
             pixels = self.read(rows, columns)
             return pixels if self.colour.convert is None else self.colour.convert(pixels)
@@ -174,7 +168,7 @@ class Level:
     def cached(self, near_px: int, n_bytes: int) -> Level:
         """Offer the same pixels, and keep as many bytes of the tiles that were decoded last.
 
-        Tiles are whole native ones, each about ``near_px`` high and wide.
+        Tiles are of whole chunks, each about ``near_px`` high and wide.
         """
         extent = self.whole_tiles(near_px)
 
@@ -201,12 +195,12 @@ class Level:
         )
 
     def whole_tiles(self, near_px: int) -> SizePx:
-        """Extent of as many native tiles as come near to a side of so many pixels."""
+        """Extent of as many chunks as come near to a side of so many pixels."""
         height_px, width_px = (
-            min(extent, native * max(1, round(near_px / native)))
-            for extent, native in (
-                (self.size.height_px, self.native.height_px),
-                (self.size.width_px, self.native.width_px),
+            min(extent, chunk * max(1, round(near_px / chunk)))
+            for extent, chunk in (
+                (self.size.height_px, self.chunk.height_px),
+                (self.size.width_px, self.chunk.width_px),
             )
         )
         return SizePx(height_px, width_px)
@@ -222,10 +216,10 @@ class Level:
     def as_dask(
         self, name: str, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
     ) -> da.Array:
-        """Return a lazy array of whole native tiles, each about ``near_px`` high and wide.
+        """Return a lazy array in tiles of whole chunks, each about ``near_px`` high and wide.
 
-        ``name`` is of these pixels alone: dask takes arrays of one name for the same. ``read_tile`` gives the
-        chunk of a row and a column; by default it is read from here.
+        ``name`` is the array's, which no other may have. ``read_tile`` gives the tile of a row and a column; by
+        default it is read from here.
         """
         import dask.array as da
 
@@ -260,7 +254,7 @@ def from_tiles(
     """Put a window of a level together, (h, w, samples) uint8, from its tiles.
 
     ``read`` gives the tile of a row and a column, (height, width, samples) uint8, whose extent is ``tile`` but
-    at the level's edge; where it gives None, the window has the samples of ``blank``.
+    at the level's edge; where it gives None, or a tile is too small, the window has the samples of ``blank``.
     """
     shape = (rows.stop - rows.start, columns.stop - columns.start, len(blank))
     # by one number 200 times as fast as by three
@@ -277,11 +271,22 @@ def from_tiles(
     return window
 
 
+def scaled(rows: slice, columns: slice, whole: SizePx, other: SizePx) -> list[tuple[float, float]]:
+    """Where a window of a picture begins and ends in another one, down and across."""
+    return [
+        (span.start * own / extent, span.stop * own / extent)
+        for span, own, extent in (
+            (rows, other.height_px, whole.height_px),
+            (columns, other.width_px, whole.width_px),
+        )
+    ]
+
+
 def level_of_array(array: NDArray[np.uint8], label: str) -> Level:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
-    native = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    return Level(lambda *window: array[window], size, native, label, held=array)
+    chunk = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
+    return Level(lambda *window: array[window], size, chunk, label, held=array)
 
 
 def halved(size: SizePx) -> SizePx:
@@ -330,68 +335,3 @@ def downsample(level_0: SizePx, size: SizePx) -> float:
     if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
         return float(whole)
     return ratio
-
-
-class UnsuitedError(SlideError):
-    """The file is sound, but another reader may serve it better; all other refusals are final."""
-
-
-def fingerprint(path: Path) -> str:
-    """Digest of a file's length and of pieces spread evenly over it, whatever the name: 32 hexadecimal digits.
-
-    Files up to 4 MiB are hashed whole; of larger ones 4 MiB are read, so that a slide of many gigabytes on a
-    network share takes no longer than a small one. OSError where it cannot be read.
-    """
-    n_bytes = path.stat().st_size
-    digest = hashlib.blake2b(str(n_bytes).encode(), digest_size=16)
-    with path.open("rb") as file:
-        if n_bytes <= N_PIECES * PIECE_BYTES:
-            digest.update(file.read())
-        else:
-            for piece in range(N_PIECES):
-                file.seek((n_bytes - PIECE_BYTES) * piece // (N_PIECES - 1))
-                digest.update(file.read(PIECE_BYTES))
-    return digest.hexdigest()
-
-
-def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
-    """Refuse sizes that only a damaged header can state, before anything is allocated for them.
-
-    SlideError: a level is empty, or wider or larger than any slide.
-    """
-    for size in sizes:
-        told = f"{size.width_px} x {size.height_px} px"
-        if min(size.height_px, size.width_px) < 1:
-            raise SlideError(
-                f"{name} has a level of {told}: it is damaged; copy or export it again."
-            )
-        if (
-            max(size.height_px, size.width_px) > LONGEST_PX
-            or size.height_px * size.width_px > LARGEST_PX
-        ):
-            raise SlideError(
-                f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
-                f"or export it again."
-            )
-
-
-class OpenFile:
-    """A library's open file, which it closes with the last reference: that of `close`, or of the last reader.
-
-    For libraries that hang or crash when a file is closed under a reader, as OpenSlide 4.0 does. Closing
-    never waits. Several threads may read.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def get(self) -> Any:
-        """Give the file, to be held for as long as it is read from; ValueError where it was closed before."""
-        file = self._file
-        if file is None:
-            raise ValueError("the file is closed")
-        return file
-
-    def close(self) -> None:
-        """Let nobody begin to read any more."""
-        self._file = None

@@ -7,25 +7,16 @@ import threading
 import warnings
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import Mpp, SizePx
+from napari_stem.slide.level import Colour, Level, colour_of, level_of_array, over_white
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
-from napari_stem.slide.source import (
-    READ_ERRORS,
-    Colour,
-    Level,
-    colour_of,
-    fingerprint,
-    level_of_array,
-    over_white,
-    refuse_absurd,
-)
-from napari_stem.slide.stored import StoredSlide
+from napari_stem.slide.stored import StoredSlide, fingerprint, refuse_absurd, refusing_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,16 +63,17 @@ def read_header(location: Location) -> StoredSlide:
     SlideError: damaged, cut short, too large to decode at once, or not 8-bit.
     """
     path = location.path
-    with opened(path) as image:
+    with image_file(path) as image:
         size = SizePx(image.height, image.width)
         refuse_absurd(path.name, [size])
         require_held(3 * image.height * image.width, path.stat().st_size, "its pixels")
-        properties: dict[str, Any] = {"format": str(image.format).lower(), "mode": image.mode}
+        properties = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
         is_jp2 = image.format == "JPEG2000"  # of which Pillow reads no profile
         colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
+    is_jpeg = properties["format"] == "jpeg"
     whole = partial(_decoded, path, size, colour)
     return StoredSlide(
         path,
@@ -89,9 +81,9 @@ def read_header(location: Location) -> StoredSlide:
         fingerprint(path),
         properties=properties,
         mpp_sources=() if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
-        copies_base=True,
-        base=whole,
-        quick=partial(_reduced, path, size, colour) if properties["format"] == "jpeg" else None,
+        needs_tiled_copy=True,
+        decode_coarsest=whole,
+        rough_picture=partial(_reduced, path, size, colour) if is_jpeg else None,
     )
 
 
@@ -100,7 +92,7 @@ def _decoded(path: Path, size: SizePx, colour: Colour, progress: Progress | None
     if progress is not None:
         progress(f"Decoding {path.name}", 0, 1)
     pixels = np.empty((size.height_px, size.width_px, 3), np.uint8)
-    with opened(path) as image:
+    with image_file(path) as image:
         image.load()
         if (image.height, image.width) != (size.height_px, size.width_px):
             raise SlideError(f"{path.name} was replaced while it was open; open it again.")
@@ -113,7 +105,7 @@ def _decoded(path: Path, size: SizePx, colour: Colour, progress: Progress | None
 
 def _reduced(path: Path, size: SizePx, colour: Colour) -> NDArray[np.uint8]:
     """Decode a JPEG at an eighth of its size, which takes a tenth of the time."""
-    with opened(path) as image:
+    with image_file(path) as image:
         image.draft("RGB", (size.width_px // 8, size.height_px // 8))
         return _rgb(image, colour)
 
@@ -129,11 +121,11 @@ def _rgb(image: Image.Image, colour: Colour) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def image_file(path: Path) -> Iterator[Image.Image]:
     """Open with Pillow, header only; what goes wrong within becomes a SlideError."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
+    with refusing_damage(f"{path.name} is damaged or incomplete"):
         with _limit_lock:
             usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, LIMIT_PX // 2
             try:  # Pillow warns above this number and refuses twice as many
@@ -141,6 +133,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     # of size, and of damaged tags that no one needs
                     warnings.simplefilter("ignore")
                     image = Image.open(path, formats=FORMATS)
+            except Image.DecompressionBombError as error:
+                raise SlideError(
+                    f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
+                ) from error
             finally:
                 Image.MAX_IMAGE_PIXELS = usual
         with image:
@@ -150,14 +146,6 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     f"export it as 8-bit RGB."
                 )
             yield image
-    except Image.DecompressionBombError as error:
-        raise SlideError(
-            f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
-        ) from error
-    except (UnidentifiedImageError, *READ_ERRORS) as error:
-        raise SlideError(
-            f"{path.name} is damaged or incomplete ({error}); copy or export it again."
-        ) from error
 
 
 def _jp2_profile(path: Path) -> bytes | None:

@@ -12,31 +12,30 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
-from napari_stem.slide.location import watched
+from napari_stem.slide.level import AS_STORED, READ_ERRORS, Level, coarser_sizes
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.source import (
-    AS_STORED,
-    READ_ERRORS,
-    Level,
+from napari_stem.slide.stored import (
+    MissingLibrary,
     OpenFile,
-    coarser_sizes,
+    StoredSlide,
     fingerprint,
     refuse_absurd,
+    refusing_damage,
 )
-from napari_stem.slide.stored import StoredSlide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_stem.slide.level import ReadWindow
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
-    from napari_stem.slide.source import ReadWindow
 
 MAGIC = b"ZISRAWFILE"
-MISSING = "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
+MISSING = MissingLibrary(
+    "a Zeiss CZI for pylibCZIrw, which is not installed (pip install 'napari-stem[czi]')"
+)
 TILE_PX = 1024
 
 
@@ -59,16 +58,11 @@ def read_header(location: Location) -> StoredSlide:
     from pylibCZIrw import czi
 
     path = location.path
-    try:
-        check = watched(path)
-        return _native(path, czi.CziReader(str(path)), check)
-    except READ_ERRORS as error:
-        raise SlideError(
-            f"{path.name} is a damaged or incomplete CZI ({error}); copy or export it again."
-        ) from error
+    with refusing_damage(f"{path.name} is a damaged or incomplete CZI"):
+        return _stored_slide(path, czi.CziReader(str(path)))
 
 
-def _native(path: Path, document: Any, check: Callable[[], None]) -> StoredSlide:
+def _stored_slide(path: Path, document: Any) -> StoredSlide:
     kinds = set(document.pixel_types.values())
     if kinds != {"Bgr24"}:
         raise SlideError(
@@ -81,19 +75,14 @@ def _native(path: Path, document: Any, check: Callable[[], None]) -> StoredSlide
     # libCZI gives any zoom, from the stored pyramid where there is one
     sizes = (size, *coarser_sizes(size))
     file, lock, origin = OpenFile(document), threading.Lock(), (int(box.x), int(box.y))
-    sources = tuple(
-        Level(
-            _reader(file, lock, origin, 2**number),
-            each,
-            SizePx(TILE_PX, TILE_PX),
-            path.name,
-            check=check,
-        )
+    chunk = SizePx(TILE_PX, TILE_PX)
+    levels = tuple(
+        Level(_reader(file, lock, origin, 2**number), each, chunk, path.name)
         for number, each in enumerate(sizes)
     )
     return StoredSlide(
         path,
-        sources,
+        levels,
         fingerprint(path),
         "zeiss",
         {
