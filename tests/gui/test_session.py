@@ -84,6 +84,7 @@ def entry_of(tmp_path) -> SlideEntry:
         name="n",
         mpp_um=(0.5, 0.25),
         regions={"type": "FeatureCollection", "features": []},
+        clicked=("click 1",),
         predictions=(str(tmp_path / "p.zarr"), "elsewhere.zarr"),
         gene="FASN",
         measured=str(tmp_path / "counts.h5ad"),
@@ -183,6 +184,30 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
 
 
 @pytest.mark.slow
+def test_clicked_places_are_predicted_together_after_a_session_too(model_road, tmp_path):
+    region, sessions = model_road.panels.region, model_road.dock.coordinator.sessions
+    region.neighbourhood_clicked.disconnect()  # nothing is predicted here
+    slide_layer = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    region.click_at(slide_layer.data_to_world((4500, 4500)))
+    path = tmp_path / "session.json"
+    sessions.save(str(path))
+    model_road.wait(path.exists)
+    model_road.viewer.layers.clear()
+    with model_road.qtbot.waitSignal(sessions.restored, timeout=60_000):
+        sessions.load(path)
+    region.click_at(model_road.panels.slide.layer.data_to_world((6500, 4500)))
+    assert [each.is_clicked for each in region.drawn()] == [False, True, True]
+
+
+def test_a_session_without_word_of_clicks_is_read(tmp_path):
+    write_session(Session((entry_of(tmp_path),)), tmp_path / "s.json")
+    saved = json.loads((tmp_path / "s.json").read_text())
+    del saved["slides"][0]["clicked"]
+    (tmp_path / "s.json").write_text(json.dumps(saved))
+    assert read_session(tmp_path / "s.json").slides[0].clicked == ()
+
+
 def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp_path, copy):
     model_road.open(sample_path())
     model_road.drop(COUNTS, copy)  # in whatever order

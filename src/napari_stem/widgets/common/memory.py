@@ -74,9 +74,7 @@ def recall() -> Remembered:
     """Read what was stored last; anything missing or unreadable is at its default."""
     stored, found = store(), Remembered()
     for name in _names_beside():
-        default = getattr(found, name)
-        with suppress(ValueError):  # a file edited by hand
-            setattr(found, name, type(default)(stored.value(name, default)))
+        setattr(found, name, _of_kind(stored.value(name), getattr(found, name)))
     for page, names in PREFERENCES.items():
         preferences = _page(page)
         for name in names if preferences is not None else ():
@@ -107,6 +105,17 @@ def _page(page: str) -> Any:
         return getattr(get_plugin_settings(PLUGIN), page)
     except KeyError:
         return None
+
+
+def _of_kind(stored: object, default: Any) -> Any:
+    """Return what Qt gives, a text or nothing after a new start, as what the default is; else the default."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(str(stored).lower(), default)
+    if isinstance(default, str):
+        return stored if isinstance(stored, str) else default
+    with suppress(ValueError, TypeError):  # a file edited by hand
+        return type(default)(stored)
+    return default
 
 
 def _names_beside() -> list[str]:

@@ -29,7 +29,7 @@ from napari_stem.widgets.regions.region_shapes import (
 from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from napari.viewer import Viewer
     from numpy.typing import NDArray
@@ -125,9 +125,16 @@ class RegionLayers:
             layer.mode = "pan_zoom"
 
     def add(
-        self, slide: Slide, regions: Sequence[Region], slide_layer: Image, *, clicked: bool = False
+        self,
+        slide: Slide,
+        regions: Sequence[Region],
+        slide_layer: Image,
+        clicked: Collection[str] = (),
     ) -> None:
-        """Show further regions, with their classes and colours; a name that is taken gets a number."""
+        """Show further regions, with their classes and colours; a name that is taken gets a number.
+
+        ``clicked`` are the names of those that one click made.
+        """
         layer = self.of(slide)
         # those of QuPath that have none go by their class, which many share
         names = own_names((region.name for region in regions), [REST, *layer.features[NAME]])
@@ -140,8 +147,9 @@ class RegionLayers:
         _colours(layer).update(colours)
         to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
         with self._our_change(layer):
+            is_clicked = rows[NAME].isin(clicked)
             table = pd.concat(
-                [layer.features, rows.assign(**{CLICKED: clicked})], ignore_index=True
+                [layer.features, rows.assign(**{CLICKED: is_clicked})], ignore_index=True
             )
             layer.add([to_layer(yx_px - 0.5) for yx_px in outlines], shape_type="polygon")
             layer.features = table.astype(layer.features.dtypes.to_dict())
@@ -178,11 +186,11 @@ class RegionLayers:
                 layer.selected_data = set()
                 layer.remove(gone.tolist())
 
-    def select(self, layer: Shapes, number: int) -> None:
-        """Select a region on the canvas, so that it can be moved and resized there."""
+    def select(self, layer: Shapes, numbers: Sequence[int]) -> None:
+        """Select regions on the canvas, by number, so that they can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
             self._hand(layer, "select")
-        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER] == number).tolist())
+        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER].isin(numbers)).tolist())
 
     def undo(self, layer: Shapes) -> None:
         """Take the last change of regions back."""
