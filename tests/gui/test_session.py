@@ -1,4 +1,4 @@
-"""Sessions, drops, remembered choices and keys: what is open comes back, and is told apart."""
+"""Sessions and drops: what is open comes back, and what is dropped is told apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 
 import anndata
 import pytest
-from qtpy.QtGui import QKeySequence, QShortcut
 
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
@@ -20,10 +19,7 @@ from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import find_domains
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
 from napari_stem.widgets.common.dropping import kind_of
-from napari_stem.widgets.common.keys import GROUPS, sections
-from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
-from napari_stem.widgets.state import DisplaySettings
 
 pytestmark = pytest.mark.gui
 
@@ -453,67 +449,3 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
         control.load(str(tmp_path / name))
     model_road.wait(lambda: control.path_of(slide) == tmp_path / "third.h5ad")
     assert reads == ["first.h5ad", "third.h5ad"]
-
-
-# remembered choices and keys
-
-
-def test_a_model_that_is_not_there_today_is_told_of_and_kept(
-    model_road, qtbot, tmp_path, notifications
-):
-    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
-    model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    model_road.panels.model.models.add_folder(model)
-    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
-    model_road.dock.shut_down()
-    model.rename(tmp_path / "unplugged")
-    dock = another_dock(qtbot)
-    models = dock.panels.model.models
-    qtbot.waitUntil(lambda: models.name() == "her2st-breast", timeout=20_000)
-    assert any(str(model) in told for told in notifications)  # another one is chosen instead
-    place = models.box.findText("mine")
-    assert not models.box.model().item(place).isEnabled()
-    dock.shut_down()
-    assert recall().model_folders == str(model)
-
-
-def test_the_look_of_maps_is_remembered(model_road, qtbot):
-    looks = (
-        LOOK,
-        {"range_kind": "percentile", "range_low": 5.0, "range_high": 95.0, "colormap": "magma"},
-        {"range_kind": "all", "colormap": "viridis", "spot_shape": "square"},
-    )
-    for look in looks:
-        settings = model_road.panels.genes.settings
-        settings.restore(look)
-        model_road.dock._remember()
-        dock = another_dock(qtbot)
-        again = dock.panels.genes.settings.look()
-        assert again == settings.look()
-        assert again | look == again
-        assert {name: vars(recall())[name] for name in again} == again
-        dock.shut_down()
-
-
-def test_a_settings_file_edited_by_hand_gives_the_usual_look():
-    settings = DisplaySettings()
-    odd = {"range_kind": "x", "colormap": 3, "spot_shape": None, "opacity_percent": "much"}
-    settings.restore(odd)
-    assert settings.dump() == DisplaySettings().dump()
-
-
-def test_every_key_is_listed(model_road):
-    model_road.dock.help_button.click()
-    box = model_road.dock.help_box
-    assert box.isVisible()
-    told = box.guide.toPlainText()
-    assert all(step in told for step in (*model_road.panels.steps(), "What not to conclude"))
-    assert "![" not in told
-    texts = set(box.keys.toPlainText().splitlines())
-    native = QKeySequence.SequenceFormat.NativeText
-    bound = {s.key().toString(native) for s in model_road.dock.findChildren(QShortcut)}
-    assert len(bound) >= 13
-    assert bound <= texts
-    listed = {key for title, keys in sections().items() if title in GROUPS for key, _ in keys}
-    assert listed - bound == {"F"}  # which the list of genes takes by itself
-    box.close()

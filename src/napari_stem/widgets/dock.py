@@ -273,19 +273,18 @@ class StemDock(QWidget):
         for key, act in acts.items():
             made = keys.shortcut(key, self, act)
             made.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            if key.is_on_canvas:
+                self._viewer.bind_key(key.sequence, lambda _, act=act: act(), overwrite=True)
+                self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.sequence, None))
         # those of parts work whatever step is looked at: hidden widgets have no keys
         for each in self.findChildren(QShortcut):
             if each.context() == Qt.ShortcutContext.WindowShortcut:
                 each.setParent(self)
-        # the slide has the keys to itself while it is clicked on
-        for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.sequence, lambda _, act=acts[key]: act(), overwrite=True)
-            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.sequence, None))
 
     def _remember(self) -> None:
         choices = self.panels.choices()
         choices.session_folder = self.folder
-        memory.remember(choices)
+        memory.save_choices(choices)
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():

@@ -1,4 +1,9 @@
-"""What the dock remembers from one session to the next: preferences with napari's own, the rest beside them."""
+"""What the dock remembers from one start to the next: preferences with napari's own, the rest beside them.
+
+Kept elsewhere: favourite genes, under a key of their own in the same file (`genes.genes_panel`); what the
+user said of a slide, by its content (`slide.pixel_size`); what was open when a dock was closed, for the next
+dock of its viewer (`session`).
+"""
 
 from __future__ import annotations
 
@@ -82,7 +87,7 @@ def recall() -> Remembered:
     return found
 
 
-def remember(values: Remembered) -> None:
+def save_choices(values: Remembered) -> None:
     """Store for the next session."""
     stored = store()
     for name in _names_beside():

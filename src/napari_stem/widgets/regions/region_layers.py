@@ -18,6 +18,7 @@ from napari_stem.layers.placement import AXES, METADATA_KEY, UM
 from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import Colour, class_colour
 from napari_stem.texts import own_names, quoted
+from napari_stem.widgets.common.keys import REDO, UNDO
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
@@ -94,8 +95,8 @@ class RegionLayers:
     def adopt(self, layer: Shapes) -> None:
         """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
         layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", self.undo, overwrite=True)
-        layer.bind_key("Control-Shift-Z", self.redo, overwrite=True)
+        layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
+        layer.bind_key(REDO.sequence, self.redo, overwrite=True)
         self._histories[layer] = History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:

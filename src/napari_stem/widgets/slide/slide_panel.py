@@ -73,7 +73,6 @@ class SlidePanel(QWidget):
             (layers.events.reordered, self._list),
             (layers.selection.events.active, lambda _: self._selected.start()),
         )
-        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.layers.fit(), overwrite=True)
         jobs.at_end(self._let_go)
         load_units()
         jobs.start(load_libraries)
@@ -166,7 +165,6 @@ class SlidePanel(QWidget):
         """Let go of the viewer; slides go on being completed."""
         self.pixel_size.put_ruler_away()
         self.layers.active = None
-        self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
         self.back_button.gone = []
 
     # opening
