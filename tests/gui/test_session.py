@@ -18,7 +18,7 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import find_domains
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
-from napari_stem.widgets.common.dropping import kind_of
+from napari_stem.widgets.common.dropping import kind_of_drop
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
 
 pytestmark = pytest.mark.gui
@@ -364,22 +364,22 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     (tmp_path / "x.zarr").mkdir()
     exported = tmp_path / "exported.h5ad"
     write_table(Selection.of(Prediction.open(c5_prediction)), exported)
-    assert kind_of(session) == "session"
-    assert kind_of(regions) == "regions"
-    assert kind_of(tmp_path / "r.geojson") == "regions"
-    assert kind_of(c5_prediction) == "prediction"
-    assert kind_of(exported) == "exported"
-    assert kind_of(COUNTS) == "measured"
-    assert kind_of(visium) == "measured"
-    assert kind_of(visium.parent) == "measured"
-    assert kind_of(find_model("her2st-breast")) == "model"
-    assert kind_of(tmp_path / "x.zarr") == "slide"
-    assert kind_of(sample_path()) == "slide"
+    assert kind_of_drop(session) == "session"
+    assert kind_of_drop(regions) == "regions"
+    assert kind_of_drop(tmp_path / "r.geojson") == "regions"
+    assert kind_of_drop(c5_prediction) == "prediction"
+    assert kind_of_drop(exported) == "exported"
+    assert kind_of_drop(COUNTS) == "measured"
+    assert kind_of_drop(visium) == "measured"
+    assert kind_of_drop(visium.parent) == "measured"
+    assert kind_of_drop(find_model("her2st-breast")) == "model"
+    assert kind_of_drop(tmp_path / "x.zarr") == "slide"
+    assert kind_of_drop(sample_path()) == "slide"
     broken = tmp_path / "broken.h5ad"
     shutil.copy(sample_path(), broken)
     for path in (broken, tmp_path / "gone.svs"):
         with pytest.raises(StemError, match=path.name):
-            kind_of(path)
+            kind_of_drop(path)
 
 
 def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, c5_prediction):

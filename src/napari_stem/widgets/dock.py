@@ -1,4 +1,4 @@
-"""The dock: one road from the slide to the export, each part folding away."""
+"""The dock: panels in six steps from the slide to the export, and what keeps them on screen."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
     from napari_stem.widgets.common.hints import Hint
 
-WIDTH = 350
-SCROLL_BAR_GAP = 6
+DOCK_WIDTH_PX = 350
+SCROLL_BAR_GAP_PX = 6
 ALL_ROOM = 100  # beside a stretch of 1
 LOOK_EVERY_MS = 150  # whether the demo can press its next button
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 
-class RoadView(QScrollArea):
+class StepView(QScrollArea):
     """Scrolls up and down only, and is never narrower than what it holds."""
 
     def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
+        """As wide as the widest panel."""
         hint = super().minimumSizeHint()
         bar = self.verticalScrollBar().sizeHint().width()
         hint.setWidth(self.widget().minimumSizeHint().width() + bar)
         return hint
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
+        """Follow a panel that becomes wider."""
         if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return bool(super().eventFilter(watched, event))
@@ -91,7 +91,9 @@ class StemDock(QWidget):
         self.many_slides: ManySlides | None = None
         self.parts: dict[str, parts.Folding] = {}
         self._step_of: dict[str, int] = {}  # by the title of a part
-        self._slide = ""  # fingerprint of the one that is looked at; each has its own way
+        # by fingerprint, as each slide has a step of its own to come back to: the slide that the step on show
+        # belongs to, the steps at which others were left, and the parts that each was led to
+        self._slide_on_show = ""
         self._left_at: dict[str, int] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
@@ -174,8 +176,10 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            road = self.coordinator
-            self.many_slides = ManySlides(road.jobs, road.order, road.dropped.open_result, self)
+            coordinator = self.coordinator
+            self.many_slides = ManySlides(
+                coordinator.jobs, coordinator.order, coordinator.dropped.open_result, self
+            )
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides
@@ -199,8 +203,8 @@ class StemDock(QWidget):
         self.help_box.raise_()
 
     def _lay_out(self) -> None:
-        road = QWidget()
-        road_layout = QVBoxLayout(road)
+        held = QWidget()
+        column = QVBoxLayout(held)
         self.steps = QTabBar()
         self.steps.setExpanding(True)
         self.steps.setUsesScrollButtons(False)
@@ -211,25 +215,25 @@ class StemDock(QWidget):
                 part = parts.Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
                 self.parts[title], self._step_of[title] = part, step
                 # the list of genes takes the room that is left
-                road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
+                column.addWidget(part, ALL_ROOM if title == "Genes" else 0)
                 if len(panels) == 1:
                     part.stand_alone()
                 part.unfolded.connect(partial(self.steps.setCurrentIndex, step))
-        road_layout.addStretch(1)
-        road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        self._scroll = scroll = RoadView()
+        column.addStretch(1)
+        column.setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
+        self._scroll = scroll = StepView()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(road)
+        scroll.setWidget(held)
         self.steps.currentChanged.connect(self._show_step)
         self._show_step()
         above = parts.row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
-        above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
+        above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
+        self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
         layout = parts.stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
         layout.setContentsMargins(6, 4, 2, 4)
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(DOCK_WIDTH_PX)
 
     def ask_where_to_save(self) -> None:
         """Ask for a session file to write."""
@@ -301,10 +305,10 @@ class StemDock(QWidget):
         """Lead to the next step of the active slide, once; to another slide's own as it was left."""
         slide = self.coordinator.slide
         now = "" if slide is None else slide.fingerprint
-        is_other = now != self._slide
+        is_other = now != self._slide_on_show
         if is_other:
-            self._left_at[self._slide] = self.steps.currentIndex()
-            self._slide = now
+            self._left_at[self._slide_on_show] = self.steps.currentIndex()
+            self._slide_on_show = now
         if is_other and now in self._left_at:
             self.steps.setCurrentIndex(self._left_at[now])
         elif slide is None or (now, title) not in self._went_on:

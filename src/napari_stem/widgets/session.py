@@ -21,7 +21,7 @@ from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
-from napari_stem.spatial.region_files import as_geojson, regions_of
+from napari_stem.spatial.region_files import as_geojson, parse_regions
 from napari_stem.widgets.model.predictions import open_prediction
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class SessionControl(QObject):
         if not entry.regions.get("features") or layer is None or is_there:
             return
         try:
-            regions = regions_of(entry.regions, "The session file")
+            regions = parse_regions(entry.regions, "The session file")
             self._panels.region.add(slide, regions, clicked=entry.clicked)
         except StemError as error:  # a file edited by hand
             self._jobs.fail(str(error))

@@ -27,7 +27,7 @@ from napari_stem.widgets.regions.region_shapes import (
     number_shapes,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -63,7 +63,7 @@ class RegionLayers:
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
-        found = (la for la in self._viewer.layers if regions_of(la) == slide.fingerprint)
+        found = (la for la in self._viewer.layers if regions_owner(la) == slide.fingerprint)
         return next(found, None)
 
     def of(self, slide: Slide) -> Shapes:

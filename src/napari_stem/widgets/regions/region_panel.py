@@ -41,7 +41,7 @@ from napari_stem.widgets.regions.region_shapes import (
     square_of_spots,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
-from napari_stem.widgets.slide.slide_layers import load_units, regions_of
+from napari_stem.widgets.slide.slide_layers import load_units, regions_owner
 from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:
@@ -364,13 +364,13 @@ class RegionPanel(QWidget):
         self._take_in(event.value)
 
     def _take_in(self, layer: Layer) -> None:
-        if regions_of(layer) is not None:
+        if regions_owner(layer) is not None:
             self.layers.adopt(layer)
             self.count_soon()
 
     def _on_removed(self, event: Any) -> None:
         self.relabel_soon()
-        if regions_of(event.value) is not None:
+        if regions_owner(event.value) is not None:
             self.layers.forget(event.value)
             self.count_soon()
 
@@ -378,7 +378,7 @@ class RegionPanel(QWidget):
         """Follow a tool that was chosen among napari's own buttons."""
         mode = str(event.source.mode)
         slide = self._slides.slide
-        if slide is None or regions_of(event.source) != slide.fingerprint:
+        if slide is None or regions_owner(event.source) != slide.fingerprint:
             return
         if self.tool == CLICK and mode == "pan_zoom":
             return

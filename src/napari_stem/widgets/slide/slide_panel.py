@@ -28,7 +28,7 @@ from napari_stem.widgets.slide.slide_layers import (
     load_libraries,
     load_units,
     ours,
-    regions_of,
+    regions_owner,
     slide_of,
     twin_of,
 )
@@ -251,7 +251,7 @@ class SlidePanel(QWidget):
             layer.visible = layer is chosen
         known = {slide.fingerprint for slide in self.slides()}
         for layer in self.viewer.layers:
-            owner = regions_of(layer)
+            owner = regions_owner(layer)
             if owner in known:
                 layer.visible = self.slide is not None and owner == self.slide.fingerprint
         self.announce()
@@ -294,7 +294,7 @@ class SlidePanel(QWidget):
         if slide_of(selected) is not None:
             self._choose(selected)
             return
-        owner = regions_of(selected) or self._owners.get(str(ours(selected).get("prediction")))
+        owner = regions_owner(selected) or self._owners.get(str(ours(selected).get("prediction")))
         active = self.slide
         slide = None if owner is None else self.find_open(owner)
         if slide is None or (active is not None and active.fingerprint == owner):
