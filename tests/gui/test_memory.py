@@ -53,6 +53,43 @@ def test_choices_are_remembered(model_road):
     assert recall() == wanted
 
 
+def test_a_dock_keeps_every_choice_that_it_was_given(dock_on, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    wanted = Remembered(
+        folder="/slides",
+        export_folder="/results",
+        n_draws=64,
+        n_steps=20,
+        seed=7,
+        quantity="share",
+        patient="same",
+        device="Processor (CPU)",
+        opacity_percent=40,
+        colormap="magma",
+        mix_colours="rgb",
+        range_kind="percentile",
+        range_low=5.0,
+        range_high=95.0,
+        spot_shape="circle",
+        region_folder="/regions",
+        n_click_spots=9,
+        tissue_sensitivity=60,
+        tissue_min_area_mm2=0.2,
+        encoder_folder=str(tmp_path),
+        pace='{"cpu": [2.0]}',
+        session_folder="/sessions",
+        cache_folder=str(tmp_path / "results"),
+    )
+    elsewhere = {"model_name", "model_folders", "works_offline"}  # of tests of models and encoders
+    same = {name for name, value in vars(wanted).items() if value == vars(Remembered())[name]}
+    assert same == elsewhere
+    save_choices(wanted)
+    dock = dock_on(ViewerModel()).dock
+    qtbot.addWidget(dock)
+    dock.shut_down()
+    assert recall() == wanted
+
+
 def test_preferences_are_those_of_napari(model_road):
     from napari.settings import get_plugin_settings
 
