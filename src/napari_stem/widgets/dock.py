@@ -27,6 +27,7 @@ from napari_stem.widgets.common.keys import HelpBox, Key
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
 from napari_stem.widgets.slide.overview import OverviewWindow
+from napari_stem.widgets.slide.reading import DOCK_TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -348,6 +349,6 @@ def show_demo() -> None:
 
     viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
     dock = StemDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    viewer.window.add_dock_widget(dock, name=DOCK_TITLE, area="right")
     press_buttons(viewer, dock)
     napari.run()
