@@ -177,10 +177,8 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            coordinator = self.coordinator
-            self.many_slides = ManySlides(
-                coordinator.jobs, coordinator.order, coordinator.dropped.open_result, self
-            )
+            jobs, order = self.coordinator.jobs, self.coordinator.order
+            self.many_slides = ManySlides(jobs, order, self.coordinator.dropped.open_result, self)
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides

@@ -25,9 +25,8 @@ class Key:
 
     sequence: str
     meaning: str
-    is_on_canvas: bool = (
-        False  # works on the slide too, which has the keys to itself while it is clicked on
-    )
+    # bound in the viewer too: the slide has the keys to itself while it is clicked on
+    is_on_canvas: bool = False
 
 
 RUN = Key("Ctrl+Return", "Run the prediction")
@@ -128,10 +127,10 @@ def sections() -> dict[str, tuple[tuple[str, str], ...]]:
     return {**keys, **GESTURES}
 
 
-def _table(sections: dict[str, tuple[tuple[str, str], ...]]) -> str:
+def _table(by_heading: dict[str, tuple[tuple[str, str], ...]]) -> str:
     """Lines by heading as HTML."""
     rows = []
-    for title, lines in sections.items():
+    for title, lines in by_heading.items():
         rows.append(f"<tr><td colspan=2><br><b>{escape(title)}</b></td></tr>")
         rows += [f"<tr><td>{escape(key)}</td><td>{escape(what)}</td></tr>" for key, what in lines]
     return f"<table cellpadding=3>{''.join(rows)}</table>"
