@@ -35,11 +35,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def road(shared_road):
-    return shared_road
-
-
-@pytest.fixture
 def plugin(npe2pm):
     with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
         yield
@@ -60,7 +55,9 @@ def opened_by_a_person(viewer, path):
 
 
 @pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region-dicom"])
-def test_the_window_does_not_wait_for_a_slide_to_open(name, one_viewer, plugin, monkeypatch):
+def test_the_window_does_not_wait_for_a_slide_to_open(
+    name, make_napari_viewer, plugin, monkeypatch
+):
 
     threads = []
     monkeypatch.setattr(
@@ -72,14 +69,15 @@ def test_the_window_does_not_wait_for_a_slide_to_open(name, one_viewer, plugin, 
     if path.is_dir():
         pytest.importorskip("openslide")
         path = max(path.glob("*.dcm"), key=lambda file: file.stat().st_size)
-    given, (layer,) = opened_by_a_person(one_viewer, path)
+    viewer = make_napari_viewer(show=True)
+    given, (layer,) = opened_by_a_person(viewer, path)
     assert given == []  # napari went on at once
     assert threads in ([], [False])
     pyramid = pyramid_of(layer)
     assert pyramid.arrived is not None  # redrawn when pixels come
     assert pyramid.slide.size.width_px == 2220
     assert layer.name == path.stem
-    one_viewer.layers.clear()
+    viewer.layers.clear()
     QThreadPool.globalInstance().waitForDone()
 
 
@@ -96,7 +94,7 @@ def is_gui_thread() -> bool:
 
 
 def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
-    one_viewer, tmp_path, cache, monkeypatch
+    make_napari_viewer, tmp_path, cache, monkeypatch
 ):
     from napari_stem.layers.placement import slide_layer
     from napari_stem.slide import open_slide
@@ -109,23 +107,25 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     builder = slide.builder
     assert builder.await_look(20)
     made, builder._made = builder._made, None  # as it is for a moment on a slow machine
+    viewer = make_napari_viewer(show=True)
     data, options, _ = slide_layer(slide)
     pyramid = options["metadata"]["napari_stem"]["pyramid"]
     wait_little(pyramid)
-    layer = one_viewer.add_image(data, **options)
+    layer = viewer.add_image(data, **options)
     with monkeypatch.context() as patch:
         patch.setattr(display, "SLICING", __name__)  # as napari reads it to draw it
         assert np.ptp(np.asarray(layer.data[-1])) == 0
     builder._made = made
-    SlideFeed(one_viewer, layer)
+    SlideFeed(viewer, layer)
     np.testing.assert_array_equal(np.asarray(layer.data[-1]), halve(pixels))
-    one_viewer.layers.clear()
+    viewer.layers.clear()
 
 
-def test_a_script_gets_its_layer_at_once(one_viewer, plugin):
-    (layer,) = one_viewer.open(str(SVS), plugin="napari-stem")
+def test_a_script_gets_its_layer_at_once(make_napari_viewer, plugin):
+    viewer = make_napari_viewer(show=True)
+    (layer,) = viewer.open(str(SVS), plugin="napari-stem")
     assert layer.name == SVS.stem
-    one_viewer.layers.clear()
+    viewer.layers.clear()
     QThreadPool.globalInstance().waitForDone()
 
 
@@ -168,9 +168,8 @@ def look_about(road, layer) -> None:
 
 @pytest.mark.parametrize("what", ["replaced", "cut short", "gone", "cache gone"])
 def test_a_slide_lost_while_it_is_shown_is_told_once(
-    what, own_road, cache, tmp_path, notifications, monkeypatch
+    what, road, cache, tmp_path, notifications, monkeypatch
 ):
-    road = own_road  # the same is told once in a window
     monkeypatch.setattr(parts, "SAME_ERROR_S", 120.0)  # a busy machine takes its time
     path = tmp_path / "slide.svs"
     shutil.copy(SLIDES / "C5-crop.jpg" if what == "cache gone" else SVS, path)
@@ -207,9 +206,8 @@ def test_a_slide_lost_while_it_is_shown_is_told_once(
 
 
 @pytest.mark.parametrize("kind", ["OME-Zarr", "DICOM", "a file's folder"])
-def test_a_folder_that_goes_away_is_told_once(kind, own_road, cache, tmp_path, notifications):
+def test_a_folder_that_goes_away_is_told_once(kind, road, cache, tmp_path, notifications):
     """As a network path does."""
-    road = own_road  # the same is told once in a window
     place = tmp_path / "share"
     if kind == "OME-Zarr":
         path = place / "slide.ome.zarr"
@@ -266,8 +264,7 @@ def test_a_slide_fits_a_window_that_becomes_as_large_as_a_screen(road):
     assert road.viewer.scene.camera.zoom > 1.3 * zoom
 
 
-def test_the_scale_bar_comes_after_the_picture(own_road):
-    road = own_road
+def test_the_scale_bar_comes_after_the_picture(road):
     overlays = road.viewer.canvas.overlays
     seen_with_the_layer = []
     road.viewer.layers.events.inserted.connect(
@@ -316,7 +313,7 @@ def test_slides_with_and_without_a_pixel_size_agree_on_units(
 
 
 def test_what_is_to_be_read_of_a_file_is_told_whatever_threads_do_with_warnings(
-    one_viewer, plugin, cache, notifications, monkeypatch, tmp_path
+    make_napari_viewer, plugin, cache, notifications, monkeypatch, tmp_path
 ):
     open_slide = napari_stem.slide.open_slide
 
@@ -325,11 +322,12 @@ def test_what_is_to_be_read_of_a_file_is_told_whatever_threads_do_with_warnings(
         return open_slide(*args, **kwargs)
 
     monkeypatch.setattr(napari_stem.slide, "open_slide", while_another_thread_ends)
-    opened_by_a_person(one_viewer, shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))
+    viewer = make_napari_viewer(show=True)
+    opened_by_a_person(viewer, shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))
     QThreadPool.globalInstance().waitForDone()
     (told,) = notifications
     assert told.startswith("crop.svs does not say how large its pixels are")
-    one_viewer.layers.clear()
+    viewer.layers.clear()
 
 
 def test_a_slide_is_fitted_whatever_else_is_open(road, cache):
