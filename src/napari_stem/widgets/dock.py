@@ -234,16 +234,16 @@ class StemDock(QWidget):
         layout.setContentsMargins(6, 4, 2, 4)
         self.setMinimumWidth(DOCK_WIDTH_PX)
 
-    def ask_where_to_save(self) -> None:
-        """Ask for a session file to write."""
+    def save_session(self) -> None:
+        """Ask for a file, and write the session to it."""
         if path := parts.ask_where_to_save(self, "Save session", "session.json", SESSIONS):
             self.coordinator.sessions.save(path)
 
-    def _ask_for_session(self) -> None:
+    def _restore_session(self) -> None:
         if path := parts.ask_for_file(self, "Restore session", SESSIONS):
             self.coordinator.sessions.load(path)
 
-    def _ask_for_prediction(self) -> None:
+    def _open_prediction(self) -> None:
         if path := parts.ask_for_folder(self, "Open a prediction (a .zarr folder)"):
             self.panels.model.predictions.open(Path(path))
 
@@ -252,10 +252,10 @@ class StemDock(QWidget):
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu_button.setMenu(menu)
-        menu.addAction("Save session…", self.ask_where_to_save)
-        menu.addAction("Restore session…", self._ask_for_session)
+        menu.addAction("Save session…", self.save_session)
+        menu.addAction("Restore session…", self._restore_session)
         menu.addSeparator()
-        menu.addAction("Open prediction…", self._ask_for_prediction)
+        menu.addAction("Open prediction…", self._open_prediction)
         menu.addAction("Many slides…", self.show_many_slides)
         menu.addSeparator()
         menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
@@ -266,7 +266,7 @@ class StemDock(QWidget):
             keys.RUN: run.run_button.click,
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
-            keys.SAVE: self.ask_where_to_save,
+            keys.SAVE: self.save_session,
             keys.WHOLE_SLIDE: self.panels.slide.layers.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
