@@ -209,14 +209,14 @@ def test_genes_are_ranked_chosen_and_saved(model_road, monkeypatch, tmp_path, no
     predicted.wait(lambda: not panel.ranked.isHidden())
     assert panel.morans.rowCount() == len(predicted.maps.prediction.genes)
     panel.morans_view.setCurrentIndex(panel.morans.index(3, 0))
-    assert predicted.panels.genes.settings.gene == panel.morans.name(3)
+    assert predicted.panels.genes.settings.gene == panel.morans.key(3)
     monkeypatch.setattr(
         QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "m.csv"), "Tables (*.csv)")
     )
     panel.save_morans_button.click()
     predicted.wait(lambda: any("Saved" in told for told in notifications))
     table = pd.read_csv(tmp_path / "m.csv", index_col="gene")
-    assert table["I"].idxmax() == panel.morans.name(0)
+    assert table["I"].idxmax() == panel.morans.key(0)
 
 
 def test_too_small_a_region_is_said(model_road, notifications):

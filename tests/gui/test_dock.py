@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import shapely
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from npe2 import PluginManifest
 from numpy.testing import assert_allclose
 
-import napari_stem
 from napari_stem.geometry import Mpp, Region
 from napari_stem.sample_data import sample_path
+<<<<<<< HEAD
 from napari_stem.settings import MAX_STEPS
 from napari_stem.widgets.common.memory import DEVICES, PREFERENCES, Remembered, recall, remember
 from napari_stem.widgets.model.model_panel import MOST_SAMPLES
+=======
+>>>>>>> steps
 
 pytestmark = pytest.mark.gui
 
@@ -136,6 +136,7 @@ def test_removing_the_slide_leads_back_to_the_start(model_road):
     assert "Open a slide" in model_road.dock.parts["Slide"].hint.text()
 
 
+<<<<<<< HEAD
 def test_choices_are_remembered(model_road):
     wanted = Remembered(folder="/slides", n_draws=64, n_steps=20, seed=7, device="Processor (CPU)")
     remember(wanted)
@@ -172,6 +173,8 @@ def test_the_manifest_names_the_preferences():
     assert most == {"n_draws": MOST_SAMPLES, "n_steps": MAX_STEPS}
 
 
+=======
+>>>>>>> steps
 def test_building_the_dock_loads_no_torch():
     code = """
 import os, sys

@@ -266,7 +266,7 @@ def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
 
     def listed() -> set[object]:
         table = model_road.panels.model.predictions.table
-        return {table.name(row) for row in range(table.rowCount())}
+        return {table.key(row) for row in range(table.rowCount())}
 
     model_road.open(sample_path())
     model_road.wait(lambda: {old, shown} <= listed())

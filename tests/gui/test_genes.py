@@ -73,7 +73,7 @@ def chosen_on(panel: GenesPanel) -> list[str]:
 
 
 def listed(panel: GenesPanel) -> list[str]:
-    return [panel.table.name(row) for row in range(panel.table.rowCount())]
+    return [panel.table.key(row) for row in range(panel.table.rowCount())]
 
 
 def cell(table: GeneTable, gene: str, column: int, role=Qt.ItemDataRole.DisplayRole):

@@ -145,9 +145,9 @@ def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch
     panel.choose_view("measured")
     genes.choose("CD74")
     assert control.map.layer.name.startswith("CD74 measured")
-    assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
+    assert panel.table.key(panel.view.currentIndex().row()) == "CD74"
     best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
-    assert panel.table.name(0) == best  # sorted by correlation at first
+    assert panel.table.key(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.settings.gene == best
     assert control.map.layer.name.startswith(f"{best} measured")

@@ -27,7 +27,12 @@ from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_layers import label_colours, labels
 from napari_stem.widgets.regions.region_panel import HOW_TO, TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, square_of_spots
-from napari_stem.widgets.regions.region_table import AREA, CLASS, NAME, SPOTS
+from napari_stem.widgets.regions.region_table import (
+    AREA_COLUMN,
+    CLASS_COLUMN,
+    NAME_COLUMN,
+    SPOTS_COLUMN,
+)
 
 pytestmark = pytest.mark.gui
 
@@ -122,9 +127,9 @@ def test_each_region_has_a_name_an_area_and_spots(sample):
     sample.draw(OTHER)
     sample.wait(lambda: sample.panels.region.table.rowCount() == 2)
     mpp = sample.dock.coordinator.slide.mpp
-    assert [cell(sample, row, NAME) for row in (0, 1)] == ["region 1", "region 2"]
-    assert cell(sample, 0, AREA) == f"{4 * mpp.x_um * mpp.y_um:.2f}"
-    together = int(cell(sample, 0, SPOTS)) + int(cell(sample, 1, SPOTS))
+    assert [cell(sample, row, NAME_COLUMN) for row in (0, 1)] == ["region 1", "region 2"]
+    assert cell(sample, 0, AREA_COLUMN) == f"{4 * mpp.x_um * mpp.y_um:.2f}"
+    together = int(cell(sample, 0, SPOTS_COLUMN)) + int(cell(sample, 1, SPOTS_COLUMN))
     assert f"2 regions, {5 * mpp.x_um * mpp.y_um:.2f} mm², {together} spots" in (
         sample.panels.region.summary.text()
     )
@@ -135,7 +140,7 @@ def test_overlapping_regions_count_once(sample):
     sample.draw(SQUARE)
     sample.wait(lambda: sample.panels.region.table.rowCount() == 2)
     mpp = sample.dock.coordinator.slide.mpp
-    assert f"{4 * mpp.x_um * mpp.y_um:.2f} mm², {cell(sample, 0, SPOTS)} spots" in (
+    assert f"{4 * mpp.x_um * mpp.y_um:.2f} mm², {cell(sample, 0, SPOTS_COLUMN)} spots" in (
         sample.panels.region.summary.text()
     )
 
@@ -144,8 +149,8 @@ def test_regions_are_named_classified_and_coloured(sample):
     sample.draw(SQUARE)
     sample.draw(OTHER)
     count_now(sample)
-    set_cell(sample, 1, NAME, "invasive front")
-    set_cell(sample, 1, CLASS, "Tumor")
+    set_cell(sample, 1, NAME_COLUMN, "invasive front")
+    set_cell(sample, 1, CLASS_COLUMN, "Tumor")
     first, second = regions(sample)
     assert (second.name, second.classification, second.colour) == (
         "invasive front",
@@ -169,16 +174,16 @@ def test_no_two_regions_go_by_the_same_name(sample):
     assert [region.name for region in regions(sample)] == ["Tumor", "Tumor (2)"]
     sample.panels.region.add(sample.dock.coordinator.slide, tumours[:1])
     assert [region.name for region in regions(sample)] == ["Tumor", "Tumor (2)", "Tumor (3)"]
-    set_cell(sample, 1, NAME, "front")
-    set_cell(sample, 2, NAME, "front")
-    set_cell(sample, 0, NAME, "Tumor")  # as it is
+    set_cell(sample, 1, NAME_COLUMN, "front")
+    set_cell(sample, 2, NAME_COLUMN, "front")
+    set_cell(sample, 0, NAME_COLUMN, "Tumor")  # as it is
     assert [region.name for region in regions(sample)] == ["Tumor", "front", "front (2)"]
-    set_cell(sample, 2, NAME, "front")  # once more
-    assert cell(sample, 2, NAME) == "front (2)"
-    set_cell(sample, 0, NAME, "front (2)")
-    assert cell(sample, 0, NAME) == "front (2) (2)"
-    set_cell(sample, 0, NAME, "everything else")  # what Compare calls the rest
-    assert cell(sample, 0, NAME) == "everything else (2)"
+    set_cell(sample, 2, NAME_COLUMN, "front")  # once more
+    assert cell(sample, 2, NAME_COLUMN) == "front (2)"
+    set_cell(sample, 0, NAME_COLUMN, "front (2)")
+    assert cell(sample, 0, NAME_COLUMN) == "front (2) (2)"
+    set_cell(sample, 0, NAME_COLUMN, "everything else")  # what Compare calls the rest
+    assert cell(sample, 0, NAME_COLUMN) == "everything else (2)"
     rest = ClassedRegion(shapely.Polygon(SQUARE), "everything else")
     sample.panels.region.add(sample.dock.coordinator.slide, [rest])
     assert regions(sample)[3].name == "everything else (3)"
@@ -187,8 +192,8 @@ def test_no_two_regions_go_by_the_same_name(sample):
 def test_a_new_region_takes_nothing_from_the_selected_one(sample):
     sample.draw(SQUARE)
     count_now(sample)
-    set_cell(sample, 0, CLASS, "Stroma")
-    sample.panels.region.view.clicked.emit(sample.panels.region.table.index(0, NAME))
+    set_cell(sample, 0, CLASS_COLUMN, "Stroma")
+    sample.panels.region.view.selectRow(0)
     layer = sample.viewer.layers.selection.active
     assert layer.selected_data == {0}
     sample.draw(OTHER)
@@ -201,11 +206,11 @@ def test_the_editor_offers_classes_and_takes_others(sample):
     sample.draw(SQUARE)
     count_now(sample)
     view = sample.panels.region.view
-    index = sample.panels.region.table.index(0, CLASS)
-    box = view.itemDelegateForColumn(CLASS).createEditor(view, None, index)
+    index = sample.panels.region.table.index(0, CLASS_COLUMN)
+    box = view.itemDelegateForColumn(CLASS_COLUMN).createEditor(view, None, index)
     assert [box.itemText(n) for n in range(3)] == ["–", "Tumor", "Stroma"]
     box.setCurrentText("Lymph follicle")
-    view.itemDelegateForColumn(CLASS).setModelData(box, sample.panels.region.table, index)
+    view.itemDelegateForColumn(CLASS_COLUMN).setModelData(box, sample.panels.region.table, index)
     assert regions(sample)[0].classification == "Lymph follicle"
 
 
@@ -214,7 +219,7 @@ def test_undo_goes_back_step_by_step_and_redo_forward(sample):
     sample.draw(SQUARE)
     sample.draw(OTHER)
     count_now(sample)
-    set_cell(sample, 0, NAME, "one")
+    set_cell(sample, 0, NAME_COLUMN, "one")
     sample.panels.region.clear_button.click()
     assert regions(sample) == []
     sample.panels.region.undo_button.click()
@@ -258,6 +263,42 @@ def test_regions_are_removed_from_the_table(sample):
     view.selectRow(0)
     view.remove_chosen()
     assert [r.name for r in regions(sample)] == ["region 2"]
+
+
+def selected_on_canvas(road) -> set[int]:
+    layer = road.panels.region.layers.find(road.dock.coordinator.slide)
+    return set(layer.selected_data)
+
+
+def test_every_chosen_row_is_selected_on_the_canvas(sample):
+    for corners in (SQUARE, OTHER, [(x, y + 3000) for x, y in OTHER]):
+        sample.draw(corners)
+    count_now(sample)
+    view = sample.panels.region.view
+    view.show()
+    name = [view.visualRect(sample.panels.region.table.index(row, NAME_COLUMN)) for row in range(3)]
+    click, left = sample.qtbot.mouseClick, Qt.MouseButton.LeftButton
+    click(view.viewport(), left, pos=name[0].center())
+    assert selected_on_canvas(sample) == {0}
+    click(view.viewport(), left, Qt.KeyboardModifier.ControlModifier, name[2].center())
+    assert selected_on_canvas(sample) == {0, 2}
+    click(view.viewport(), left, pos=name[1].center())
+    sample.qtbot.keyClick(view, Qt.Key.Key_Down)
+    assert selected_on_canvas(sample) == {2}
+    layer = sample.viewer.layers.selection.active
+    layer.selected_data = set()  # as a click beside it
+    click(view.viewport(), left, pos=name[2].center())
+    assert selected_on_canvas(sample) == {2}
+
+
+def test_what_the_dock_marks_by_itself_takes_no_tool_away(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    sample.panels.region.view.selectRow(0)
+    sample.panels.region.use_tool("add_polygon")
+    sample.draw(OTHER)
+    count_now(sample)
+    assert sample.viewer.layers.selection.active.mode == "add_polygon"
 
 
 def test_regions_go_to_a_file_and_come_back(sample, tmp_path, monkeypatch, notifications):
@@ -377,7 +418,7 @@ def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
     box.min_area.setValue(0.0)
     sample.wait(lambda: not tissue.is_busy)
     assert found_mm2(sample) > largest
-    set_cell(sample, 0, NAME, "the section")
+    set_cell(sample, 0, NAME_COLUMN, "the section")
     box.min_area.setValue(99.0)
     sample.wait(lambda: not tissue.is_busy)
     assert [region.name for region in regions(sample)] == ["the section"]

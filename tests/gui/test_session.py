@@ -1,4 +1,4 @@
-"""Sessions, drops, remembered choices and keys: what is open comes back, and is told apart."""
+"""Sessions and drops: what is open comes back, and what is dropped is told apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 
 import anndata
 import pytest
-from qtpy.QtGui import QKeySequence, QShortcut
 
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
@@ -19,11 +18,8 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import find_domains
 from napari_stem.spatial_analysis.store import sidecar_path, write_domains
-from napari_stem.widgets.common.dropping import kind_of
-from napari_stem.widgets.common.keys import GROUPS, sections
-from napari_stem.widgets.common.memory import recall
+from napari_stem.widgets.common.dropping import kind_of_drop
 from napari_stem.widgets.session import Session, SlideEntry, read_session, write_session
-from napari_stem.widgets.state import DisplaySettings
 
 pytestmark = pytest.mark.gui
 
@@ -84,6 +80,7 @@ def entry_of(tmp_path) -> SlideEntry:
         name="n",
         mpp_um=(0.5, 0.25),
         regions={"type": "FeatureCollection", "features": []},
+        clicked=("click 1",),
         predictions=(str(tmp_path / "p.zarr"), "elsewhere.zarr"),
         gene="FASN",
         measured=str(tmp_path / "counts.h5ad"),
@@ -183,6 +180,30 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
 
 
 @pytest.mark.slow
+def test_clicked_places_are_predicted_together_after_a_session_too(model_road, tmp_path):
+    region, sessions = model_road.panels.region, model_road.dock.coordinator.sessions
+    region.neighbourhood_clicked.disconnect()  # nothing is predicted here
+    slide_layer = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    region.click_at(slide_layer.data_to_world((4500, 4500)))
+    path = tmp_path / "session.json"
+    sessions.save(str(path))
+    model_road.wait(path.exists)
+    model_road.viewer.layers.clear()
+    with model_road.qtbot.waitSignal(sessions.restored, timeout=60_000):
+        sessions.load(path)
+    region.click_at(model_road.panels.slide.layer.data_to_world((6500, 4500)))
+    assert [each.is_clicked for each in region.drawn()] == [False, True, True]
+
+
+def test_a_session_without_word_of_clicks_is_read(tmp_path):
+    write_session(Session((entry_of(tmp_path),)), tmp_path / "s.json")
+    saved = json.loads((tmp_path / "s.json").read_text())
+    del saved["slides"][0]["clicked"]
+    (tmp_path / "s.json").write_text(json.dumps(saved))
+    assert read_session(tmp_path / "s.json").slides[0].clicked == ()
+
+
 def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp_path, copy):
     model_road.open(sample_path())
     model_road.drop(COUNTS, copy)  # in whatever order
@@ -342,6 +363,7 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     (tmp_path / "r.geojson").touch()
     (tmp_path / "x.zarr").mkdir()
     exported = tmp_path / "exported.h5ad"
+<<<<<<< HEAD
     write_anndata(Selection.of(Prediction.open(c5_prediction)), exported)
     assert kind_of(session) == "session"
     assert kind_of(regions) == "regions"
@@ -354,11 +376,25 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     assert kind_of(find_model("her2st-breast")) == "model"
     assert kind_of(tmp_path / "x.zarr") == "slide"
     assert kind_of(sample_path()) == "slide"
+=======
+    write_table(Selection.of(Prediction.open(c5_prediction)), exported)
+    assert kind_of_drop(session) == "session"
+    assert kind_of_drop(regions) == "regions"
+    assert kind_of_drop(tmp_path / "r.geojson") == "regions"
+    assert kind_of_drop(c5_prediction) == "prediction"
+    assert kind_of_drop(exported) == "exported"
+    assert kind_of_drop(COUNTS) == "measured"
+    assert kind_of_drop(visium) == "measured"
+    assert kind_of_drop(visium.parent) == "measured"
+    assert kind_of_drop(find_model("her2st-breast")) == "model"
+    assert kind_of_drop(tmp_path / "x.zarr") == "slide"
+    assert kind_of_drop(sample_path()) == "slide"
+>>>>>>> steps
     broken = tmp_path / "broken.h5ad"
     shutil.copy(sample_path(), broken)
     for path in (broken, tmp_path / "gone.svs"):
         with pytest.raises(StemError, match=path.name):
-            kind_of(path)
+            kind_of_drop(path)
 
 
 def test_all_that_belongs_together_can_be_dropped_at_once(model_road, tmp_path, c5_prediction):
@@ -428,67 +464,3 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
         control.load(str(tmp_path / name))
     model_road.wait(lambda: control.path_of(slide) == tmp_path / "third.h5ad")
     assert reads == ["first.h5ad", "third.h5ad"]
-
-
-# remembered choices and keys
-
-
-def test_a_model_that_is_not_there_today_is_told_of_and_kept(
-    model_road, qtbot, tmp_path, notifications
-):
-    model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
-    model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    model_road.panels.model.models.add_folder(model)
-    model_road.wait(lambda: model_road.panels.model.model_name() == str(model))
-    model_road.dock.shut_down()
-    model.rename(tmp_path / "unplugged")
-    dock = another_dock(qtbot)
-    models = dock.panels.model.models
-    qtbot.waitUntil(lambda: models.name() == "her2st-breast", timeout=20_000)
-    assert any(str(model) in told for told in notifications)  # another one is chosen instead
-    place = models.box.findText("mine")
-    assert not models.box.model().item(place).isEnabled()
-    dock.shut_down()
-    assert recall().model_folders == str(model)
-
-
-def test_the_look_of_maps_is_remembered(model_road, qtbot):
-    looks = (
-        LOOK,
-        {"range_kind": "percentile", "range_low": 5.0, "range_high": 95.0, "colormap": "magma"},
-        {"range_kind": "all", "colormap": "viridis", "spot_shape": "square"},
-    )
-    for look in looks:
-        settings = model_road.panels.genes.settings
-        settings.restore(look)
-        model_road.dock._remember()
-        dock = another_dock(qtbot)
-        again = dock.panels.genes.settings.look()
-        assert again == settings.look()
-        assert again | look == again
-        assert {name: vars(recall())[name] for name in again} == again
-        dock.shut_down()
-
-
-def test_a_settings_file_edited_by_hand_gives_the_usual_look():
-    settings = DisplaySettings()
-    odd = {"range_kind": "x", "colormap": 3, "spot_shape": None, "opacity_percent": "much"}
-    settings.restore(odd)
-    assert settings.dump() == DisplaySettings().dump()
-
-
-def test_every_key_is_listed(model_road):
-    model_road.dock.help_button.click()
-    box = model_road.dock.help_box
-    assert box.isVisible()
-    told = box.guide.toPlainText()
-    assert all(step in told for step in (*model_road.panels.steps(), "What not to conclude"))
-    assert "![" not in told
-    texts = set(box.keys.toPlainText().splitlines())
-    native = QKeySequence.SequenceFormat.NativeText
-    bound = {s.key().toString(native) for s in model_road.dock.findChildren(QShortcut)}
-    assert len(bound) >= 13
-    assert bound <= texts
-    listed = {key for title, keys in sections().items() if title in GROUPS for key, _ in keys}
-    assert listed - bound == {"F"}  # which the list of genes takes by itself
-    box.close()

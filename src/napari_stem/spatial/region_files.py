@@ -109,7 +109,7 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     """
     store = LazySlideStore.at(path, SHAPES)
     if store is not None:
-        return regions_of(store.areas(), str(path))
+        return parse_regions(store.areas(), str(path))
     try:
         content = read_json(read_text(path))
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def read_regions(path: Path) -> list[ClassedRegion]:
         raise RegionError(
             f"{path} cannot be read as GeoJSON ({reason_of(error)}); export the regions again."
         ) from error
-    return regions_of(content, str(path))
+    return parse_regions(content, str(path))
 
 
 def read_outlines(path: Path, mpp: Mpp) -> list[Region]:
@@ -141,7 +141,7 @@ def read_outlines(path: Path, mpp: Mpp) -> list[Region]:
         raise RegionError(f"{path} cannot be read ({error}); export it again.") from error
 
 
-def regions_of(content: object, source: str) -> list[ClassedRegion]:
+def parse_regions(content: object, source: str) -> list[ClassedRegion]:
     """Read the areas of parsed GeoJSON, as `read_regions` does, whose messages name the ``source``.
 
     RegionError: it holds no area, or none that is not broken.

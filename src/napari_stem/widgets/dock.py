@@ -1,4 +1,4 @@
-"""The dock: one road from the slide to the export, each part folding away."""
+"""The dock: panels in six steps from the slide to the export, and what keeps them on screen."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from napari_stem.widgets.common.keys import HelpBox, Key
 from napari_stem.widgets.coordinator import Coordinator
 from napari_stem.widgets.many_slides import ManySlides
 from napari_stem.widgets.slide.overview import OverviewWindow
+from napari_stem.widgets.slide.reading import DOCK_TITLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,25 +36,25 @@ if TYPE_CHECKING:
 
     from napari_stem.widgets.common.hints import Hint
 
-WIDTH = 350
-SCROLL_BAR_GAP = 6
+DOCK_WIDTH_PX = 350
+SCROLL_BAR_GAP_PX = 6
 ALL_ROOM = 100  # beside a stretch of 1
 LOOK_EVERY_MS = 150  # whether the demo can press its next button
 SESSIONS = "Sessions (*.json);;All files (*)"
 
 
-class RoadView(QScrollArea):
+class StepView(QScrollArea):
     """Scrolls up and down only, and is never narrower than what it holds."""
 
     def minimumSizeHint(self) -> QSize:
-        """As wide as the widest part."""
+        """As wide as the widest panel."""
         hint = super().minimumSizeHint()
         bar = self.verticalScrollBar().sizeHint().width()
         hint.setWidth(self.widget().minimumSizeHint().width() + bar)
         return hint
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow a part that becomes wider."""
+        """Follow a panel that becomes wider."""
         if watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return bool(super().eventFilter(watched, event))
@@ -91,7 +92,9 @@ class StemDock(QWidget):
         self.many_slides: ManySlides | None = None
         self.parts: dict[str, parts.Folding] = {}
         self._step_of: dict[str, int] = {}  # by the title of a part
-        self._slide = ""  # fingerprint of the one that is looked at; each has its own way
+        # by fingerprint, as each slide has a step of its own to come back to: the slide that the step on show
+        # belongs to, the steps at which others were left, and the parts that each was led to
+        self._slide_on_show = ""
         self._left_at: dict[str, int] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
@@ -174,8 +177,8 @@ class StemDock(QWidget):
     def show_many_slides(self) -> ManySlides:
         """Open the window in which slides are predicted one after another."""
         if self.many_slides is None:
-            road = self.coordinator
-            self.many_slides = ManySlides(road.jobs, road.order, road.dropped.open_result, self)
+            jobs, order = self.coordinator.jobs, self.coordinator.order
+            self.many_slides = ManySlides(jobs, order, self.coordinator.dropped.open_result, self)
         self.many_slides.show()
         self.many_slides.raise_()
         return self.many_slides
@@ -199,8 +202,8 @@ class StemDock(QWidget):
         self.help_box.raise_()
 
     def _lay_out(self) -> None:
-        road = QWidget()
-        road_layout = QVBoxLayout(road)
+        held = QWidget()
+        column = QVBoxLayout(held)
         self.steps = QTabBar()
         self.steps.setExpanding(True)
         self.steps.setUsesScrollButtons(False)
@@ -211,36 +214,36 @@ class StemDock(QWidget):
                 part = parts.Folding(title, panel, is_open=title in {"Genes", "Inspect", "Compare"})
                 self.parts[title], self._step_of[title] = part, step
                 # the list of genes takes the room that is left
-                road_layout.addWidget(part, ALL_ROOM if title == "Genes" else 0)
+                column.addWidget(part, ALL_ROOM if title == "Genes" else 0)
                 if len(panels) == 1:
                     part.stand_alone()
                 part.unfolded.connect(partial(self.steps.setCurrentIndex, step))
-        road_layout.addStretch(1)
-        road_layout.setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        self._scroll = scroll = RoadView()
+        column.addStretch(1)
+        column.setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
+        self._scroll = scroll = StepView()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(road)
+        scroll.setWidget(held)
         self.steps.currentChanged.connect(self._show_step)
         self._show_step()
         above = parts.row_widget(self.notice, self.menu_button, self.help_button, stretched=0)
-        above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
-        self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP, 0)
+        above.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
+        self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
         layout = parts.stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
         layout.setContentsMargins(6, 4, 2, 4)
-        self.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(DOCK_WIDTH_PX)
 
-    def ask_where_to_save(self) -> None:
-        """Ask for a session file to write."""
+    def save_session(self) -> None:
+        """Ask for a file, and write the session to it."""
         if path := parts.ask_where_to_save(self, "Save session", "session.json", SESSIONS):
             self.coordinator.sessions.save(path)
 
-    def _ask_for_session(self) -> None:
+    def _restore_session(self) -> None:
         if path := parts.ask_for_file(self, "Restore session", SESSIONS):
             self.coordinator.sessions.load(path)
 
-    def _ask_for_prediction(self) -> None:
+    def _open_prediction(self) -> None:
         if path := parts.ask_for_folder(self, "Open a prediction (a .zarr folder)"):
             self.panels.model.predictions.open(Path(path))
 
@@ -249,10 +252,10 @@ class StemDock(QWidget):
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu_button.setMenu(menu)
-        menu.addAction("Save session…", self.ask_where_to_save)
-        menu.addAction("Restore session…", self._ask_for_session)
+        menu.addAction("Save session…", self.save_session)
+        menu.addAction("Restore session…", self._restore_session)
         menu.addSeparator()
-        menu.addAction("Open prediction…", self._ask_for_prediction)
+        menu.addAction("Open prediction…", self._open_prediction)
         menu.addAction("Many slides…", self.show_many_slides)
         menu.addSeparator()
         menu.addAction(f"Overview window\t{keys.OVERVIEW.sequence}", self.toggle_overview)
@@ -263,7 +266,7 @@ class StemDock(QWidget):
             keys.RUN: run.run_button.click,
             keys.UNDO: regions.undo,
             keys.REDO: regions.redo,
-            keys.SAVE: self.ask_where_to_save,
+            keys.SAVE: self.save_session,
             keys.WHOLE_SLIDE: self.panels.slide.layers.fit,
             keys.OVERVIEW: self.toggle_overview,
             keys.COPY_VIEW: self.panels.export.copy_view,
@@ -273,19 +276,18 @@ class StemDock(QWidget):
         for key, act in acts.items():
             made = keys.shortcut(key, self, act)
             made.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            if key.is_on_canvas:
+                self._viewer.bind_key(key.sequence, lambda _, act=act: act(), overwrite=True)
+                self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.sequence, None))
         # those of parts work whatever step is looked at: hidden widgets have no keys
         for each in self.findChildren(QShortcut):
             if each.context() == Qt.ShortcutContext.WindowShortcut:
                 each.setParent(self)
-        # the slide has the keys to itself while it is clicked on
-        for key in keys.GROUPS[keys.ON_CANVAS]:
-            self._viewer.bind_key(key.sequence, lambda _, act=acts[key]: act(), overwrite=True)
-            self.coordinator.jobs.at_end(partial(self._viewer.bind_key, key.sequence, None))
 
     def _remember(self) -> None:
         choices = self.panels.choices()
         choices.session_folder = self.folder
-        memory.remember(choices)
+        memory.save_choices(choices)
 
     def _show_hints(self, hints: Mapping[str, Hint]) -> None:
         for title, hint in hints.items():
@@ -302,10 +304,10 @@ class StemDock(QWidget):
         """Lead to the next step of the active slide, once; to another slide's own as it was left."""
         slide = self.coordinator.slide
         now = "" if slide is None else slide.fingerprint
-        is_other = now != self._slide
+        is_other = now != self._slide_on_show
         if is_other:
-            self._left_at[self._slide] = self.steps.currentIndex()
-            self._slide = now
+            self._left_at[self._slide_on_show] = self.steps.currentIndex()
+            self._slide_on_show = now
         if is_other and now in self._left_at:
             self.steps.setCurrentIndex(self._left_at[now])
         elif slide is None or (now, title) not in self._went_on:
@@ -345,6 +347,6 @@ def show_demo() -> None:
 
     viewer = napari.Viewer(title="napari-stem", show_welcome_screen=False)
     dock = StemDock(viewer)
-    viewer.window.add_dock_widget(dock, name="Predict gene expression", area="right")
+    viewer.window.add_dock_widget(dock, name=DOCK_TITLE, area="right")
     press_buttons(viewer, dock)
     napari.run()

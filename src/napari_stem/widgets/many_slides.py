@@ -96,7 +96,7 @@ class ManySlides(QWidget):
         parts.stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
-        self.view.clicked.connect(lambda index: self._choose(self.table.name(index.row())))
+        self.view.clicked.connect(lambda index: self._choose(self.table.key(index.row())))
         self._show()
 
     def add(self, places: Sequence[Path]) -> None:
@@ -258,7 +258,7 @@ class ManySlides(QWidget):
             self._look(self._rest)
 
     def _take_off(self) -> None:
-        out = self.table.name(self.view.currentIndex().row())
+        out = self.table.key(self.view.currentIndex().row())
         self._left_out |= {each.order.slide for each in self.outcomes if each.order.out == out}
         self.outcomes = [each for each in self.outcomes if each.order.slide not in self._left_out]
         self._show()

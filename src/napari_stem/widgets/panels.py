@@ -1,4 +1,4 @@
-"""The panels of the dock, in the order of the road, as the user left them."""
+"""The panels of the dock, in the order of its steps, as the user left them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Panels:
-    """The stations of the road, as the user left them, and the maps that they share."""
+    """All panels, as the user left them, and the maps that they share."""
 
     def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
         settings = DisplaySettings()

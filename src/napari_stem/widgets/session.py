@@ -19,9 +19,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
-from napari_stem.geometry import Mpp, Region
+from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
-from napari_stem.spatial.region_files import as_geojson, regions_of
+from napari_stem.spatial.region_files import as_geojson, parse_regions
 from napari_stem.widgets.model.predictions import open_prediction
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.panels import Panels
+    from napari_stem.widgets.regions.region_shapes import DrawnRegion
 
 FORMAT = "napari-stem session"
 VERSION = 3
@@ -49,6 +50,9 @@ class SlideEntry:
     name: str = ""  # of its layer
     mpp_um: tuple[float, float] | None = None  # (y, x), where the user stated it
     regions: dict[str, Any] = field(default_factory=dict)  # GeoJSON FeatureCollection in level-0 px
+    clicked: tuple[
+        str, ...
+    ] = ()  # names of those that one click made: the next click predicts them too
     predictions: tuple[str, ...] = ()  # folders, the one on screen last
     gene: str = ""  # on the map
     measured: str = ""  # file or folder of measured data
@@ -138,9 +142,9 @@ class SessionControl(QObject):
     def _entry(self, slide: Slide) -> SlideEntry:
         panels = self._panels
         layer = panels.slide.layer_of(slide)
-        regions: list[Region] = []
+        drawn: list[DrawnRegion] = []
         if layer is not None and slide.mpp is not None:
-            regions = [d.region for d in panels.region.layers.drawn(slide, layer)]
+            drawn = panels.region.layers.drawn(slide, layer)
         mpp = slide.mpp if slide.fingerprint in self._stated else None
         measured = panels.measured.path_of(slide)
         return SlideEntry(
@@ -148,7 +152,8 @@ class SessionControl(QObject):
             fingerprint=slide.fingerprint,
             name=layer.name if layer is not None else "",
             mpp_um=None if mpp is None else (mpp.y_um, mpp.x_um),
-            regions=as_geojson(regions),
+            regions=as_geojson([each.region for each in drawn]),
+            clicked=tuple(each.region.name for each in drawn if each.is_clicked),
             predictions=tuple(str(p) for p in panels.model.predictions.paths(slide)),
             gene=panels.maps.gene_of(slide),
             measured=str(measured.resolve()) if measured else "",
@@ -201,7 +206,8 @@ class SessionControl(QObject):
         if not entry.regions.get("features") or layer is None or is_there:
             return
         try:
-            self._panels.region.add(slide, regions_of(entry.regions, "The session file"))
+            regions = parse_regions(entry.regions, "The session file")
+            self._panels.region.add(slide, regions, clicked=entry.clicked)
         except StemError as error:  # a file edited by hand
             self._jobs.fail(str(error))
 
@@ -280,6 +286,7 @@ def _entry_of(entry: dict[str, Any], session_path: Path) -> SlideEntry:
         name=str(entry["name"]),
         mpp_um=None if mpp is None else (float(mpp[0]), float(mpp[1])),
         regions=dict(entry["regions"]),
+        clicked=tuple(map(str, entry.get("clicked", ()))),  # not in older files
         predictions=tuple(found(p) for p in entry["predictions"]),
         gene=str(entry["gene"]),
         measured=found(entry["measured"]),

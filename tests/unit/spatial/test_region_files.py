@@ -17,8 +17,8 @@ from napari_stem.spatial.region_files import (
     UNCLASSIFIED,
     ClassedRegion,
     class_colour,
+    parse_regions,
     read_regions,
-    regions_of,
     write_regions,
 )
 
@@ -92,28 +92,30 @@ def test_regions_without_a_class_are_written_without_one(tmp_path):
     ],
 )
 def test_classes_of_every_version(classification, name, colour):
-    (region,) = regions_of(feature({"classification": classification}), "here")
+    (region,) = parse_regions(feature({"classification": classification}), "here")
     assert (region.classification, region.colour) == (name, colour)
     assert region.name == (name or "region 1")
 
 
 def test_a_name_comes_before_a_class():
-    (region,) = regions_of(feature({"name": "left", "classification": {"name": "Tumor"}}), "here")
+    (region,) = parse_regions(
+        feature({"name": "left", "classification": {"name": "Tumor"}}), "here"
+    )
     assert (region.name, region.classification) == ("left", "Tumor")
 
 
 def test_small_objects_are_no_regions():
     both = [feature({"objectType": "annotation", "name": "a"}), feature({"objectType": "tile"})]
-    assert [region.name for region in regions_of(both, "here")] == ["a"]
+    assert [region.name for region in parse_regions(both, "here")] == ["a"]
     for kind in ("tile", "detection", "cell"):
         with pytest.raises(RegionError, match="here holds detections, cells or tiles only"):
-            regions_of(feature({"objectType": kind}), "here")
+            parse_regions(feature({"objectType": kind}), "here")
     older = [feature({"name": "a"}), {**feature({}), "id": "PathDetectionObject"}]  # QuPath 0.2
-    assert [region.name for region in regions_of(older, "here")] == ["a"]
+    assert [region.name for region in parse_regions(older, "here")] == ["a"]
 
 
 def test_holes_and_parts_are_kept():
-    (region,) = regions_of(feature({}, [[RING, HOLE], [ISLAND]], "MultiPolygon"), "here")
+    (region,) = parse_regions(feature({}, [[RING, HOLE], [ISLAND]], "MultiPolygon"), "here")
     assert region.polygon.area == 100 * 80 - 20 * 20 + 50 * 50
 
 
@@ -202,13 +204,13 @@ BROKEN = {
 @pytest.mark.parametrize("geometry", BROKEN.values(), ids=BROKEN)
 def test_a_broken_outline_is_passed_over_and_named(geometry, caplog):
     odd = {"type": "Feature", "geometry": geometry, "properties": {"name": "odd"}}
-    regions = regions_of(
+    regions = parse_regions(
         collection(feature({"name": "first"}), odd, feature({"name": "last"})), "r"
     )
     assert [region.name for region in regions] == ["first", "last"]
     assert "Outline 'odd' of r is broken" in caplog.text
     with pytest.raises(RegionError, match="Outline 1 of r is broken"):
-        regions_of({**odd, "properties": {}}, "r")
+        parse_regions({**odd, "properties": {}}, "r")
 
 
 def star(n_corners):
@@ -217,14 +219,14 @@ def star(n_corners):
 
 
 def test_outlines_that_cross_themselves_are_filled():
-    (region,) = regions_of(feature({}, star(41)), "r")
+    (region,) = parse_regions(feature({}, star(41)), "r")
     expected = shapely.Polygon(star(41)[0]).buffer(0)  # another algorithm of GEOS
     assert region.polygon.symmetric_difference(expected).area < 1e-9
     overlapping = [
         [[[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]],
         [[[1, 0], [3, 0], [3, 2], [1, 2], [1, 0]]],
     ]
-    (region,) = regions_of(feature({}, overlapping, "MultiPolygon"), "r")
+    (region,) = parse_regions(feature({}, overlapping, "MultiPolygon"), "r")
     assert region.polygon.area == 6
 
 
@@ -234,5 +236,5 @@ def test_a_tangle_is_refused_before_it_takes_minutes():
     with pytest.raises(
         RegionError, match=r"'star' of .* is broken .it crosses itself more than 10,000 times"
     ):
-        regions_of(tangle, "r")
+        parse_regions(tangle, "r")
     assert time.process_time() - began < 10

@@ -34,7 +34,7 @@ class DropError(StemError):
     """Something was dropped that cannot be opened."""
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of_drop(path: Path) -> Kind:
     """Say how a file or folder is to be opened; what is nothing else may be a slide.
 
     DropError where it is not there, or is a table that cannot be read.
@@ -166,7 +166,7 @@ def _kinds(paths: tuple[Path, ...]) -> tuple[list[tuple[Kind, Path]], list[str]]
     unusable: list[str] = []
     for path in paths:
         try:
-            kinds.append((kind_of(path), path))
+            kinds.append((kind_of_drop(path), path))
         except StemError as error:
             unusable.append(str(error))
     return kinds, unusable

@@ -25,7 +25,7 @@ class RoadState:
     model_name: str = ""  # empty: none is ready
     model_missing: str = ""  # what it still needs, such as its encoder
     is_running: bool = False  # a run, of whatever slide
-    shown: str = ""  # gene and model of the maps on screen
+    shown: str = ""  # gene of the map on screen, and how many there are
     keeps_samples: bool = True  # the prediction on screen
     measured: str = ""  # name of the data measured on the slide
 

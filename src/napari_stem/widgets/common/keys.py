@@ -1,4 +1,7 @@
-"""Every key of the dock, in one table, and the window that lists them beside the guide."""
+"""Every key of the dock in one table, and the window that lists them beside the guide.
+
+What a key does is said where it is bound: those of the whole dock in `StemDock`, those of a part by `shortcut`.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,23 @@ class Key:
 
     sequence: str
     meaning: str
+    # bound in the viewer too: the slide has the keys to itself while it is clicked on
+    is_on_canvas: bool = False
 
 
 RUN = Key("Ctrl+Return", "Run the prediction")
 UNDO = Key("Ctrl+Z", "Take back the last change of a region")
 REDO = Key("Ctrl+Shift+Z", "Make it again")
 SAVE = Key("Ctrl+S", "Save the session: slides, regions, predictions, view")
-COPY_VIEW = Key("Ctrl+Shift+C", "Copy this view as a picture, with legend, scale bar and notice")
-SAVE_VIEW = Key("Ctrl+Shift+S", "Save this view as a picture")
+COPY_VIEW = Key(
+    "Ctrl+Shift+C",
+    "Copy this view as a picture, with legend, scale bar and notice",
+    is_on_canvas=True,
+)
+SAVE_VIEW = Key("Ctrl+Shift+S", "Save this view as a picture", is_on_canvas=True)
 HELP = Key("F1", "The guide, and these keys")
-WHOLE_SLIDE = Key("Home", "Show the whole slide")
-OVERVIEW = Key("Shift+Home", "Show or close the overview in a window of its own")
+WHOLE_SLIDE = Key("Home", "Show the whole slide", is_on_canvas=True)
+OVERVIEW = Key("Shift+Home", "Show or close the overview in a window of its own", is_on_canvas=True)
 REMOVE_REGION = Key("Del", "Remove the chosen regions (in the table, or on the slide)")
 NEXT_GENE = Key("PgDown", "Next gene of the list")
 PREVIOUS_GENE = Key("PgUp", "Previous gene of the list")
@@ -43,10 +52,9 @@ SEE_PREDICTED = Key("Alt+1", "Predicted")
 SEE_MEASURED = Key("Alt+2", "Measured")
 SEE_DIFFERENCE = Key("Alt+3", "Predicted minus measured")
 
-ON_CANVAS = "On the panel and on the slide"
 GROUPS: dict[str, tuple[Key, ...]] = {
-    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, WHOLE_SLIDE, HELP),
-    ON_CANVAS: (COPY_VIEW, SAVE_VIEW, OVERVIEW),
+    "Everywhere on the panel": (RUN, UNDO, REDO, SAVE, HELP),
+    "On the panel and on the slide": (WHOLE_SLIDE, COPY_VIEW, SAVE_VIEW, OVERVIEW),
     "Genes": (PREVIOUS_GENE, NEXT_GENE, FAVOURITE),
     "Uncertainty, while single samples are shown": (PREVIOUS_SAMPLE, NEXT_SAMPLE),
     "Measured data, once they are loaded": (SEE_PREDICTED, SEE_MEASURED, SEE_DIFFERENCE),
@@ -110,7 +118,7 @@ def guide() -> str:
 
 
 def sections() -> dict[str, tuple[tuple[str, str], ...]]:
-    """Lines by heading: the keys as this system writes them, then the gestures."""
+    """Give the table's lines by heading: the keys as this system writes them, then the gestures."""
     form = QKeySequence.SequenceFormat.NativeText
     keys = {
         title: tuple((QKeySequence(key.sequence).toString(form), key.meaning) for key in group)
@@ -119,10 +127,10 @@ def sections() -> dict[str, tuple[tuple[str, str], ...]]:
     return {**keys, **GESTURES}
 
 
-def _table(told: dict[str, tuple[tuple[str, str], ...]]) -> str:
+def _table(by_heading: dict[str, tuple[tuple[str, str], ...]]) -> str:
     """Lines by heading as HTML."""
     rows = []
-    for title, lines in told.items():
+    for title, lines in by_heading.items():
         rows.append(f"<tr><td colspan=2><br><b>{escape(title)}</b></td></tr>")
         rows += [f"<tr><td>{escape(key)}</td><td>{escape(what)}</td></tr>" for key, what in lines]
     return f"<table cellpadding=3>{''.join(rows)}</table>"

@@ -1,4 +1,9 @@
-"""What the dock remembers from one session to the next: preferences with napari's own, the rest beside them."""
+"""What the dock remembers from one start to the next: preferences with napari's own, the rest beside them.
+
+Kept elsewhere: favourite genes, under a key of their own in the same file (`genes.genes_panel`); what the
+user said of a slide, by its content (`slide.pixel_size`); what was open when a dock was closed, for the next
+dock of its viewer (`session`).
+"""
 
 from __future__ import annotations
 
@@ -74,9 +79,7 @@ def recall() -> Remembered:
     """Read what was stored last; anything missing or unreadable is at its default."""
     stored, found = store(), Remembered()
     for name in _names_beside():
-        default = getattr(found, name)
-        with suppress(ValueError):  # a file edited by hand
-            setattr(found, name, type(default)(stored.value(name, default)))
+        setattr(found, name, _of_kind(stored.value(name), getattr(found, name)))
     for page, names in PREFERENCES.items():
         preferences = _page(page)
         for name in names if preferences is not None else ():
@@ -84,7 +87,7 @@ def recall() -> Remembered:
     return found
 
 
-def remember(values: Remembered) -> None:
+def save_choices(values: Remembered) -> None:
     """Store for the next session."""
     stored = store()
     for name in _names_beside():
@@ -107,6 +110,17 @@ def _page(page: str) -> Any:
         return getattr(get_plugin_settings(PLUGIN), page)
     except KeyError:
         return None
+
+
+def _of_kind(stored: object, default: Any) -> Any:
+    """Return what Qt gives, a text or nothing after a new start, as what the default is; else the default."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(str(stored).lower(), default)
+    if isinstance(default, str):
+        return stored if isinstance(stored, str) else default
+    with suppress(ValueError, TypeError):  # a file edited by hand
+        return type(default)(stored)
+    return default
 
 
 def _names_beside() -> list[str]:

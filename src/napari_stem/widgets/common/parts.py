@@ -287,13 +287,13 @@ def one_shot(parent: QObject, interval_ms: int, act: Callable[[], object]) -> QT
     return timer
 
 
-def listening(*heard: tuple[Any, Callable[..., object]]) -> Callable[[], None]:
+def listening(*connections: tuple[Any, Callable[..., object]]) -> Callable[[], None]:
     """Call functions on events; call what comes back to end that."""
-    for event, act in heard:
+    for event, act in connections:
         event.connect(act)
 
     def let_go() -> None:
-        for event, act in heard:
+        for event, act in connections:
             event.disconnect(act)
 
     return let_go

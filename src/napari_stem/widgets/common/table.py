@@ -57,12 +57,12 @@ class Column:
 
 
 class Table(QAbstractTableModel):
-    """Shows a frame, whose index names the rows.
+    """Shows a frame, whose index holds the rows' keys: names of genes, numbers of regions.
 
     Where the frame has columns ``tip`` and ``is_grey``, they give what is said of a row and whether it is grey.
     """
 
-    edited = Signal(object, str, str)  # name of the row, key of the column, text
+    edited = Signal(object, str, str)  # key of the row, key of the column, text
 
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Table(QAbstractTableModel):
             )
 
     def filter(self, text: str) -> None:
-        """List only rows whose name holds a text, in any case."""
+        """List only rows whose key holds a text, in any case."""
         self._text = text
         self.arrange()
 
@@ -95,15 +95,15 @@ class Table(QAbstractTableModel):
         self._sorted_by = None if column < 0 else (column, order == Qt.SortOrder.DescendingOrder)
         self.arrange()
 
-    def name(self, row: int) -> Any:
-        """Name of a row, as sorted now."""
+    def key(self, row: int) -> Any:
+        """Key of a row, as sorted now."""
         return self.frame.index[int(self._order[row])]
 
-    def row_of(self, name: object) -> int | None:
-        """Row of a name as sorted now, None where it is not listed."""
-        if name not in self.frame.index:
+    def row_of(self, key: object) -> int | None:
+        """Row of a key as sorted now, None where it is not listed."""
+        if key not in self.frame.index:
             return None
-        rows = np.flatnonzero(self._order == self.frame.index.get_loc(name))
+        rows = np.flatnonzero(self._order == self.frame.index.get_loc(key))
         return int(rows[0]) if len(rows) else None
 
     def rowCount(self, parent: QModelIndex = NO_PARENT) -> int:
@@ -168,7 +168,7 @@ class Table(QAbstractTableModel):
         if role != Role.EditRole:
             return False
         self.edited.emit(
-            self.name(index.row()), self.columns[index.column()].key, str(value).strip()
+            self.key(index.row()), self.columns[index.column()].key, str(value).strip()
         )
         return True
 
@@ -220,7 +220,7 @@ class TableView(QTableView):
     marked in ``name_column``, which gets all the room that is left.
     """
 
-    chosen = Signal(object)  # name of the row
+    chosen = Signal(object)  # key of the row
 
     def __init__(self, table: Table, *, sort_by: int | None = None, name_column: int = 0) -> None:
         super().__init__()
@@ -265,9 +265,9 @@ class TableView(QTableView):
         """Give a column all the room that is left."""
         self.header().setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
 
-    def choose(self, name: object) -> None:
-        """Mark a row as chosen, telling nobody; a name that is not listed marks none."""
-        self._chosen = name
+    def choose(self, key: object) -> None:
+        """Mark a row as chosen, telling nobody; a key that is not listed marks none."""
+        self._chosen = key
         self._mark()
 
     def fit(self, most_rows: int) -> None:
@@ -287,5 +287,5 @@ class TableView(QTableView):
 
     def _tell(self, current: QModelIndex) -> None:
         if current.isValid():
-            self._chosen = self.table.name(current.row())
+            self._chosen = self.table.key(current.row())
             self.chosen.emit(self._chosen)

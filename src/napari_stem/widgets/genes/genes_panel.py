@@ -244,7 +244,7 @@ class GenesPanel(QWidget):
         if n_rows:
             current = self.table.row_of(self.settings.gene)
             row = 0 if current is None else current + rows
-            self.choose(self.table.name(min(max(row, 0), n_rows - 1)))
+            self.choose(self.table.key(min(max(row, 0), n_rows - 1)))
 
     def toggle_favourite(self, gene: str) -> None:
         """Add a gene to the favourites, or take it out; remembered at once."""
@@ -304,7 +304,7 @@ class GenesPanel(QWidget):
 
     def _take_first(self) -> None:
         if self.table.rowCount():
-            self.choose(self.table.name(0))
+            self.choose(self.table.key(0))
 
     def _on_click(self, index: QModelIndex) -> None:
         if index.column() == STAR:

@@ -18,6 +18,7 @@ from napari_stem.layers.placement import AXES, METADATA_KEY, UM
 from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import Colour, class_colour
 from napari_stem.texts import own_names, quoted
+from napari_stem.widgets.common.keys import REDO, UNDO
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
@@ -26,10 +27,10 @@ from napari_stem.widgets.regions.region_shapes import (
     number_shapes,
     read_shapes,
 )
-from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_of
+from napari_stem.widgets.slide.slide_layers import pyramid_of, regions_owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from napari.viewer import Viewer
     from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class RegionLayers:
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
-        found = (la for la in self._viewer.layers if regions_of(la) == slide.fingerprint)
+        found = (la for la in self._viewer.layers if regions_owner(la) == slide.fingerprint)
         return next(found, None)
 
     def of(self, slide: Slide) -> Shapes:
@@ -94,8 +95,8 @@ class RegionLayers:
     def adopt(self, layer: Shapes) -> None:
         """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
         layer.events.data.connect(self._on_data)
-        layer.bind_key("Control-Z", self.undo, overwrite=True)
-        layer.bind_key("Control-Shift-Z", self.redo, overwrite=True)
+        layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
+        layer.bind_key(REDO.sequence, self.redo, overwrite=True)
         self._histories[layer] = History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
@@ -125,9 +126,16 @@ class RegionLayers:
             layer.mode = "pan_zoom"
 
     def add(
-        self, slide: Slide, regions: Sequence[Region], slide_layer: Image, *, clicked: bool = False
+        self,
+        slide: Slide,
+        regions: Sequence[Region],
+        slide_layer: Image,
+        clicked: Collection[str] = (),
     ) -> None:
-        """Show further regions, with their classes and colours; a name that is taken gets a number."""
+        """Show further regions, with their classes and colours; a name that is taken gets a number.
+
+        ``clicked`` are the names of those that one click made.
+        """
         layer = self.of(slide)
         # those of QuPath that have none go by their class, which many share
         names = own_names((region.name for region in regions), [REST, *layer.features[NAME]])
@@ -140,8 +148,9 @@ class RegionLayers:
         _colours(layer).update(colours)
         to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
         with self._our_change(layer):
+            is_clicked = rows[NAME].isin(clicked)
             table = pd.concat(
-                [layer.features, rows.assign(**{CLICKED: clicked})], ignore_index=True
+                [layer.features, rows.assign(**{CLICKED: is_clicked})], ignore_index=True
             )
             layer.add([to_layer(yx_px - 0.5) for yx_px in outlines], shape_type="polygon")
             layer.features = table.astype(layer.features.dtypes.to_dict())
@@ -178,11 +187,11 @@ class RegionLayers:
                 layer.selected_data = set()
                 layer.remove(gone.tolist())
 
-    def select(self, layer: Shapes, number: int) -> None:
-        """Select a region on the canvas, so that it can be moved and resized there."""
+    def select(self, layer: Shapes, numbers: Sequence[int]) -> None:
+        """Select regions on the canvas, by number, so that they can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
             self._hand(layer, "select")
-        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER] == number).tolist())
+        layer.selected_data = set(np.flatnonzero(layer.features[NUMBER].isin(numbers)).tolist())
 
     def undo(self, layer: Shapes) -> None:
         """Take the last change of regions back."""

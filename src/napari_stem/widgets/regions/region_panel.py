@@ -1,4 +1,4 @@
-"""Region: where to predict. DrawnRegion, clicked, found, loaded, saved, counted."""
+"""Region: where to predict. Regions are drawn, clicked, found, loaded, saved and counted."""
 
 from __future__ import annotations
 
@@ -41,16 +41,17 @@ from napari_stem.widgets.regions.region_shapes import (
     square_of_spots,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
-from napari_stem.widgets.slide.slide_layers import load_units, regions_of
+from napari_stem.widgets.slide.slide_layers import load_units, regions_owner
 from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
+    from napari_stem.spatial.region_files import Colour
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -107,11 +108,8 @@ class RegionPanel(QWidget):
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
-        # the last change of the active slide's regions is taken back, and made again; PyQt's clicks tell more
-        self.undo = self._on_layer(lambda layer, *_: self.layers.undo(layer))
-        self.redo = self._on_layer(lambda layer, *_: self.layers.redo(layer))
         self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._on_layer(self.layers.relabel))
+        self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._relabel)
         jobs.at_end(self.layers.close)
         jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
@@ -145,27 +143,21 @@ class RegionPanel(QWidget):
         )
         tip = "Take the last change of a region back (Ctrl+Z)"
         self.undo_button = button("Undo", tip, self.undo)
-        self.clear_button = button(
-            "Clear",
-            "Remove all regions of this slide; Undo brings them back",
-            self._on_layer(lambda layer, *_: self.layers.remove(layer)),
-        )
+        tip = "Remove all regions of this slide; Undo brings them back"
+        self.clear_button = button("Clear", tip, self.clear)
         tip = "How large a neighbourhood one click predicts"
         self.click_size = number((1, 50), n_click_spots, tip, suffix=" spots wide")
         self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = Table(COLUMNS)
-        recolour = self._on_layer(self.layers.set_class_colour)
-        self.view = RegionView(self.table, self._on_layer(self.layers.remove), recolour)
+        self.view = RegionView(self.table, self.remove, self.recolour)
         self.summary = Note()
         more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
         more.setSpacing(4)
         stack(self, self.tissue, tools, self.click_row, more, self.view, self.summary)
         self._show_tool("")
         self._show_regions(self.table.frame, can_undo=False)
-        self.table.edited.connect(self._on_layer(self._change))
-        self.view.clicked.connect(
-            self._on_layer(lambda layer, at: self.layers.select(layer, self.table.name(at.row())))
-        )
+        self.table.edited.connect(self._change)
+        self.view.selected.connect(self.select)
 
     def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
@@ -175,6 +167,35 @@ class RegionPanel(QWidget):
     def regions(self) -> tuple[Region, ...]:
         """Regions of the active slide, as they are predicted and compared."""
         return tuple(each.region for each in self.drawn())
+
+    def undo(self) -> None:
+        """Take the last change of the active slide's regions back."""
+        if (layer := self._layer()) is not None:
+            self.layers.undo(layer)
+
+    def redo(self) -> None:
+        """Make the change again that was taken back."""
+        if (layer := self._layer()) is not None:
+            self.layers.redo(layer)
+
+    def clear(self) -> None:
+        """Remove all regions of the active slide."""
+        self.remove(None)
+
+    def remove(self, numbers: Sequence[int] | None) -> None:
+        """Remove regions of the active slide by number; None: all."""
+        if (layer := self._layer()) is not None:
+            self.layers.remove(layer, numbers)
+
+    def select(self, numbers: Sequence[int]) -> None:
+        """Select regions of the active slide on the canvas, by number."""
+        if (layer := self._layer()) is not None:
+            self.layers.select(layer, numbers)
+
+    def recolour(self, classification: str, colour: Colour) -> None:
+        """Draw the active slide's regions of a class in another colour."""
+        if (layer := self._layer()) is not None:
+            self.layers.set_class_colour(layer, classification, colour)
 
     def count_soon(self) -> None:
         """Count again once the pen rests."""
@@ -197,7 +218,7 @@ class RegionPanel(QWidget):
             n_spots, each_spots = count_spots(regions, slide.size, mpp, self._pitch.value())
             each_mm2 = [region.area_mm2(mpp) for region in regions]
             area_mm2 = Region(shapely.union_all([r.polygon for r in regions])).area_mm2(mpp)
-            if (drawn_on := self.layers.find(slide)) is not None:
+            if (drawn_on := self._layer()) is not None:
                 can_undo = self.layers.note(drawn_on)
         rows = pd.DataFrame(
             {
@@ -220,14 +241,15 @@ class RegionPanel(QWidget):
                 self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit()
 
-    def _change(self, layer: Shapes, number: int, column: str, text: str) -> None:
+    def _change(self, number: int, column: str, text: str) -> None:
         """Give a region the name or class that was entered in the table, where it is another one."""
         if column == CLASS:
             text = text.strip(NO_CLASS)
         elif text:  # regions are told apart by their names wherever they are compared
             text = own_names([text], [REST, *self.table.frame[NAME].drop(number)])[0]
         is_other = text != self.table.frame.at[number, column]
-        if is_other and (text or column == CLASS):
+        layer = self._layer()
+        if layer is not None and is_other and (text or column == CLASS):
             self.layers.change(layer, number, text, column=column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
@@ -263,8 +285,7 @@ class RegionPanel(QWidget):
         n_spots, pitch_um = int(self.click_size.value()), self._pitch.value()
         square = square_of_spots((x_px, y_px), n_spots, pitch_um, mpp)
         name = free_name("click", (each.region.name for each in self.drawn()))
-        self.layers.add(slide, [Region(square, name)], layer, clicked=True)
-        self.count()
+        self.add(slide, [Region(square, name)], clicked=[name])
         self.neighbourhood_clicked.emit()
 
     def replace_tissue(self, slide: Slide, regions: Sequence[Region]) -> None:
@@ -285,17 +306,23 @@ class RegionPanel(QWidget):
             return
         self._jobs.start(read_regions, Path(path), done=partial(self.add, ready[0]))
 
-    def add(self, slide: Slide, regions: Sequence[Region], step: str = "") -> None:
+    def add(
+        self,
+        slide: Slide,
+        regions: Sequence[Region],
+        step: str = "",
+        clicked: Collection[str] = (),
+    ) -> None:
         """Show more regions of a slide that is open, and let clicks move it; on another one, once it is active.
 
-        ``step`` is what undo calls it, as `RegionLayers.note` has it.
+        ``step`` is what undo calls it, as `RegionLayers.note` has it; ``clicked`` as `RegionLayers.add`.
         """
         layer = self._slides.layer_of(slide)
         if layer is None:
             return
         with self._slides.kept_unless_active(slide):
             if regions:
-                self.layers.add(slide, regions, layer)
+                self.layers.add(slide, regions, layer, clicked)
             self.layers.put_tool_away(slide)
             if (drawn_on := self.layers.find(slide)) is not None:
                 if slide is not self._slides.slide:
@@ -308,16 +335,14 @@ class RegionPanel(QWidget):
         slide, layer = self._slides.slide, self._slides.layer
         return None if slide is None or layer is None or slide.mpp is None else (slide, layer)
 
-    def _on_layer(self, act: Callable[..., None]) -> Callable[..., None]:
-        """Make of what is done to a layer what is done to the active slide's, where it has one."""
+    def _layer(self) -> Shapes | None:
+        """Layer of the active slide's regions; None where nothing was drawn."""
+        slide = self._slides.slide
+        return None if slide is None else self.layers.find(slide)
 
-        def on_active(*args: Any) -> None:
-            slide = self._slides.slide
-            layer = None if slide is None else self.layers.find(slide)
-            if layer is not None:
-                act(layer, *args)
-
-        return on_active
+    def _relabel(self) -> None:
+        if (layer := self._layer()) is not None:
+            self.layers.relabel(layer)
 
     def _ask_for_file(self) -> None:
         if path := ask_for_file(self, "Load regions", GEOJSON):
@@ -339,13 +364,13 @@ class RegionPanel(QWidget):
         self._take_in(event.value)
 
     def _take_in(self, layer: Layer) -> None:
-        if regions_of(layer) is not None:
+        if regions_owner(layer) is not None:
             self.layers.adopt(layer)
             self.count_soon()
 
     def _on_removed(self, event: Any) -> None:
         self.relabel_soon()
-        if regions_of(event.value) is not None:
+        if regions_owner(event.value) is not None:
             self.layers.forget(event.value)
             self.count_soon()
 
@@ -353,7 +378,7 @@ class RegionPanel(QWidget):
         """Follow a tool that was chosen among napari's own buttons."""
         mode = str(event.source.mode)
         slide = self._slides.slide
-        if slide is None or regions_of(event.source) != slide.fingerprint:
+        if slide is None or regions_owner(event.source) != slide.fingerprint:
             return
         if self.tool == CLICK and mode == "pan_zoom":
             return

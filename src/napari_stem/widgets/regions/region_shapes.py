@@ -33,7 +33,8 @@ STEPS = 50  # that can be taken back
 class DrawnRegion:
     """A region as it is on the canvas."""
 
-    number: int  # in the layer's features; kept while it is edited, never used twice
+    # in the layer's features; kept while it is edited; the highest, once removed, goes to the next region
+    number: int
     region: ClassedRegion  # in level-0 px, with its name and class
     is_clicked: bool = False  # one click made it
 

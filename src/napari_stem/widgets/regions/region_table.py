@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QPoint, Qt
+from qtpy.QtCore import QItemSelection, QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.layers.from_files import CLASS, NAME
 from napari_stem.spatial.region_files import CLASS_COLOURS, Colour
 from napari_stem.widgets.common.keys import REMOVE_REGION, shortcut
 from napari_stem.widgets.common.table import Column, Table, TableView
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-NAME, CLASS, AREA, SPOTS = range(4)
+NAME_COLUMN, CLASS_COLUMN, AREA_COLUMN, SPOTS_COLUMN = range(4)
 NO_CLASS = "–"
 COLUMNS = (
     Column(
-        "name",
+        NAME,
         "Name",
         "Double-click to rename; a name that is taken gets a number",
         is_editable=True,
     ),
     Column(
-        "classification",
+        CLASS,
         "Class",
         "Double-click to choose a class, or type one of your own",
         form=lambda name: name or NO_CLASS,
@@ -55,7 +56,7 @@ class ClassEditor(QStyledItemDelegate):
         self, parent: QWidget, option: QStyleOptionViewItem, index: QModelIndex
     ) -> QWidget:
         """Offer QuPath's classes and those in use."""
-        used = set(index.model().frame["classification"]) - {""}
+        used = set(index.model().frame[CLASS]) - {""}
         box = QComboBox(parent)
         box.setEditable(True)
         box.addItems([NO_CLASS, *CLASS_COLOURS, *sorted(used - set(CLASS_COLOURS))])
@@ -70,6 +71,8 @@ class ClassEditor(QStyledItemDelegate):
 class RegionView(TableView):
     """Regions as rows of a `Table`, by their numbers: choose, rename, classify, recolour, remove."""
 
+    selected = Signal(list)  # numbers of the regions in the rows that the user chose
+
     def __init__(
         self,
         table: Table,
@@ -79,31 +82,43 @@ class RegionView(TableView):
         super().__init__(table)
         self._remove, self._recolour = remove, recolour
         self._editor = ClassEditor(self)
-        self.setItemDelegateForColumn(CLASS, self._editor)
+        self.setItemDelegateForColumn(CLASS_COLUMN, self._editor)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.stretch(CLASS)
+        self.stretch(CLASS_COLUMN)
         self.verticalHeader().setDefaultSectionSize(ROW_PX)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._open_menu)
         delete = shortcut(REMOVE_REGION, self, self.remove_chosen)
         delete.setContext(Qt.ShortcutContext.WidgetShortcut)
+        self.clicked.connect(self._tell_selected)  # again, as another may be selected on the canvas
+
+    def selectionChanged(self, selected: QItemSelection, deselected: QItemSelection) -> None:
+        """Tell of rows that were chosen by a click or a key."""
+        super().selectionChanged(selected, deselected)
+        self._tell_selected()
+
+    def chosen_numbers(self) -> list[int]:
+        """Numbers of the regions in the chosen rows."""
+        return [self.table.key(each.row()) for each in self.selectionModel().selectedRows()]
 
     def remove_chosen(self) -> None:
         """Remove the chosen regions."""
-        rows = self.selectionModel().selectedRows()
-        if rows:
-            self._remove([self.table.name(each.row()) for each in rows])
+        if numbers := self.chosen_numbers():
+            self._remove(numbers)
+
+    def _tell_selected(self) -> None:
+        self.selected.emit(self.chosen_numbers())
 
     def _open_menu(self, place: QPoint) -> None:
         index = self.indexAt(place)
         if not index.isValid():
             return
         row = self.table.frame.iloc[index.row()]
-        name, colour = row["classification"], QColor(row["colour"])
+        name, colour = row[CLASS], QColor(row["colour"])
         menu = QMenu(self)
-        menu.addAction("Rename", lambda: self.edit(index.siblingAtColumn(NAME)))
-        menu.addAction("Choose class", lambda: self.edit(index.siblingAtColumn(CLASS)))
+        menu.addAction("Rename", lambda: self.edit(index.siblingAtColumn(NAME_COLUMN)))
+        menu.addAction("Choose class", lambda: self.edit(index.siblingAtColumn(CLASS_COLUMN)))
         if name:
             menu.addAction(f"Colour of “{name}”…", lambda: self._ask_colour(name, colour))
         menu.addSeparator()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
-    Key = tuple[str, Mpp]  # fingerprint of the slide, pixel size
+    SizedSlide = tuple[str, Mpp]  # fingerprint of the slide, pixel size
     Asked = tuple[
         str, str, Path, Stated
     ]  # slide and model, file of embeddings and what it does not say
@@ -177,7 +177,7 @@ class AboutSlideBox(QWidget):
     @property
     def has_embeddings(self) -> bool:
         """Whether a file of embeddings was chosen for the active slide."""
-        return self._key() in self._files
+        return self._fingerprint() in self._files
 
     def use_model(self, source: str, config: ModelConfig | None) -> None:
         """Compare with another model."""
@@ -186,7 +186,7 @@ class AboutSlideBox(QWidget):
 
     def use_embeddings(self, path: Path, stated: Stated) -> None:
         """Take the active slide's embeddings from a file."""
-        self._files[self._key()] = path, stated
+        self._files[self._fingerprint()] = path, stated
         self._refresh()
 
     def missing(self) -> str:
@@ -194,12 +194,12 @@ class AboutSlideBox(QWidget):
         embedder, told = self._found()
         return self._refusal() or (told if embedder is None else "")
 
-    def _key(self) -> str:
+    def _fingerprint(self) -> str:
         slide = self._slides.slide
         return "" if slide is None else slide.fingerprint
 
     def _answer(self) -> AboutSlide:
-        key = self._key()
+        key = self._fingerprint()
         if key and key not in self.answers:
             told = answers_of(key)  # in an earlier session; a file edited by hand may hold anything
             known = {name: told.get(name) for name in ("species", "tissue")}
@@ -209,7 +209,7 @@ class AboutSlideBox(QWidget):
 
     def _asked(self) -> Asked | None:
         """Return what is to be read; None where the encoder looks."""
-        key = self._key()
+        key = self._fingerprint()
         return (key, self._source, *self._files[key]) if key in self._files else None
 
     def _found(self) -> tuple[PatchEmbeddings | None, str]:
@@ -229,7 +229,7 @@ class AboutSlideBox(QWidget):
 
     def _on_changed(self) -> None:
         species, tissue = str(self.species.currentData()), self.tissue.text().strip()
-        key = self._key()
+        key = self._fingerprint()
         self.answers[key] = AboutSlide(species, tissue)
         if key:  # at once: of two jobs the first might write last
             keep_answers(key, species=species or None, tissue=tissue or None)
@@ -238,7 +238,7 @@ class AboutSlideBox(QWidget):
     def _choose_embeddings(self, source: str) -> None:
         if source == "file":
             self.dialog.open()
-        elif self._files.pop(self._key(), None) is not None:
+        elif self._files.pop(self._fingerprint(), None) is not None:
             self._refresh()
 
     def _refresh(self) -> None:
@@ -294,33 +294,35 @@ class ScaleWarning(parts.Note):
         self.setObjectName("warning")
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
-        self._found: dict[Key, str] = {}  # the warning; empty while measured, or where all is well
+        self._found: dict[
+            SizedSlide, str
+        ] = {}  # the warning; empty while measured, or where all is well
         self._timer = parts.one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
     def _on_activated(self, slide: Slide | None) -> None:
-        key = _key(slide)
+        key = _sized(slide)
         self.say("" if key is None else self._found.get(key, ""))
         if key is not None and key not in self._found:
             self._timer.start()
 
     def _measure(self) -> None:
-        slide, key = self._slides.slide, _key(self._slides.slide)
+        slide, key = self._slides.slide, _sized(self._slides.slide)
         if slide is None or key is None or key in self._found:
             return
         self._found[key] = ""
         done, failed = partial(self._tell, key), partial(self._found.pop, key)
         self._jobs.start(known_check, slide, done=done, failed=failed)
 
-    def _tell(self, key: Key, found: ScaleCheck) -> None:
+    def _tell(self, key: SizedSlide, found: ScaleCheck) -> None:
         if found.warning is None:
             return
         warning = parts.in_window_words(found.warning)
         self._found[key] = warning
-        if key == _key(self._slides.slide):
+        if key == _sized(self._slides.slide):
             self.say(warning)
         show_warning(warning)
 
 
-def _key(slide: Slide | None) -> Key | None:
+def _sized(slide: Slide | None) -> SizedSlide | None:
     return None if slide is None or slide.mpp is None else (slide.fingerprint, slide.mpp)

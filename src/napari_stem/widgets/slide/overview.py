@@ -31,7 +31,7 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.parts import Note, close_button, one_shot, stack
 from napari_stem.widgets.common.pictures import colours_of_values, image_of, pixmap_within
 from napari_stem.widgets.regions.region_shapes import affine
-from napari_stem.widgets.slide.slide_layers import ours, regions_of
+from napari_stem.widgets.slide.slide_layers import ours, regions_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -217,7 +217,7 @@ class Overview(QWidget):
         if self._layer is None:
             return
         layers, slide = self._viewer.layers, ours(self._layer)["slide"].fingerprint
-        regions = [layer for layer in layers if regions_of(layer) == slide]
+        regions = [layer for layer in layers if regions_owner(layer) == slide]
         seen = [la for la in layers if la.visible and "field" in ours(la) and hasattr(la, "gamma")]
         self.outlines = tuple(outline for layer in regions for outline in _outlines(layer))
         self.maps = tuple(_laid_map(layer) for layer in seen)

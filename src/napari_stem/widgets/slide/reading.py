@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem import file_kinds, sample_data
 from napari_stem.layers.placement import METADATA_KEY, LayerData
+from napari_stem.widgets.common.memory import PLUGIN
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide import slide_layers
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     NapariReader = Callable[[Any], list[LayerData | tuple[None]]]
 
 TELL_AFTER_MS = 700  # shorter waits need no words
-PLUGIN, DOCK = "napari-stem", "Predict gene expression"  # as the manifest has them
+DOCK_TITLE = "Predict gene expression"  # as the manifest has it
 
 
 def get_reader(path: str | Sequence[str]) -> NapariReader | None:
@@ -160,5 +161,5 @@ def _lay_on_slide(layer: Layer, slide_layer: Layer) -> None:
 def _open_dock(viewer: Viewer) -> None:
     if current_viewer() is not viewer or not hasattr(viewer, "window"):
         return
-    if not any(name.startswith(DOCK) for name in viewer.window.dock_widgets):
-        viewer.window.add_plugin_dock_widget(PLUGIN, DOCK)
+    if not any(name.startswith(DOCK_TITLE) for name in viewer.window.dock_widgets):
+        viewer.window.add_plugin_dock_widget(PLUGIN, DOCK_TITLE)

@@ -52,7 +52,7 @@ def pyramid_of(layer: Any) -> Pyramid | None:
     return cast("Pyramid | None", ours(layer).get("pyramid"))
 
 
-def regions_of(layer: Any) -> str | None:
+def regions_owner(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
     return cast("str | None", ours(layer).get("regions_of"))
 
@@ -326,7 +326,7 @@ class BackButton(QPushButton):
 
     def put_by(self, layer: Layer, slide: Slide) -> None:
         """Take a slide's regions along with it, and keep both until another slide goes."""
-        gone = [la for la in self._viewer.layers if regions_of(la) == slide.fingerprint]
+        gone = [la for la in self._viewer.layers if regions_owner(la) == slide.fingerprint]
         self._offer([layer, *gone] if slide.is_complete else [])  # a part of a slide is closed
         # napari has not yet told everybody of the first
         QTimer.singleShot(

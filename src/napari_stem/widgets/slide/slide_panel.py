@@ -29,7 +29,7 @@ from napari_stem.widgets.slide.slide_layers import (
     load_libraries,
     load_units,
     ours,
-    regions_of,
+    regions_owner,
     slide_of,
     twin_of,
 )
@@ -71,7 +71,6 @@ class SlidePanel(QWidget):
             (layers.events.reordered, self._list),
             (layers.selection.events.active, lambda _: self._selected.start()),
         )
-        viewer.bind_key(WHOLE_SLIDE.sequence, lambda _: self.layers.fit(), overwrite=True)
         jobs.at_end(self._let_go)
         load_units()
         jobs.start(load_libraries)
@@ -164,7 +163,6 @@ class SlidePanel(QWidget):
         """Let go of the viewer; slides go on being completed."""
         self.pixel_size.put_ruler_away()
         self.layers.active = None
-        self.viewer.bind_key(WHOLE_SLIDE.sequence, None)
         self.back_button.gone = []
 
     # opening
@@ -251,7 +249,7 @@ class SlidePanel(QWidget):
             layer.visible = layer is chosen
         known = {slide.fingerprint for slide in self.slides()}
         for layer in self.viewer.layers:
-            owner = regions_of(layer)
+            owner = regions_owner(layer)
             if owner in known:
                 layer.visible = self.slide is not None and owner == self.slide.fingerprint
         self.announce()
@@ -294,7 +292,7 @@ class SlidePanel(QWidget):
         if slide_of(selected) is not None:
             self._choose(selected)
             return
-        owner = regions_of(selected) or self._owners.get(str(ours(selected).get("prediction")))
+        owner = regions_owner(selected) or self._owners.get(str(ours(selected).get("prediction")))
         active = self.slide
         slide = None if owner is None else self.find_open(owner)
         if slide is None or (active is not None and active.fingerprint == owner):

@@ -1,0 +1,36 @@
+"""The keys of the dock: every one is listed for users, under the place where it works."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtGui import QKeySequence, QShortcut
+
+from napari_stem.widgets.common.keys import GROUPS, sections
+
+pytestmark = pytest.mark.gui
+
+
+def test_keys_of_the_slide_are_under_their_own_heading(model_road):
+    on_canvas = {key for group in GROUPS.values() for key in group if key.is_on_canvas}
+    assert on_canvas == set(GROUPS["On the panel and on the slide"])
+    bound = {str(key) for key in model_road.viewer.keymap}
+    assert {key.sequence for key in on_canvas} <= bound
+    model_road.dock.shut_down()
+    assert not {key.sequence for key in on_canvas} & {str(k) for k in model_road.viewer.keymap}
+
+
+def test_every_key_is_listed(model_road):
+    model_road.dock.help_button.click()
+    box = model_road.dock.help_box
+    assert box.isVisible()
+    told = box.guide.toPlainText()
+    assert all(step in told for step in (*model_road.panels.steps(), "What not to conclude"))
+    assert "![" not in told
+    texts = set(box.keys.toPlainText().splitlines())
+    native = QKeySequence.SequenceFormat.NativeText
+    bound = {s.key().toString(native) for s in model_road.dock.findChildren(QShortcut)}
+    assert len(bound) >= 13
+    assert bound <= texts
+    listed = {key for title, keys in sections().items() if title in GROUPS for key, _ in keys}
+    assert listed - bound == {"F"}  # which the list of genes takes by itself
+    box.close()
