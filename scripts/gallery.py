@@ -154,7 +154,7 @@ class Tour:
         panels.uncertainty.refresh()
 
     def _title(self) -> str:
-        return str(self.panels.uncertainty.map.layer.name)
+        return str(self.panels.maps.layer("faded").name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np

@@ -11,10 +11,10 @@ from napari.layers import Image
 
 from napari_stem.widgets.common import garbage
 from napari_stem.widgets.genes.map_turns import (
-    EXPRESSION,
+    FIRST_VIEW_RANK,
     LEAST_LETTERS_PT,
-    OUTLINES,
-    VIEWS,
+    MEAN_RANK,
+    OUTLINES_RANK,
     LayerTurns,
 )
 from napari_stem.widgets.genes.together import GROUND_NAME
@@ -190,7 +190,7 @@ def test_titles_end_within_the_canvas(turns, width_px):
     turns.viewer.canvas.size = (500, width_px)
     title = "CD74 predicted, where P(above 3.76) > 80%, log2(count + 1) at the training depth"
     shown = layer(title)
-    turns.show(shown, EXPRESSION, title, 10)
+    turns.show(shown, MEAN_RANK, title, 10)
     sizes = {300: LEAST_LETTERS_PT, 2000: 10}
     assert sizes.get(width_px, 7.5) == pytest.approx(shown.name_overlay.font_size, abs=0.05)
     turns.viewer.canvas.size = (500, 2000)
@@ -203,26 +203,26 @@ def test_titles_end_within_the_canvas(turns, width_px):
 def test_layers_lie_by_rank_above_slides_and_below_what_others_added(turns):
     turns.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
     turns.viewer.add_layer(layer("mine"))
-    for name, rank in (("outlines", OUTLINES), ("view", VIEWS), ("map", EXPRESSION)):
+    for name, rank in (("outlines", OUTLINES_RANK), ("view", FIRST_VIEW_RANK), ("map", MEAN_RANK)):
         turns.show(layer(name), rank)
     assert names(turns) == ["slide", "map", "outlines", "mine", "view"]
 
 
 def test_what_the_user_took_away_stays_away_until_asked_for(turns):
     ours, other = layer("ours"), layer("other")
-    turns.show(ours, EXPRESSION)
+    turns.show(ours, MEAN_RANK)
     turns.viewer.layers.remove(ours)
-    turns.show(other, OUTLINES)
+    turns.show(other, OUTLINES_RANK)
     assert names(turns) == ["other"]
-    turns.show(ours, EXPRESSION)
+    turns.show(ours, MEAN_RANK)
     assert names(turns) == ["ours", "other"]
 
 
 def test_a_layer_hidden_by_the_eye_is_seen_again_when_asked_for(turns):
     ours = layer()
-    turns.show(ours, EXPRESSION)
+    turns.show(ours, MEAN_RANK)
     ours.visible = False
-    turns.show(ours, EXPRESSION)
+    turns.show(ours, MEAN_RANK)
     assert ours.visible
 
 

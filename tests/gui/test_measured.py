@@ -72,11 +72,11 @@ def test_data_of_several_slides_are_read_at_the_same_time(model_road, tmp_path, 
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control, maps = predicted.panels.measured, predicted.dock.panels.maps
+    maps = predicted.dock.panels.maps
     gene, limits = genes.settings.gene, maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
-    layer = control.map.layer
+    layer = predicted.layer("measured")
     assert layer.visible
     assert not maps.layer("mean").visible
     assert layer.name == f"{gene} measured, log2(count + 1)"
@@ -112,7 +112,7 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     panel, export = predicted.panels.measured, predicted.panels.export
     for view in ("measured", "difference", "mean"):
         panel.choose_view(view)
-        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "mean"))
+        predicted.wait(lambda view=view: predicted.layer("measured").visible == (view != "mean"))
         export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
@@ -141,16 +141,15 @@ def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch
 def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control = predicted.panels.measured
     panel.choose_view("measured")
     genes.choose("CD74")
-    assert control.map.layer.name.startswith("CD74 measured")
+    assert predicted.layer("measured").name.startswith("CD74 measured")
     assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
     best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
     assert panel.table.name(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.settings.gene == best
-    assert control.map.layer.name.startswith(f"{best} measured")
+    assert predicted.layer("measured").name.startswith(f"{best} measured")
 
 
 def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch):
@@ -159,7 +158,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     panel.choose_view("difference")
     genes.settings.ask(view="sd")
     assert panel.shown() == "mean"
-    assert not predicted.panels.measured.map.layer.visible
+    assert not predicted.layer("measured").visible
     assert predicted.layer("sd").visible
 
 
@@ -211,7 +210,7 @@ def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
     other = next(name for name in predicted.maps.prediction.genes if name != gene)
     predicted.panels.genes.choose(other)
     assert panel.message.text() == ""
-    assert predicted.panels.measured.map.layer.visible
+    assert predicted.layer("measured").visible
 
 
 def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, notifications):
@@ -259,7 +258,7 @@ def test_what_was_loaded_stays_where_another_file_is_refused(
         assert panel.match() is found
         assert panel.summary.text().startswith(COUNTS.name)
         assert not panel.results.isHidden()
-        assert panel.map.layer.visible
+        assert predicted.layer("measured").visible
 
 
 def test_data_stay_while_a_prediction_of_other_genes_is_on_the_map(

@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid, SpotShape
-from napari_stem.layers.values import ColourRange, Field, colour_limits, map_title, read_by_gene
+from napari_stem.layers.values import Field, colour_limits, map_title, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
-from napari_stem.widgets.genes.map_layers import SpotMap
+from napari_stem.widgets.genes.map_layers import SpotMap, spot_under
 from napari_stem.widgets.state import DisplaySettings, uncertainty_colormap
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ class ActivePrediction:
         self.limits_of_all: tuple[float, float] | None = None
         # of the score that was shown last: of what it is, its title and values
         self.score: tuple[object, str, NDArray[np.float32]] | None = None
-        # of the uncertainty as set in napari, and which range of colours was chosen then
-        self.sd_limits: tuple[ColourRange, tuple[float, float]] | None = None
         self.is_seen = False  # its map has been on screen
         # its slide's pixel size was changed: it no longer lies where it should
         self.is_away = False
@@ -111,10 +109,7 @@ class ActivePrediction:
 
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:
         """Index of the finished spot at a world position in um, or None."""
-        grid = self.grid(shape)
-        where = grid.placement
-        row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
-        spot = grid.spot_under(row, col)
+        spot = spot_under(self.grid(shape), position)
         return spot if spot is not None and self.prediction.done[spot] else None
 
     def state(self) -> tuple[str, int]:
@@ -123,16 +118,14 @@ class ActivePrediction:
 
     def gene_map(self, gene: str, field: Field, settings: DisplaySettings) -> SpotMap:
         """Map of the expression of a gene, or of its uncertainty, as the settings would have it."""
-        values = self.values(gene, field)
-        colours, colormap = settings.colours, settings.colormap
-        if field != "mean":
-            colours, colormap = colours.for_another_unit(), uncertainty_colormap(colormap)
+        values, colormap = self.values(gene, field), settings.colormap
         return SpotMap(
+            field,
             self.grid(settings.shape),
             values,
             map_title(gene, field, self.prediction.unit),
-            colours.limits(values, self.limits_of_all),
-            colormap,
+            settings.limits(field, values, self.limits_of_all),
+            colormap if field == "mean" else uncertainty_colormap(colormap),
             {
                 "prediction": str(self.prediction.path),
                 "gene": gene,
@@ -220,12 +213,14 @@ class GeneSamples:
     # (n_spots,) float32: bounds of the 90% interval, NaN where nothing is predicted
     low: NDArray[np.float32]
     high: NDArray[np.float32]
-    # (n_spots, draws) float16, NaN where nothing is predicted; None where draws were not kept
-    draws: NDArray[np.float16] | None
+    # (n_spots, draws) float16, NaN where nothing is predicted; no draws where they were not kept
+    draws: NDArray[np.float16]
 
     @classmethod
     def of(cls, prediction: Prediction, gene: str) -> GeneSamples:
         """Read one gene; PredictionError where the prediction is damaged."""
-        draws = prediction.draws(slice(None), [gene])[:, 0] if prediction.n_kept_draws else None
+        draws = np.empty((len(prediction.spots), 0), np.float16)
+        if prediction.n_kept_draws:
+            draws = prediction.draws(slice(None), [gene])[:, 0]
         low, high = (prediction.values(gene, field).copy() for field in ("q05", "q95"))
         return cls(low, high, draws)

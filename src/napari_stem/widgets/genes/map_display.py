@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,23 +16,39 @@ from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
-from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
-from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
+from napari_stem.widgets.genes.map_layers import ColourMap, Legend, ScalarMap, SpotMap
+from napari_stem.widgets.genes.map_turns import (
+    FADED_RANK,
+    MEAN_RANK,
+    MEASURED_RANK,
+    SD_RANK,
+    SPECIAL_RANK,
+    LayerTurns,
+)
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
-    DOUBT,
+    DIFFERENCE,
+    FADED,
     MEAN,
+    MEASURED,
     MIX,
     NOTHING,
     ONE,
+    PROBABLE,
+    SAMPLE,
     SCORE,
     SD,
+    SPECIAL,
+    WIDTH,
     DisplaySettings,
+    named,
     uncertainty_colormap,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
     from numpy.typing import NDArray
@@ -42,6 +58,9 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
+LONG_TITLES: Legend = ((20, 180), 8)  # smaller letters, as titles say more than those of plain maps
+OF_SPECIAL_MAPS = named(SPECIAL)
+LIMITS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
 class MapDisplay(QObject):
@@ -58,14 +77,15 @@ class MapDisplay(QObject):
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active = ""  # fingerprint of the slide that is looked at
+        self._is_filling = False  # what changes now is drawn once, at the end
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
-        self._plain = {
-            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION, edited=self._keep_limits),
-            SD: ScalarMap(self.turns, SD, DEVIATION, edited=self._keep_sd_limits),
-        }
+        self._offers: list[Callable[[ActivePrediction], SpotMap | None]] = []
+        self.shown_map: SpotMap | None = None  # None too where several genes are shown
+        self._layers = self._new_layers()
+        self.faded = ColourMap(self.turns, FADED, "Predicted, faint where unsure", FADED_RANK)
         self.mixed = MixedLayers(self.turns)
         # left once the layer list has finished what it is doing
         self.beside = SideBySide(self.turns, left=one_shot(self, 0, self._leave).start)
@@ -178,14 +198,13 @@ class MapDisplay(QObject):
 
     def look(self) -> Look:
         """Return how the maps look, for a figure of them."""
-        settings, active = self.settings, self.current()
-        mean, sd = _limits(settings.colours, active), _limits(settings.colours.for_another_unit())
-        if active is not None and active.sd_limits and active.sd_limits[0] == settings.colours:
-            sd = Limits(*active.sd_limits[1], are_percentiles=False)
-        seen = self.turns.maps()
+        settings, active, seen = self.settings, self.current(), self.turns.maps()
+        by_hand = settings.fixed_limits(SD)
         return Look(
-            mean,
-            sd,
+            _limits(settings.colours, active),
+            Limits(*by_hand, are_percentiles=False)
+            if by_hand
+            else _limits(settings.colours.for_another_unit()),
             _colours(self.layer(MEAN), seen, settings.colormap),
             _colours(self.layer(SD), seen, uncertainty_colormap(settings.colormap)),
             self.layer(MEAN).gamma,
@@ -198,58 +217,98 @@ class MapDisplay(QObject):
         arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
         if arrangement == BESIDE:
             return []
-        plain = [one.layer for one in self._plain.values()]
+        plain = self.layer(MEAN), self.layer(SD)
         is_plain = arrangement == ONE and all(layer in plain for layer in seen)
         return [] if is_plain and self.settings.shape != "smooth" else seen
 
-    def layer(self, field: str) -> Image:
-        """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""
-        return self._plain[field].layer
+    def layer(self, kind: str) -> Image:
+        """Return the layer of the maps that show a kind of values."""
+        return self._layers[kind].layer
+
+    def offer(self, special: Callable[[ActivePrediction], SpotMap | None]) -> None:
+        """Have a function asked for a map in place of the plain one; None: it has none to show."""
+        self._offers.append(special)
 
     def draw(self) -> None:
-        """Bring the maps in line with the settings."""
+        """Bring the maps in line with the settings, and tell that they are."""
+        self._draw_map()
+        self.drawn.emit()
+
+    def draw_special(self) -> None:
+        """Draw a map that takes the place of the plain one, where nothing else has changed."""
+        self._draw_map()
+        self._select()
+
+    def kept_map(self, active: ActivePrediction, *kinds: str) -> SpotMap | None:
+        """Return the map on show, if it is one of these and of this prediction: it stays while others come."""
+        shown, path = self.shown_map, str(active.prediction.path)
+        is_kept = shown is not None and shown.kind in kinds and shown.about["prediction"] == path
+        return shown if is_kept else None
+
+    def _new_layers(self) -> dict[str, ScalarMap]:
+        """Make the layers of single maps; returns them by what these show."""
+        new = partial(ScalarMap, self.turns, edited=self._keep_limits)
+        mean, special = new(MEAN, MEAN_RANK), new("uncertainty", SPECIAL_RANK, LONG_TITLES)
+        measured = new(MEASURED, MEASURED_RANK)
+        return (
+            {MEAN: mean, SCORE: mean, SD: new(SD, SD_RANK)}
+            | dict.fromkeys((FADED, PROBABLE, SAMPLE, WIDTH), special)
+            | dict.fromkeys((MEASURED, DIFFERENCE), measured)
+        )
+
+    def _draw_map(self) -> None:
         active, settings = self.current(), self.settings
-        is_shown = active is not None and settings.field != NOTHING and bool(settings.genes)
-        arrangement = settings.shown_arrangement if is_shown else ""
-        plain = {ONE: settings.field, SCORE: MEAN}.get(arrangement, "")
-        for field, one in self._plain.items():
-            if field != plain:
+        self.shown_map = shown = None if active is None else self._wanted_map(active)
+        used = None if shown is None else self._layers[shown.kind]
+        for one in self._layers.values():
+            if one is not used:
                 one.hide()
+        is_seen = active is not None and settings.field != NOTHING
+        arrangement = settings.shown_arrangement if is_seen and settings.genes else ""
         for kind, several in ((MIX, self.mixed), (BESIDE, self.beside)):
             if arrangement != kind:
                 several.hide()
-        if active is not None and arrangement:
-            show = {MIX: self.mixed.show, BESIDE: self.beside.show, SCORE: self._show_score}
-            show.get(arrangement, self._show_gene)(active, settings)
-        self.drawn.emit()
+        if shown is None or shown.opacity is None:
+            self.faded.hide()
+        else:
+            self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
+        if active is None:
+            return
+        if shown is not None and used is not None:
+            # drawing letters would delay the first values
+            used.show(shown, with_legend=bool(active.prediction.done.any()))
+        if arrangement == MIX:
+            self.mixed.show(active, settings)
+        elif arrangement == BESIDE:
+            self.beside.show(active, settings)
 
-    def hide_plain(self) -> None:
-        """Make room for a map that takes the place of the plain one, until it is drawn again."""
-        for one in self._plain.values():
-            one.hide()
+    def _wanted_map(self, active: ActivePrediction) -> SpotMap | None:
+        """Return the one map that is to be seen, a special one or a plain one; None: none, or several."""
+        settings, arrangement = self.settings, self.settings.shown_arrangement
+        for special in self._offers:
+            if (offered := special(active)) is not None:
+                return offered
+        if settings.field == NOTHING or arrangement not in {ONE, SCORE}:
+            return None
+        if arrangement == SCORE:
+            return self._score(active, settings)
+        plain = active.gene_map(active.gene, cast("Field", settings.field), settings)
+        if plain.kind == MEAN:
+            self._genes.look.suggest_fixed(*plain.limits)
+        return plain
 
-    def _show_gene(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        field = cast("Field", settings.field)
-        shown = active.gene_map(active.gene, field, settings)
-        kept = active.sd_limits
-        if field == SD and kept is not None and kept[0] == settings.colours:
-            shown = replace(shown, limits=kept[1])
-        # drawing letters would delay the first values
-        self._plain[field].show(shown, with_legend=bool(active.prediction.done.any()))
-        if field == MEAN:
-            self._genes.look.suggest_fixed(*shown.limits)
-
-    def _show_score(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        """Show a score, which is computed off the GUI thread; the one before it stays meanwhile."""
+    def _score(self, active: ActivePrediction, settings: DisplaySettings) -> SpotMap | None:
+        """Return a score, which is computed off the GUI thread; the map before it stays meanwhile."""
         genes, key = settings.gene_set, (settings.gene_set, active.state())
+        shown = self.kept_map(active, MEAN, SCORE)
         if active.score is not None:
             _, title, values = active.score
-            limits = settings.colours.for_another_unit().limits(values)
+            limits = settings.limits(SCORE, values)
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
-            self._plain[MEAN].show(SpotMap(grid, values, title, limits, colormap, about))
+            shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
         if genes is None or (active.score is not None and active.score[0] == key):
-            return
+            return shown
 
         def found(score: tuple[NDArray[np.float32], int]) -> None:
             values, n_used = score
@@ -259,17 +318,25 @@ class MapDisplay(QObject):
                 self._select()
 
         self._scoring.start(lambda: mean_z_score(map(active.values, genes.genes)), done=found)
+        return shown
 
     def _select(self) -> None:
-        """Make the plain map on show the selected layer, so that napari's controls are about it."""
-        for one in self._plain.values():
-            self.turns.select(one.layer)
+        """Make the map on show the selected layer, so that napari's controls are about it."""
+        if self.shown_map is not None:
+            self.turns.select(self.layer(self.shown_map.kind))
 
     def _fill_panel(self) -> None:
-        active = self.current()
+        """Have the panel list the genes of the active prediction, then draw."""
+        self._is_filling = True
+        try:
+            self._list_genes(self.current())
+        finally:
+            self._is_filling = False
+        self.draw()
+
+    def _list_genes(self, active: ActivePrediction | None) -> None:
         if active is None:
             self._genes.show_genes(gene_accuracy({}, ()))
-            self.draw()
             return
         prediction = active.prediction
         absent = prediction.provenance.get("genes_not_measured", ())
@@ -279,7 +346,6 @@ class MapDisplay(QObject):
         if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
-        self.draw()
 
     def _show_measured(self, active: ActivePrediction) -> None:
         if active is self.current():
@@ -296,30 +362,30 @@ class MapDisplay(QObject):
         if "opacity_percent" in names:
             self.turns.set_opacity(self.settings.opacity_percent / 100)
         active = self.current()
-        if active is None or not names - DOUBT - {"opacity_percent"}:
+        if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
+            return
+        if names <= OF_SPECIAL_MAPS:
+            self.draw_special()
             return
         if "gene" in names and self.settings.gene in active.prediction.genes:
             active.gene = self.settings.gene
-        if names <= {"range_kind", "range_low", "range_high"} and self._has_limits():
+        if names <= LIMITS and self._has_limits():
             return  # they were set on the layer itself
         self.draw()
         self._select()
 
     def _has_limits(self) -> bool:
         """Whether the map on show has the limits of the settings already."""
-        settings, limits = self.settings, list(self.layer(MEAN).contrast_limits)
-        is_plain = settings.shown_arrangement == ONE and settings.field == MEAN
-        is_same = limits == [settings.range_low, settings.range_high]
-        return is_plain and settings.range_kind == "fixed" and is_same
+        shown = self.shown_map
+        if shown is None or shown.opacity is not None:
+            return False
+        has_limits = tuple(self.layer(shown.kind).contrast_limits)
+        return has_limits == self.settings.fixed_limits(shown.kind)
 
     def _keep_limits(self, low: float, high: float) -> None:
-        """Take limits set in napari as the fixed ones; those of a score are no values of expression."""
-        if self.settings.shown_arrangement == ONE:
-            self.settings.update(range_kind="fixed", range_low=low, range_high=high)
-
-    def _keep_sd_limits(self, low: float, high: float) -> None:
-        if (active := self.current()) is not None:
-            active.sd_limits = (self.settings.colours, (low, high))
+        """Keep limits that the user sets in napari."""
+        if self.shown_map is not None:
+            self.settings.set_limits(self.shown_map.kind, low, high)
 
     def _leave(self) -> None:
         if self.beside.maps:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import CyclicLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap, ensure_colormap
 
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, SpotGrid, SpotShape
-from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
-from napari_stem.widgets.genes.map_turns import DOMAIN_MAP, LayerTurns
+from napari_stem.layers.values import MOST_LINES, faded_colours, legend_lines, readable_on
+from napari_stem.widgets.genes.map_turns import DOMAIN_RANK, LayerTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,12 +38,34 @@ OF_SPOTS = {"interpolation2d": "nearest", "visible": False, **IN_UM}
 class SpotMap:
     """What a map shows."""
 
+    kind: str  # of its values, as `DisplaySettings.kind`, or ``score``
     grid: SpotGrid  # where the spots lie, and in which shape
     values: NDArray[np.float32]  # (n_spots,), NaN where nothing is known
     title: str  # in the layer list and the legend
     limits: tuple[float, float]  # values of the first and the last colour
     colormap: str
     about: dict[str, str] = field(default_factory=dict)  # what it is of, for the layer's metadata
+    # (n_spots,), 0 to 1, where the map is not equally strong everywhere
+    opacity: NDArray[np.float64] | None = None
+
+    def value_at(self, position: Any) -> float:
+        """Value at a world position in um; NaN where there is none."""
+        spot = spot_under(self.grid, position)
+        return float("nan") if spot is None else float(self.values[spot])
+
+    def colours(self) -> NDArray[np.uint8]:
+        """(n_spots, 4) colours of a map that is not equally strong everywhere."""
+        low, high = self.limits
+        scaled = np.clip((self.values - low) / (high - low), 0, 1)
+        rgba = ensure_colormap(self.colormap).map(np.nan_to_num(scaled))
+        return faded_colours(rgba, 1.0 if self.opacity is None else self.opacity)
+
+
+def spot_under(grid: SpotGrid, position: Any) -> int | None:
+    """Index of the spot at a world position in um, or None."""
+    where = grid.placement
+    row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
+    return grid.spot_under(row, col)
 
 
 class SpotLayer:
@@ -93,9 +115,13 @@ class ScalarMap(SpotLayer):
         layer.events.contrast_limits.connect(self._on_limits)
 
     def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
-        """Show values; the layer comes to the viewer where it is not there."""
+        """Show values, or of a map that has opacities of its own the legend alone.
+
+        The layer comes to the viewer where it is not there.
+        """
         layer, values, limits = self.layer, shown.values, shown.limits
-        layer.data = shown.grid.raster(values)
+        is_legend = shown.opacity is not None
+        layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
         self._place(shown.grid)
         layer.name = shown.title
         if layer.colormap.name != shown.colormap:
@@ -183,7 +209,7 @@ class DomainLayer(SpotLayer):
     def __init__(self, turns: LayerTurns) -> None:
         layer = Labels(np.zeros((1, 1), np.uint16), name=TITLE, visible=False, **IN_UM)
         layer.editable = False
-        super().__init__(turns, layer, "domain", DOMAIN_MAP)
+        super().__init__(turns, layer, "domain", DOMAIN_RANK)
         self._overlays = turns.viewer.canvas.overlays
         self._lines: list[tuple[str, str]] = []  # text and ground of each line
 

@@ -17,7 +17,12 @@ from napari_stem.layers.placement import METADATA_KEY, slide_layer
 from napari_stem.layers.values import Field, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
-from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS, LayerTurns
+from napari_stem.widgets.genes.map_turns import (
+    FIRST_LIGHT_RANK,
+    FIRST_VIEW_RANK,
+    GROUND_RANK,
+    LayerTurns,
+)
 from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
 
@@ -43,7 +48,7 @@ class MixedLayers:
 
     def __init__(self, turns: LayerTurns) -> None:
         self._turns = turns
-        self._ground = ColourMap(turns, "ground", GROUND_NAME, GROUND)
+        self._ground = ColourMap(turns, "ground", GROUND_NAME, GROUND_RANK)
         self._lights: list[ScalarMap] = []  # all there are, in the order of their colours
         self.maps: list[ScalarMap] = []  # those on show
 
@@ -53,7 +58,7 @@ class MixedLayers:
         self._lay_ground(active, settings)
         while len(self._lights) < len(genes):
             # legends come from the top of the list
-            rank = LIGHTS + MOST_GENES[MIX] - len(self._lights)
+            rank = FIRST_LIGHT_RANK + MOST_GENES[MIX] - len(self._lights)
             light = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
             light.layer.blending = "additive"
             self._lights.append(light)
@@ -206,7 +211,7 @@ class SideBySide:
 
 def _rank(place: int) -> int:
     """Rank of the slide of a view; its map comes directly above."""
-    return VIEWS + 2 * (MOST_GENES[BESIDE] - place)
+    return FIRST_VIEW_RANK + 2 * (MOST_GENES[BESIDE] - place)
 
 
 def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:
