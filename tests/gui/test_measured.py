@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anndata
@@ -82,7 +83,8 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     assert layer.name == f"{gene} measured, log2(count + 1)"
     assert layer.contrast_limits == pytest.approx(limits)  # the same colours, the same values
     assert layer.colormap.name == maps.layer("mean").colormap.name
-    assert genes.views.checkedButton() is None  # "Slide only" would be wrong
+    # "Slide only" would be wrong
+    assert not any(button.isChecked() for button in genes.views.values())
     counts = anndata.read_h5ad(COUNTS)
     shown = np.unique(layer.data[np.isfinite(layer.data)])
     np.testing.assert_array_equal(shown, np.unique(normalised(counts, [gene])))
@@ -93,9 +95,38 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     errors = found.error(gene, predicted.maps.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
     panel.choose_view("mean")
-    assert genes.views.checkedButton().text() == "Expression"
+    assert genes.views["mean"].isChecked()
     assert not layer.visible
     assert maps.layer("mean").visible
+
+
+def test_the_readout_tells_measured_from_predicted(predicted, monkeypatch):
+    found = load(predicted, monkeypatch)
+    gene, spot = predicted.panels.genes.settings.gene, int(found.rows[0])
+    prediction, mpp = predicted.maps.prediction, predicted.panels.slide.slide.mpp
+    mean = prediction.values(gene)
+    error = found.error(gene, mean)[spot]
+    spots = prediction.spots
+    event = SimpleNamespace(position=(spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um))
+    for view, value in (("measured", f"{mean[spot] - error:.2f}"), ("difference", f"{error:+.2f}")):
+        predicted.panels.measured.choose_view(view)
+        predicted.panels.inspect.read_out(predicted.viewer, event)
+        said = predicted.panels.inspect.readout.text().splitlines()
+        assert said[0] == f"{value}: {predicted.layer(view).name}"
+        assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
+
+
+def test_limits_of_the_measured_maps_stay(predicted, monkeypatch):
+    load(predicted, monkeypatch)
+    panel, genes = predicted.panels.measured, predicted.panels.genes
+    panel.choose_view("difference")
+    predicted.layer("difference").contrast_limits = (-0.5, 0.5)
+    genes.choose("CD74")
+    assert tuple(predicted.layer("difference").contrast_limits) == (-0.5, 0.5)
+    panel.choose_view("measured")
+    predicted.layer("measured").contrast_limits = (0.5, 2.0)
+    panel.choose_view("mean")
+    assert tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)
 
 
 def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path):

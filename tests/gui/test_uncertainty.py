@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_stem.layers.placement import Placement, SpotGrid
 from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probability_over
 from napari_stem.sample_data import sample_path
+from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -143,6 +144,58 @@ def test_a_sample_has_the_colours_of_the_mean(predicted):
     before = predicted.layer("mean").contrast_limits
     layer = wanted(predicted, SAMPLE)
     assert_allclose(layer.contrast_limits, before)
+
+
+@pytest.mark.parametrize("kind", [PROBABLE, SAMPLE, WIDTH, FADED])
+def test_limits_set_in_napari_stay(predicted, kind):
+    layer, settings = wanted(predicted, kind), predicted.panels.genes.settings
+    layer.contrast_limits = (0.5, 2.0)
+    predicted.panels.uncertainty.outline_box.toggle()
+    assert_allclose(layer.contrast_limits, (0.5, 2.0))
+    other = predicted.maps.prediction.genes[3]
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: layer.name.startswith(other))
+    assert_allclose(layer.contrast_limits, (0.5, 2.0))
+    # those of expression hold for all maps of expression, others for their own kind
+    assert settings.range_kind == ("gene" if kind == WIDTH else "fixed")
+    settings.ask(view=MEAN, expression=MEAN)
+    is_expression = kind != WIDTH
+    assert (tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)) == is_expression
+
+
+def test_faded_colours_follow_limits_set_in_napari(predicted):
+    layer, colours = wanted(predicted, FADED), predicted.panels.maps.faded.layer
+    layer.contrast_limits = (100.0, 101.0)
+    darkest = np.round(255 * layer.colormap.map([0.0])[0, :3])
+    assert_allclose(on_spots(predicted, colours.data)[:, :3], np.tile(darkest, (16, 1)), atol=1)
+
+
+def test_the_width_follows_the_percentiles_that_are_chosen(predicted):
+    layer, settings = wanted(predicted, WIDTH), predicted.panels.genes.settings
+    settings.ask(range_kind="percentile", range_low=20.0, range_high=60.0)
+    width = layer.data[np.isfinite(layer.data)].astype(float)
+    assert_allclose(layer.contrast_limits, np.percentile(width, (20, 60)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SAMPLE, PROBABLE, WIDTH, SD, FADED])
+def test_a_click_and_another_gene_draw_one_map_each(predicted, monkeypatch, kind):
+    wanted(predicted, SAMPLE) if kind != SAMPLE else wanted(predicted, WIDTH)
+    shown: list[str] = []
+    show = ScalarMap.show
+
+    def counted(self, spot_map, **how):
+        shown.append(spot_map.kind)
+        show(self, spot_map, **how)
+
+    monkeypatch.setattr(ScalarMap, "show", counted)
+    panel, maps = predicted.panels.uncertainty, predicted.panels.maps
+    (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
+    assert shown == [kind]
+    shown.clear()
+    other = predicted.maps.prediction.genes[3]
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: other in maps.shown_map.title)
+    assert set(shown) == {kind}  # while samples are read the map before stays
 
 
 def test_samples_follow_the_gene_and_go_when_the_mean_is_asked_for(predicted):

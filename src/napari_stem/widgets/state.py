@@ -161,6 +161,11 @@ class DisplaySettings:
         """What the map shows where it is of one gene: the view, or what stands for it."""
         return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
 
+    @property
+    def shown_kind(self) -> str:
+        """What the values of the map are, of a score too."""
+        return SCORE if self.field == MEAN and self.shown_arrangement == SCORE else self.kind
+
     def limits(
         self, kind: str, values: ArrayLike, of_all: tuple[float, float] | None = None
     ) -> tuple[float, float]:

@@ -98,11 +98,11 @@ class GeneSetsBox(QWidget):
         for name, one in gene_sets().items():
             place = self.choice.findData(SET_PREFIX + name)
             n_found, n_all = len(search.find(one.genes)[0]), len(one.genes)
-            is_vain = bool(search.genes) and not n_found
+            is_empty = bool(search.genes) and not n_found
             known = f"{n_found} of {n_all}" if search.genes else f"{n_all}"
             self.choice.setItemText(place, f"{name} ({known})")
-            self.choice.model().item(place).setEnabled(not is_vain)
-            why_not = "This model predicts none of these genes.\n" if is_vain else ""
+            self.choice.model().item(place).setEnabled(not is_empty)
+            why_not = "This model predicts none of these genes.\n" if is_empty else ""
             tip = f"{why_not}{one.title}\n{one.source}\n{one.note}"
             self.choice.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
 

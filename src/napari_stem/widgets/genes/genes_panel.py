@@ -33,16 +33,20 @@ from napari_stem.widgets.state import (
     ALL,
     BESIDE,
     COLORMAPS,
+    DIFFERENCE,
     FAVOURITES,
     LARGEST_VALUE,
     MEAN,
     MIX,
     MOST_GENES,
     NOTHING,
+    OF_EXPRESSION,
+    OF_OTHER_UNITS,
     ONE,
     SCORE,
     SD,
     DisplaySettings,
+    uncertainty_colormap,
 )
 
 if TYPE_CHECKING:
@@ -136,6 +140,7 @@ class LookBox(QWidget):
             self.choices["colormap"].setItemIcon(place, _strip(name))
         self.choices["colormap"].setIconSize(ICON)
         self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
+        self.note = Note()
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
         self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
@@ -144,6 +149,7 @@ class LookBox(QWidget):
             if name == "range_kind":
                 for limits in self._rows.values():
                     self._form.addRow("From, to", limits)
+        self._form.addRow(self.note)
         self._form.addRow("Map strength", self.opacity)
         for box in (*self.percents, *self.values):
             box.setKeyboardTracking(False)
@@ -163,6 +169,22 @@ class LookBox(QWidget):
         self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
+        self._rows["fixed"].setEnabled(settings.shown_kind in OF_EXPRESSION)
+        self.note.say(self._exceptions())
+
+    def _exceptions(self) -> str:
+        """Say what of this does not hold for the map on show; empty where all does."""
+        settings, kind = self._settings, self._settings.shown_kind
+        if kind == DIFFERENCE:
+            return "The difference has its own colours, and limits as far below zero as above."
+        if kind in OF_EXPRESSION or kind not in OF_OTHER_UNITS:
+            return ""
+        colours = f"its own colours ({uncertainty_colormap(settings.colormap)})"
+        own = [] if kind == SCORE else [colours]
+        if settings.range_kind in {"all", "fixed"}:
+            own.append("its own range, as this one is of values of expression")
+        name = "A score" if kind == SCORE else "Uncertainty"
+        return f"{name} has {' and '.join(own)}." if own else ""
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""
@@ -173,6 +195,8 @@ class LookBox(QWidget):
         asked: dict[str, object] = {name: value}
         if boxes := self._boxes.get(value):
             asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
+        if name == "range_kind":
+            asked["limits_by_hand"] = {}
         self._settings.ask(**asked)
 
 
@@ -204,7 +228,8 @@ class GenesPanel(QWidget):
         self.not_found, self.doubt, self.hint = Note(), Note(), Note(NO_SET)
         self.arrangement_choice = choice(ARRANGEMENTS, act=self.choose_arrangement)
         self.picked = PickedGenes(settings)
-        self.views = QButtonGroup(self)
+        self.views = {view: QRadioButton(title) for view, (title, _) in VIEWS.items()}
+        self._exclusive = QButtonGroup(self)
         self.look = LookBox(settings)
         self._lay_out()
         self.search.textChanged.connect(self._filter)
@@ -316,11 +341,10 @@ class GenesPanel(QWidget):
 
     def _lay_out(self) -> None:
         views = row()
-        for place, (view, (title, tip)) in enumerate(VIEWS.items()):
-            made = QRadioButton(title)
-            made.setToolTip(tip)
+        for view, made in self.views.items():
+            made.setToolTip(VIEWS[view][1])
             made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
-            self.views.addButton(made, place)
+            self._exclusive.addButton(made)
             views.addWidget(made)
         form = labelled({"Show": self.arrangement_choice})
         self.not_found.say("")
@@ -344,17 +368,16 @@ class GenesPanel(QWidget):
         )
         self.picked.follow()
         self.look.follow()
-        is_vain = settings.arrangement == SCORE and settings.shown_arrangement == ONE
-        self.hint.setVisible(is_vain)
+        has_no_score = settings.arrangement == SCORE and settings.shown_arrangement == ONE
+        self.hint.setVisible(has_no_score)
         self.hint.setText(NO_SET if settings.listed == ALL else NONE_KNOWN)
-        uncertainty = self.views.button(list(VIEWS).index(SD))
         has_uncertainty = settings.arrangement in {ONE, BESIDE}
-        uncertainty.setEnabled(has_uncertainty)
-        uncertainty.setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
-        self.views.setExclusive(False)  # none is checked while a map of something else is shown
-        for view, shown in zip(VIEWS, self.views.buttons(), strict=True):
-            shown.setChecked(view == settings.view)
-        self.views.setExclusive(True)
+        self.views[SD].setEnabled(has_uncertainty)
+        self.views[SD].setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
+        self._exclusive.setExclusive(False)  # none is checked where something else is on the map
+        for view, button in self.views.items():
+            button.setChecked(view == settings.view)
+        self._exclusive.setExclusive(True)
 
     def _show_doubt(self) -> None:
         gene = self.settings.gene

@@ -133,20 +133,21 @@ class MeasuredPanel(QWidget):
             "Of a table of all genes: one of some genes says nothing of depth.",
         )
         self.summary, self.message = parts.Note(START), parts.Note()
-        self.views = QButtonGroup(self)
+        self.views = {view: QRadioButton(title) for view, (title, *_) in VIEWS.items()}
+        exclusive = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
         self.view.setMinimumHeight(150)
         self.plot = Plot()
         self.results = QWidget()
         views = parts.row()
-        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
-            choice = QRadioButton(title)
-            choice.setToolTip(f"{tip} ({key.sequence})")
-            self.views.addButton(choice, number)
-            views.addWidget(choice)
+        for view, button in self.views.items():
+            _, key, tip = VIEWS[view]
+            button.setToolTip(f"{tip} ({key.sequence})")
+            exclusive.addButton(button)
+            views.addWidget(button)
             choose = partial(self.choose_view, view)
-            choice.clicked.connect(choose)
+            button.clicked.connect(choose)
             shortcut(key, self, choose)
         asking = (self.predict_button, self.depth_button)
         parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
@@ -213,7 +214,7 @@ class MeasuredPanel(QWidget):
         """Bring the panel in line with the active prediction and the settings."""
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
-        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
+        self.views[self.shown()].setChecked(True)
         if active is not None and loaded is not None and loaded.matched != active.state():
             self._start_match(active, loaded)
         found = self.match()
