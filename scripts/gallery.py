@@ -151,7 +151,6 @@ class Tour:
         yield "sample"
         panels.uncertainty.choose_expression("mean")
         self.settle()
-        panels.uncertainty.refresh()
 
     def _title(self) -> str:
         return str(self.panels.maps.layer("faded").name)

@@ -102,18 +102,23 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
 
 def test_the_readout_tells_measured_from_predicted(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
-    gene, spot = predicted.panels.genes.settings.gene, int(found.rows[0])
-    prediction, mpp = predicted.maps.prediction, predicted.panels.slide.slide.mpp
-    mean = prediction.values(gene)
-    error = found.error(gene, mean)[spot]
-    spots = prediction.spots
-    event = SimpleNamespace(position=(spots.y_px[spot] * mpp.y_um, spots.x_px[spot] * mpp.x_um))
-    for view, value in (("measured", f"{mean[spot] - error:.2f}"), ("difference", f"{error:+.2f}")):
+    gene, prediction = predicted.panels.genes.settings.gene, predicted.maps.prediction
+    spot, mean = int(found.rows[0]), prediction.values(gene)
+    measured, error = found.measured(gene), found.error(gene, mean)
+
+    def said_at(view: str, spots, place: int) -> list[str]:
+        mpp = predicted.panels.slide.slide.mpp
+        where = spots.y_px[place] * mpp.y_um, spots.x_px[place] * mpp.x_um
         predicted.panels.measured.choose_view(view)
-        predicted.panels.inspect.read_out(predicted.viewer, event)
-        said = predicted.panels.inspect.readout.text().splitlines()
-        assert said[0] == f"{value}: {predicted.layer(view).name}"
-        assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
+        predicted.panels.inspect.read_out(predicted.viewer, SimpleNamespace(position=where))
+        return predicted.panels.inspect.readout.text().splitlines()
+
+    known = int(np.flatnonzero(np.isfinite(measured))[0])
+    said = said_at("measured", found.spots, known)
+    assert said[0] == f"{measured[known]:.2f}: {predicted.layer('measured').name}"
+    said = said_at("difference", prediction.spots, spot)
+    assert said[0] == f"{error[spot]:+.2f}: {predicted.layer('difference').name}"
+    assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
 
 
 def test_limits_of_the_measured_maps_stay(predicted, monkeypatch):

@@ -117,14 +117,10 @@ class InspectPanel(QWidget):
         maps.samples_read.connect(self._follow)
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
-        """Say what is predicted under the cursor."""
+        """Say what lies under the cursor."""
         active = self._maps.current()
-        spot = self._spot_at(active, event.position)
-        self.readout.setText(
-            POINT_AT
-            if active is None or spot is None
-            else self._reading(active, spot, event.position)
-        )
+        reading = "" if active is None else self._reading(active, event.position)
+        self.readout.setText(reading or POINT_AT)
 
     def inspect(self, spot: int) -> None:
         """Look at a finished spot of the active slide in depth."""
@@ -159,20 +155,21 @@ class InspectPanel(QWidget):
     def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
         return None if active is None else active.spot_at(position, self._maps.settings.shape)
 
-    def _reading(self, active: ActivePrediction, spot: int, position: Any) -> str:
-        """Say what the map shows there, and the mean of the spot where that is something else."""
-        shown, lines = self._maps.shown_map, []
+    def _reading(self, active: ActivePrediction, position: Any) -> str:
+        """Say what the map shows at a place, and what is predicted there where that is something else."""
+        shown, spot, lines = self._maps.shown_map, self._spot_at(active, position), []
         if shown is not None and shown.kind not in {MEAN, FADED}:
             value = shown.value_at(position)
             sign = "+" if shown.kind in {SCORE, DIFFERENCE} else ""
             lines += [f"{value:{sign}.2f}: {shown.title}"] if np.isfinite(value) else []
+        if spot is None:
+            return "\n".join(lines)
         here, rows = slice(spot, spot + 1), active.prediction.rows  # one block from disk
         for gene in () if shown is not None and shown.kind == SCORE else self._maps.settings.genes:
             mean, low, high = (rows(here, field, [gene]).item() for field in ("mean", "q05", "q95"))
             interval = f"90% interval {low:.2f} to {high:.2f}"
             lines.append(f"{gene} predicted {mean:.2f} ({interval}), {active.prediction.unit}")
-        unlike = f". This spot {UNLIKE}" if active.prediction.ood[spot] else ""
-        return "\n".join(lines) + unlike
+        return "\n".join(lines) + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
 
     def _show(self, active: ActivePrediction, details: SpotDetails) -> None:
         prediction, spot = active.prediction, details.spot
