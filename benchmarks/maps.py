@@ -23,8 +23,8 @@ class GeneChange:
         from napari_stem.layers.placement import SpotGrid
         from napari_stem.layers.values import colour_limits, read_by_gene
         from napari_stem.results import Prediction
+        from napari_stem.widgets.genes.layer_queue import MEAN_RANK, LayerQueue
         from napari_stem.widgets.genes.map_layers import ScalarMap
-        from napari_stem.widgets.genes.map_turns import EXPRESSION, LayerTurns
 
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
@@ -59,7 +59,7 @@ class GeneChange:
         by_gene = read_by_gene(prediction, "mean", lambda: False)
         self.by_gene = dict(zip(self.genes, by_gene, strict=True))
         self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
-        self.map = ScalarMap(LayerTurns(ViewerModel()), "mean", EXPRESSION)
+        self.map = ScalarMap(LayerQueue(ViewerModel()), "mean", MEAN_RANK)
         self.colour_limits = colour_limits
         self.turn = 0
 
@@ -76,7 +76,7 @@ class GeneChange:
         gene = self.next_gene()
         values = self.by_gene[gene]
         limits = self.colour_limits(values)
-        self.map.show(SpotMap(self.grids[shape], values, gene, limits, "viridis"))
+        self.map.show(SpotMap("mean", self.grids[shape], values, gene, limits, "viridis"))
 
     def time_change(self, n_across: int) -> None:
         self.show("square")

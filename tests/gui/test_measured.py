@@ -192,7 +192,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("difference")
-    genes.settings.ask(view="sd")
+    genes.settings.apply(view="sd")
     assert panel.shown() == "mean"
     assert not predicted.layer("measured").visible
     assert predicted.layer("sd").visible

@@ -65,7 +65,7 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
 
     # uncertainty instead of expression
     road.panels.genes.views["sd"].click()
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     assert road.layer("sd") in road.viewer.layers
     assert road.layer("sd").visible
     assert layer not in road.viewer.layers

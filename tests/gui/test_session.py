@@ -262,21 +262,21 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
     road.drop(c5_prediction)
     coordinator, genes = road.dock.coordinator, road.panels.genes
     road.wait(lambda: coordinator.panels.maps.current() is not None)
-    turns, camera = coordinator.panels.maps.turns, road.viewer.scene.camera
+    queue, camera = coordinator.panels.maps.layer_queue, road.viewer.scene.camera
     genes.settings.picked = coordinator.panels.maps.current().prediction.genes[:2]
     for arrangement in ("beside", "mix"):
         genes.choose_arrangement(arrangement)
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         camera.zoom *= 2
         camera.center = (0, 3000, 2500)
         before = coordinator.sessions.session()
         genes.choose_arrangement("one")
         genes.settings.picked = genes.settings.picked[:1]
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         camera.zoom /= 5
         with qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
             coordinator.sessions.restore(before)
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         assert coordinator.sessions.session() == before
         assert genes.settings.arrangement == arrangement
         shown = [one for one in road.viewer.layers if one.visible and "predicted" in one.name]

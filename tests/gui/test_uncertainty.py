@@ -158,7 +158,7 @@ def test_limits_set_in_napari_stay(predicted, kind):
     assert_allclose(layer.contrast_limits, (0.5, 2.0))
     # those of expression hold for all maps of expression, others for their own kind
     assert settings.range_kind == ("gene" if kind == WIDTH else "fixed")
-    settings.ask(view=MEAN, expression=MEAN)
+    settings.apply(view=MEAN, expression=MEAN)
     is_expression = kind != WIDTH
     assert (tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)) == is_expression
 
@@ -172,7 +172,7 @@ def test_faded_colours_follow_limits_set_in_napari(predicted):
 
 def test_the_width_follows_the_percentiles_that_are_chosen(predicted):
     layer, settings = wanted(predicted, WIDTH), predicted.panels.genes.settings
-    settings.ask(range_kind="percentile", range_low=20.0, range_high=60.0)
+    settings.apply(range_kind="percentile", range_low=20.0, range_high=60.0)
     width = layer.data[np.isfinite(layer.data)].astype(float)
     assert_allclose(layer.contrast_limits, np.percentile(width, (20, 60)), rtol=1e-6)
 
@@ -286,7 +286,7 @@ def test_keys_and_layers_in_the_real_window(road, c5_prediction):
     road.draw(CORNERS)
     road.dock.parts["Uncertainty"].open()
     layer = wanted(road, SAMPLE)
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     listed = list(road.viewer.layers)
     assert listed[-2] is layer  # above the slide, below the outlines of regions
     assert road.layer("mean") not in listed
@@ -297,7 +297,7 @@ def test_keys_and_layers_in_the_real_window(road, c5_prediction):
     assert shortcut.isEnabled()
     wanted(road, FADED)
     assert not shortcut.isEnabled()
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     pixels = road.viewer.screenshot(canvas_only=True, flash=False)
     assert pixels[..., :3].std() > 5
     assert road.panels.uncertainty.expression_choice.itemData(1, Qt.ItemDataRole.ToolTipRole)

@@ -102,11 +102,11 @@ class DisplaySettings:
     is_outlined: bool = True  # spots unlike the training tissue
 
     def update(self, **values: Any) -> None:
-        """Change some of it; those who follow hear of it once, and only where anything is different."""
+        """Change some of it; emits `changed` once, and only where anything is different."""
         self._change(values, heard=frozenset())
 
-    def ask(self, **values: Any) -> None:
-        """Change some of it as a click does: it is heard anyway, as the user may have taken a layer away."""
+    def apply(self, **values: Any) -> None:
+        """Change some of it, and have it drawn though nothing differs: its layer may have been removed."""
         self._change(values, heard=frozenset(values))
 
     def dump(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class DisplaySettings:
         """
         if kind in OF_EXPRESSION:
             return self.colours.limits(values, of_all)
-        return self.fixed_limits(kind) or self.colours.for_another_unit().limits(values)
+        return self.fixed_limits(kind) or self.colours.as_percentiles().limits(values)
 
     def fixed_limits(self, kind: str) -> tuple[float, float] | None:
         """Limits of a kind of values that were typed, or set in napari; None: they follow the values."""

@@ -207,7 +207,7 @@ class PickedGenes(QWidget):
         settings = self._settings
         most = MOST_GENES.get(settings.arrangement, 0)
         if most and gene not in settings.genes:
-            settings.ask(picked=(*settings.picked[: most - 1], gene))
+            settings.apply(picked=(*settings.picked[: most - 1], gene))
 
     def follow(self) -> None:
         """Show what the settings say."""
@@ -240,7 +240,7 @@ class PickedGenes(QWidget):
             self.message.setText("Click a gene here to take it out.")
 
     def _drop(self, gene: str, *_: object) -> None:
-        self._settings.ask(picked=tuple(g for g in self._settings.picked if g != gene))
+        self._settings.apply(picked=tuple(g for g in self._settings.picked if g != gene))
 
 
 def _swatch(colour: str) -> QIcon:

@@ -197,7 +197,7 @@ class LookBox(QWidget):
             asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
         if name == "range_kind":
             asked["limits_by_hand"] = {}
-        self._settings.ask(**asked)
+        self._settings.apply(**asked)
 
 
 def _strip(name: str) -> QIcon:
@@ -287,7 +287,7 @@ class GenesPanel(QWidget):
             picked = (settings.gene,)
         if arrangement in {MIX, SCORE} and view == SD:
             view = MEAN
-        settings.ask(arrangement=arrangement, picked=picked, view=view)
+        settings.apply(arrangement=arrangement, picked=picked, view=view)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Have the chosen gene in sight when the panel opens."""
@@ -343,7 +343,7 @@ class GenesPanel(QWidget):
         views = row()
         for view, made in self.views.items():
             made.setToolTip(VIEWS[view][1])
-            made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
+            made.clicked.connect(lambda _, view=view: self.settings.apply(view=view))
             self._exclusive.addButton(made)
             views.addWidget(made)
         form = labelled({"Show": self.arrangement_choice})

@@ -16,15 +16,15 @@ from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
-from napari_stem.widgets.genes.map_layers import ColourMap, Legend, ScalarMap, SpotMap
-from napari_stem.widgets.genes.map_turns import (
+from napari_stem.widgets.genes.layer_queue import (
     FADED_RANK,
     MEAN_RANK,
     MEASURED_RANK,
     SD_RANK,
     SPECIAL_RANK,
-    LayerTurns,
+    LayerQueue,
 )
+from napari_stem.widgets.genes.map_layers import ColourMap, Legend, ScalarMap, SpotMap
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
@@ -66,7 +66,7 @@ LIMITS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 class MapDisplay(QObject):
     """Keeps the predictions of all slides, and has the layers follow the settings of the panel of genes."""
 
-    drawn = Signal()  # the plain maps of the active slide are as asked for, or there are none
+    map_updated = Signal()  # the plain maps of the active slide are as asked for, or there are none
     samples_read = Signal()  # those of the chosen gene, which were asked for
 
     def __init__(
@@ -81,14 +81,14 @@ class MapDisplay(QObject):
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
-        self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
+        self.layer_queue = LayerQueue(viewer, self.settings.opacity_percent / 100, parent=self)
         self._offers: list[Callable[[ActivePrediction], SpotMap | None]] = []
         self.shown_map: SpotMap | None = None  # None too where several genes are shown
         self._layers = self._new_layers()
-        self.faded = ColourMap(self.turns, FADED, "Predicted, faint where unsure", FADED_RANK)
-        self.mixed = MixedLayers(self.turns)
+        self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
+        self.mixed = MixedLayers(self.layer_queue)
         # left once the layer list has finished what it is doing
-        self.beside = SideBySide(self.turns, left=one_shot(self, 0, self._leave).start)
+        self.beside = SideBySide(self.layer_queue, left=one_shot(self, 0, self._leave).start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -99,13 +99,13 @@ class MapDisplay(QObject):
             older.stop()
         if (gene := self.gene_of(slide)) not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
-        shown = ActivePrediction(self._jobs, slide, prediction, gene, self._show_measured)
+        shown = ActivePrediction(self._jobs, slide, prediction, gene, self._on_summary)
         self._shown[slide.fingerprint] = shown
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
         if prediction.done.any():  # from an earlier run; one that goes on lets go of it again
-            shown.measure()
+            shown.summarise()
 
     def grow(self, slide: Slide) -> None:
         """More spots are done: draw the map anew, now or soon."""
@@ -117,7 +117,7 @@ class MapDisplay(QObject):
     def finish(self, slide: Slide) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
         if (shown := self._shown.get(slide.fingerprint)) is not None:
-            shown.measure()
+            shown.summarise()
             if slide.fingerprint == self._active:
                 self._draw_anew.cancel()
                 self.draw()
@@ -146,7 +146,7 @@ class MapDisplay(QObject):
         """Let go of the viewer."""
         self._draw_anew.cancel()
         self.beside.close()
-        self.turns.close()
+        self.layer_queue.close()
 
     def current(self) -> ActivePrediction | None:
         """Return what is shown of the active slide."""
@@ -196,15 +196,15 @@ class MapDisplay(QObject):
         self._reading.start(GeneSamples.of, active.prediction, active.gene, done=found)
         return None
 
-    def look(self) -> Look:
+    def figure_look(self) -> Look:
         """Return how the maps look, for a figure of them."""
-        settings, active, seen = self.settings, self.current(), self.turns.maps()
+        settings, active, seen = self.settings, self.current(), self.layer_queue.maps()
         by_hand = settings.fixed_limits(SD)
         return Look(
             _limits(settings.colours, active),
             Limits(*by_hand, are_percentiles=False)
             if by_hand
-            else _limits(settings.colours.for_another_unit()),
+            else _limits(settings.colours.as_percentiles()),
             _colours(self.layer(MEAN), seen, settings.colormap),
             _colours(self.layer(SD), seen, uncertainty_colormap(settings.colormap)),
             self.layer(MEAN).gamma,
@@ -214,7 +214,7 @@ class MapDisplay(QObject):
 
     def special_maps(self) -> list[Layer]:
         """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
-        arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
+        arrangement, seen = self.settings.shown_arrangement, self.layer_queue.maps()
         if arrangement == BESIDE:
             return []
         plain = self.layer(MEAN), self.layer(SD)
@@ -232,7 +232,7 @@ class MapDisplay(QObject):
     def draw(self) -> None:
         """Bring the maps in line with the settings, and tell that they are."""
         self._draw_map()
-        self.drawn.emit()
+        self.map_updated.emit()
 
     def draw_special(self) -> None:
         """Draw a map that takes the place of the plain one, where nothing else has changed."""
@@ -247,7 +247,7 @@ class MapDisplay(QObject):
 
     def _new_layers(self) -> dict[str, ScalarMap]:
         """Make the layers of single maps; returns them by what these show."""
-        new = partial(ScalarMap, self.turns, edited=self._keep_limits)
+        new = partial(ScalarMap, self.layer_queue, edited=self._keep_limits)
         mean, special = new(MEAN, MEAN_RANK), new("uncertainty", SPECIAL_RANK, LONG_TITLES)
         measured = new(MEASURED, MEASURED_RANK)
         return (
@@ -323,7 +323,7 @@ class MapDisplay(QObject):
     def _select(self) -> None:
         """Make the map on show the selected layer, so that napari's controls are about it."""
         if self.shown_map is not None:
-            self.turns.select(self.layer(self.shown_map.kind))
+            self.layer_queue.select(self.layer(self.shown_map.kind))
 
     def _fill_panel(self) -> None:
         """Have the panel list the genes of the active prediction, then draw."""
@@ -347,7 +347,7 @@ class MapDisplay(QObject):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
 
-    def _show_measured(self, active: ActivePrediction) -> None:
+    def _on_summary(self, active: ActivePrediction) -> None:
         if active is self.current():
             self._genes.table.fill_columns(active.columns)
             self.draw()  # the limits of all genes may be new
@@ -360,7 +360,7 @@ class MapDisplay(QObject):
 
     def _on_changed(self, names: frozenset[str]) -> None:
         if "opacity_percent" in names:
-            self.turns.set_opacity(self.settings.opacity_percent / 100)
+            self.layer_queue.set_opacity(self.settings.opacity_percent / 100)
         active = self.current()
         if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
             return

@@ -23,8 +23,8 @@ from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
+from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
 from napari_stem.widgets.genes.map_layers import SpotOutlines
-from napari_stem.widgets.genes.map_turns import INSPECTED_RANK
 from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE
 from napari_stem.widgets.views.plots import LOW, Plot, draw_samples
 
@@ -107,13 +107,13 @@ class InspectPanel(QWidget):
         stack(self, self.readout, self.spot)
         self.spot.setVisible(False)
         self.outline = SpotOutlines(
-            maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED_RANK
+            maps.layer_queue, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED_RANK
         )
-        viewer = maps.turns.viewer
+        viewer = maps.layer_queue.viewer
         jobs.call_back(viewer.mouse_drag_callbacks, self.on_press)
         jobs.call_back(viewer.mouse_move_callbacks, self.read_out)
         self.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
-        maps.drawn.connect(self._follow)
+        maps.map_updated.connect(self._follow)
         maps.samples_read.connect(self._follow)
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
@@ -133,7 +133,7 @@ class InspectPanel(QWidget):
             active.slide,
             active.prediction,
             spot,
-            active.ground,
+            active.background,
             done=partial(self._show, active),
         )
 
@@ -246,13 +246,13 @@ def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:
 
 
 def spot_details(
-    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
+    slide: Slide, prediction: Prediction, spot: int, known: Background | None
 ) -> SpotDetails:
     """Gather what is shown of a spot, against the background of the prediction, if it is known already.
 
     StemError where the prediction is damaged.
     """
-    ground = cast("Background", ground or background(prediction))  # as nothing stops it
+    against = cast("Background", known or background(prediction))  # as nothing stops it
     patches: dict[float, NDArray[np.uint8]] = {}
     why_not = ""
     try:
@@ -261,7 +261,7 @@ def spot_details(
         patches = dict(sorted(zip(spec.fields_of_view_um, read, strict=True)))
     except StemError as error:
         why_not = NO_PATCHES.format(error)
-    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, ground))
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, against))
 
 
 def patch_spec(prediction: Prediction) -> PatchSpec:

@@ -155,7 +155,7 @@ class MeasuredPanel(QWidget):
         parts.stack(self, loading, self.message, self.summary, self.results)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
         maps.offer(self.special_map)
-        maps.drawn.connect(self.refresh)
+        maps.map_updated.connect(self.refresh)
         self.refresh()
 
     def shown(self) -> str:
@@ -165,7 +165,7 @@ class MeasuredPanel(QWidget):
     def choose_view(self, view: str, *_: object) -> None:
         """Choose what is shown, as a click does; nothing where there is nothing to choose."""
         if self.isEnabled() and not self.results.isHidden():
-            self.settings.ask(view=view)
+            self.settings.apply(view=view)
 
     def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""

@@ -15,9 +15,9 @@ from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import ONE_GENE_ONLY, TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, labelled, row_widget, stack
+from napari_stem.widgets.genes.layer_queue import OUTLINES_RANK
 from napari_stem.widgets.genes.map_display import OF_SPECIAL_MAPS
 from napari_stem.widgets.genes.map_layers import SpotMap, SpotOutlines
-from napari_stem.widgets.genes.map_turns import OUTLINES_RANK
 from napari_stem.widgets.state import (
     BESIDE,
     FADED,
@@ -64,7 +64,7 @@ NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; 
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
 OF_DRAWS = frozenset({PROBABLE, SAMPLE})
-UNTOLD = OF_SPECIAL_MAPS | {"is_outlined"}  # after these `MapDisplay.drawn` is not emitted
+UNTOLD = OF_SPECIAL_MAPS | {"is_outlined"}  # after these `MapDisplay.map_updated` is not emitted
 
 
 class UncertaintyPanel(QWidget):
@@ -76,7 +76,9 @@ class UncertaintyPanel(QWidget):
         self.settings = settings = maps.settings
         self._outlined: tuple[object, ...] | None = None
         name = "Spots unlike the training tissue"
-        self.outlines = SpotOutlines(maps.turns, "unlike", name, (OUTLINE_COLOUR,), OUTLINES_RANK)
+        self.outlines = SpotOutlines(
+            maps.layer_queue, "unlike", name, (OUTLINE_COLOUR,), OUTLINES_RANK
+        )
         self.expression_choice = _choice(EXPRESSION, self.choose_expression)
         self.uncertainty_choice = _choice(UNCERTAINTY, self.choose_uncertainty)
         self.threshold = slider((0, STEPS), 50, "Expression that the samples must exceed")
@@ -117,19 +119,19 @@ class UncertaintyPanel(QWidget):
             button.clicked.connect(partial(self.step, samples))
             self.shortcuts.append(shortcut(key, self, partial(self.step, samples)))
         settings.changed.connect(lambda names: self.refresh() if names <= UNTOLD else None)
-        maps.drawn.connect(self.refresh)
+        maps.map_updated.connect(self.refresh)
         maps.samples_read.connect(self._on_samples)
         maps.offer(self.special_map)
         self.refresh()
 
     def choose_expression(self, kind: str) -> None:
         """Choose how expression is shown, and have it on the map, as a click does."""
-        self.settings.ask(expression=kind, view=MEAN)
+        self.settings.apply(expression=kind, view=MEAN)
 
     def choose_uncertainty(self, kind: str) -> None:
         """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
         has_map = self.settings.arrangement in {ONE, BESIDE}
-        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
+        self.settings.apply(uncertainty=kind, view=SD if has_map else MEAN)
 
     def _on_samples(self) -> None:
         if self.settings.kind in OF_DRAWS | {WIDTH}:

@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     letters_pt: int
 
 
-class LayerTurns(QObject):
+class LayerQueue(QObject):
     """Brings the layer list in line with what is wanted.
 
     ``opacity`` is how strongly maps cover the slide, 0 to 1. A viewer without a window has no event loop to
@@ -52,7 +52,8 @@ class LayerTurns(QObject):
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer, self._opacity = viewer, opacity
-        # what maps were last given; beyond that, napari's own slider is the user's
+        # opacity that this gave to a map last: what the user sets with napari's slider stays until another is
+        # chosen here
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
         self.is_changing = False  # what comes and goes now does so because of this
         self._wanted: dict[Layer, Wanted] = {}
