@@ -122,7 +122,7 @@ def test_limits_of_the_uncertainty_are_in_the_session_and_go_with_another_range(
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
 
 
-@pytest.mark.parametrize("odd", [3, {"sd": 1}, {"sd": [2, 1]}, {"mean": [0, 1]}, {"sd": ["a", 1]}])
+@pytest.mark.parametrize("odd", [3, {"sd": 1}, {"sd": [2, 1]}, {"sd": [0, 1, 2]}, {"sd": ["a", 1]}])
 def test_odd_limits_in_a_session_are_left_out(odd):
     settings = DisplaySettings()
     settings.restore({"limits_by_hand": odd})

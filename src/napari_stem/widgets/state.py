@@ -37,8 +37,6 @@ COLORMAPS = ("viridis", "magma", "inferno", "cividis", "turbo")  # turbo: not fo
 LARGEST_VALUE = 1e6
 # by what they show, maps whose colours stand for values of expression: they share one range
 OF_EXPRESSION = frozenset({MEAN, FADED, PROBABLE, SAMPLE, MEASURED})
-# others keep limits of their own, as other units say other things
-OF_OTHER_UNITS = frozenset({SD, WIDTH, DIFFERENCE, SCORE})
 
 # metadata of a setting: its use beside being dumped, and what it is taken from or lies within
 LOOK = "look"  # how maps look: it is remembered from one day to the next
@@ -89,8 +87,8 @@ class DisplaySettings:
         default="square", metadata={"use": LOOK, "among": ("square", "circle", "smooth")}
     )
     opacity_percent: int = field(default=70, metadata={"use": LOOK, "within": (0, 100)})
-    # limits set in napari of maps of other units, by what these show; until a range is chosen
-    limits_by_hand: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # [low, high] set in napari on maps of other units, by what these show; until a range is chosen
+    limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
     expression: str = field(default=MEAN, metadata={"among": (MEAN, FADED, PROBABLE, SAMPLE)})
     uncertainty: str = field(default=SD, metadata={"among": (SD, WIDTH)})
@@ -124,11 +122,6 @@ class DisplaySettings:
             for f in fields(self)
             if f.name in saved and _use(f) != NOT_SAVED and _is_valid(f, saved[f.name])
         }
-        if "limits_by_hand" in found:  # of JSON they come as lists
-            found["limits_by_hand"] = {
-                kind: (float(low), float(high))
-                for kind, (low, high) in found["limits_by_hand"].items()
-            }
         if not _is_list(str(found.get("listed", ALL)), found.get("own_list", ())):
             del found["listed"]
         if found.get("arrangement") == SCORE and found.get("listed", self.listed) == ALL:
@@ -161,11 +154,6 @@ class DisplaySettings:
         """What the map shows where it is of one gene: the view, or what stands for it."""
         return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
 
-    @property
-    def shown_kind(self) -> str:
-        """What the values of the map are, of a score too."""
-        return SCORE if self.field == MEAN and self.shown_arrangement == SCORE else self.kind
-
     def limits(
         self, kind: str, values: ArrayLike, of_all: tuple[float, float] | None = None
     ) -> tuple[float, float]:
@@ -179,16 +167,17 @@ class DisplaySettings:
 
     def fixed_limits(self, kind: str) -> tuple[float, float] | None:
         """Limits of a kind of values that were typed, or set in napari; None: they follow the values."""
-        if kind not in OF_EXPRESSION:
-            return self.limits_by_hand.get(kind)
-        return (self.range_low, self.range_high) if self.range_kind == "fixed" else None
+        if kind in OF_EXPRESSION:
+            return (self.range_low, self.range_high) if self.range_kind == "fixed" else None
+        low, high = self.limits_by_hand.get(kind, (None, None))
+        return None if low is None or high is None else (low, high)
 
     def set_limits(self, kind: str, low: float, high: float) -> None:
         """Take limits set in napari on a map that shows a kind of values; of expression as the fixed ones."""
         if kind in OF_EXPRESSION:
             self.update(range_kind="fixed", range_low=low, range_high=high)
         else:
-            self.update(limits_by_hand=self.limits_by_hand | {kind: (low, high)})
+            self.update(limits_by_hand=self.limits_by_hand | {kind: [low, high]})
 
     @property
     def colours(self) -> ColourRange:
@@ -232,7 +221,7 @@ def _is_valid(setting: Field[Any], value: object) -> bool:
     if within := setting.metadata.get("within"):
         return _is_number(value, *within)
     if setting.name == "limits_by_hand":
-        return isinstance(value, dict) and all(map(_are_limits, value, value.values()))
+        return isinstance(value, dict) and all(map(_are_limits, value.values()))
     if isinstance(setting.default, tuple):
         return isinstance(value, list | tuple) and all(isinstance(gene, str) for gene in value)
     return isinstance(value, type(setting.default))
@@ -243,11 +232,14 @@ def _is_number(value: object, low: float, high: float) -> bool:
     return is_number and low <= cast("float", value) <= high
 
 
-def _are_limits(kind: object, limits: object) -> bool:
-    far = (-LARGEST_VALUE, LARGEST_VALUE)
-    if kind not in OF_OTHER_UNITS or not isinstance(limits, list | tuple) or len(limits) != 2:
+def _are_limits(value: object) -> bool:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not _is_number(value[1], -LARGEST_VALUE, LARGEST_VALUE)
+    ):
         return False
-    return all(_is_number(one, *far) for one in limits) and limits[0] < limits[1]
+    return _is_number(value[0], -LARGEST_VALUE, value[1]) and value[0] < value[1]
 
 
 def _is_list(kind: str, own: object) -> bool:

@@ -33,15 +33,12 @@ from napari_stem.widgets.state import (
     ALL,
     BESIDE,
     COLORMAPS,
-    DIFFERENCE,
     FAVOURITES,
     LARGEST_VALUE,
     MEAN,
     MIX,
     MOST_GENES,
     NOTHING,
-    OF_EXPRESSION,
-    OF_OTHER_UNITS,
     ONE,
     SCORE,
     SD,
@@ -169,22 +166,12 @@ class LookBox(QWidget):
         self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
-        self._rows["fixed"].setEnabled(settings.shown_kind in OF_EXPRESSION)
-        self.note.say(self._exceptions())
-
-    def _exceptions(self) -> str:
-        """Say what of this does not hold for the map on show; empty where all does."""
-        settings, kind = self._settings, self._settings.shown_kind
-        if kind == DIFFERENCE:
-            return "The difference has its own colours, and limits as far below zero as above."
-        if kind in OF_EXPRESSION or kind not in OF_OTHER_UNITS:
-            return ""
-        colours = f"its own colours ({uncertainty_colormap(settings.colormap)})"
-        own = [] if kind == SCORE else [colours]
+        is_uncertainty = settings.view == SD  # whose unit and colours are others
+        self._rows["fixed"].setEnabled(not is_uncertainty)
+        own = f"its own colours ({uncertainty_colormap(settings.colormap)})"
         if settings.range_kind in {"all", "fixed"}:
-            own.append("its own range, as this one is of values of expression")
-        name = "A score" if kind == SCORE else "Uncertainty"
-        return f"{name} has {' and '.join(own)}." if own else ""
+            own += " and its own range, as this one is of expression"
+        self.note.say(f"Uncertainty has {own}." if is_uncertainty else "")
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""

@@ -214,12 +214,10 @@ class MapDisplay(QObject):
 
     def special_maps(self) -> list[Layer]:
         """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
-        arrangement, seen = self.settings.shown_arrangement, self.layer_queue.maps()
-        if arrangement == BESIDE:
-            return []
-        plain = self.layer(MEAN), self.layer(SD)
-        is_plain = arrangement == ONE and all(layer in plain for layer in seen)
-        return [] if is_plain and self.settings.shape != "smooth" else seen
+        shown, settings = self.shown_map, self.settings
+        is_plain = shown is not None and shown.kind in {MEAN, SD} and settings.shape != "smooth"
+        are_plain = is_plain or settings.shown_arrangement == BESIDE
+        return [] if are_plain else self.layer_queue.maps()
 
     def layer(self, kind: str) -> Image:
         """Return the layer of the maps that show a kind of values."""
@@ -259,28 +257,26 @@ class MapDisplay(QObject):
     def _draw_map(self) -> None:
         active, settings = self.current(), self.settings
         self.shown_map = shown = None if active is None else self._wanted_map(active)
-        used = None if shown is None else self._layers[shown.kind]
         for one in self._layers.values():
-            if one is not used:
+            if shown is None or one is not self._layers[shown.kind]:
                 one.hide()
-        is_seen = active is not None and settings.field != NOTHING
-        arrangement = settings.shown_arrangement if is_seen and settings.genes else ""
-        for kind, several in ((MIX, self.mixed), (BESIDE, self.beside)):
-            if arrangement != kind:
-                several.hide()
         if shown is None or shown.opacity is None:
             self.faded.hide()
-        else:
-            self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
+        is_seen = active is not None and settings.field != NOTHING and bool(settings.genes)
+        several: dict[str, MixedLayers | SideBySide] = {MIX: self.mixed, BESIDE: self.beside}
+        used = several.pop(settings.shown_arrangement, None) if is_seen else None
+        for other in several.values():
+            other.hide()
         if active is None:
             return
-        if shown is not None and used is not None:
+        if used is not None:
+            used.show(active, settings)
+        if shown is not None:
             # drawing letters would delay the first values
-            used.show(shown, with_legend=bool(active.prediction.done.any()))
-        if arrangement == MIX:
-            self.mixed.show(active, settings)
-        elif arrangement == BESIDE:
-            self.beside.show(active, settings)
+            has_values = bool(active.prediction.done.any())
+            self._layers[shown.kind].show(shown, with_legend=has_values)
+            if shown.opacity is not None:
+                self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
 
     def _wanted_map(self, active: ActivePrediction) -> SpotMap | None:
         """Return the one map that is to be seen, a special one or a plain one; None: none, or several."""
