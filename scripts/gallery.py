@@ -153,7 +153,7 @@ class Tour:
         self.settle()
 
     def _title(self) -> str:
-        return str(self.panels.maps.layer("faded").name)
+        return str(self.panels.uncertainty.map.layer.name)
 
     def _closer(self) -> Iterator[str]:
         import numpy as np

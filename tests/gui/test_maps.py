@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import fields
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from napari_stem.layers.values import colour_limits
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
+from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -127,6 +129,21 @@ def test_odd_limits_in_a_session_are_left_out(odd):
     settings = DisplaySettings()
     settings.restore({"limits_by_hand": odd})
     assert settings.limits_by_hand == {}
+
+
+def test_a_session_may_hold_whatever_can_be_chosen_and_nothing_else(screen, qtbot):
+    panel, uncertainty = screen.genes, UncertaintyPanel(screen.display)
+    qtbot.addWidget(uncertainty)
+    boxes = panel.look.choices | {
+        "arrangement": panel.arrangement_choice,
+        "expression": uncertainty.expression_choice,
+        "uncertainty": uncertainty.uncertainty_choice,
+    }
+    for setting in fields(DisplaySettings):
+        if setting.name in boxes:
+            box = boxes.pop(setting.name)
+            assert [box.itemData(i) for i in range(box.count())] == [*setting.metadata["among"]]
+    assert not boxes
 
 
 def test_what_does_not_hold_for_the_uncertainty_is_said(screen):

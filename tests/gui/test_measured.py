@@ -77,7 +77,7 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     gene, limits = genes.settings.gene, maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
-    layer = predicted.layer("measured")
+    layer = predicted.panels.measured.map.layer
     assert layer.visible
     assert not maps.layer("mean").visible
     assert layer.name == f"{gene} measured, log2(count + 1)"
@@ -115,9 +115,9 @@ def test_the_readout_tells_measured_from_predicted(predicted, monkeypatch):
 
     known = int(np.flatnonzero(np.isfinite(measured))[0])
     said = said_at("measured", found.spots, known)
-    assert said[0] == f"{measured[known]:.2f}: {predicted.layer('measured').name}"
+    assert said[0] == f"{measured[known]:.2f}: {predicted.panels.measured.map.layer.name}"
     said = said_at("difference", prediction.spots, spot)
-    assert said[0] == f"{error[spot]:+.2f}: {predicted.layer('difference').name}"
+    assert said[0] == f"{error[spot]:+.2f}: {predicted.panels.measured.map.layer.name}"
     assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
 
 
@@ -125,11 +125,11 @@ def test_limits_of_the_measured_maps_stay(predicted, monkeypatch):
     load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("difference")
-    predicted.layer("difference").contrast_limits = (-0.5, 0.5)
+    predicted.panels.measured.map.layer.contrast_limits = (-0.5, 0.5)
     genes.choose("CD74")
-    assert tuple(predicted.layer("difference").contrast_limits) == (-0.5, 0.5)
+    assert tuple(predicted.panels.measured.map.layer.contrast_limits) == (-0.5, 0.5)
     panel.choose_view("measured")
-    predicted.layer("measured").contrast_limits = (0.5, 2.0)
+    predicted.panels.measured.map.layer.contrast_limits = (0.5, 2.0)
     panel.choose_view("mean")
     assert tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)
 
@@ -148,7 +148,9 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     panel, export = predicted.panels.measured, predicted.panels.export
     for view in ("measured", "difference", "mean"):
         panel.choose_view(view)
-        predicted.wait(lambda view=view: predicted.layer("measured").visible == (view != "mean"))
+        predicted.wait(
+            lambda view=view: predicted.panels.measured.map.layer.visible == (view != "mean")
+        )
         export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
@@ -179,13 +181,13 @@ def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("measured")
     genes.choose("CD74")
-    assert predicted.layer("measured").name.startswith("CD74 measured")
+    assert predicted.panels.measured.map.layer.name.startswith("CD74 measured")
     assert panel.table.name(panel.view.currentIndex().row()) == "CD74"
     best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
     assert panel.table.name(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.settings.gene == best
-    assert predicted.layer("measured").name.startswith(f"{best} measured")
+    assert predicted.panels.measured.map.layer.name.startswith(f"{best} measured")
 
 
 def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch):
@@ -194,7 +196,7 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     panel.choose_view("difference")
     genes.settings.apply(view="sd")
     assert panel.shown() == "mean"
-    assert not predicted.layer("measured").visible
+    assert not predicted.panels.measured.map.layer.visible
     assert predicted.layer("sd").visible
 
 
@@ -246,7 +248,7 @@ def test_a_gene_that_was_not_measured_is_said(predicted, monkeypatch, tmp_path):
     other = next(name for name in predicted.maps.prediction.genes if name != gene)
     predicted.panels.genes.choose(other)
     assert panel.message.text() == ""
-    assert predicted.layer("measured").visible
+    assert predicted.panels.measured.map.layer.visible
 
 
 def test_foreign_data_are_refused_in_words(predicted, monkeypatch, tmp_path, notifications):
@@ -294,7 +296,7 @@ def test_what_was_loaded_stays_where_another_file_is_refused(
         assert panel.match() is found
         assert panel.summary.text().startswith(COUNTS.name)
         assert not panel.results.isHidden()
-        assert predicted.layer("measured").visible
+        assert predicted.panels.measured.map.layer.visible
 
 
 def test_data_stay_while_a_prediction_of_other_genes_is_on_the_map(

@@ -194,7 +194,7 @@ def test_genes_side_by_side_and_measured_values_come_back(qtbot, model_road, tmp
     with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
         dock.coordinator.sessions.restore(before)
     qtbot.waitUntil(lambda: dock.panels.measured.shown() == "measured", timeout=60_000)
-    qtbot.waitUntil(lambda: dock.panels.maps.layer("measured").visible, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.panels.measured.map.layer.visible, timeout=60_000)
     assert dock.coordinator.sessions.session() == before
 
     panels.measured.choose_view("mean")

@@ -41,7 +41,7 @@ def wanted(road, kind: str):
     road.wait(lambda: maps.shown_map.kind == kind)
     plain = road.layer("mean"), road.layer("sd")
     assert not any(layer.visible for layer in plain)
-    return road.layer(kind)
+    return panel.map.layer
 
 
 def on_spots(road, raster: np.ndarray) -> np.ndarray:

@@ -205,13 +205,11 @@ def uncertainty_colormap(colormap: str) -> str:
     return "viridis" if colormap in {"magma", "inferno"} else "magma"
 
 
-def named(use: str) -> frozenset[str]:
-    """Names of the settings that are for something: `LOOK`, `SPECIAL` or `NOT_SAVED`."""
-    return frozenset(f.name for f in fields(DisplaySettings) if _use(f) == use)
-
-
 def _use(setting: Field[Any]) -> str:
     return str(setting.metadata.get("use", ""))
+
+
+OF_SPECIAL_MAPS = frozenset(f.name for f in fields(DisplaySettings) if _use(f) == SPECIAL)
 
 
 def _is_valid(setting: Field[Any], value: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,33 +15,20 @@ from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
-from napari_stem.widgets.genes.layer_queue import (
-    FADED_RANK,
-    MEAN_RANK,
-    MEASURED_RANK,
-    SD_RANK,
-    SPECIAL_RANK,
-    LayerQueue,
-)
-from napari_stem.widgets.genes.map_layers import ColourMap, Legend, ScalarMap, SpotMap
+from napari_stem.widgets.genes.layer_queue import FADED_RANK, MEAN_RANK, SD_RANK, LayerQueue
+from napari_stem.widgets.genes.map_layers import USUAL_LEGEND, ColourMap, Legend, ScalarMap, SpotMap
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
-    DIFFERENCE,
     FADED,
     MEAN,
-    MEASURED,
     MIX,
     NOTHING,
+    OF_SPECIAL_MAPS,
     ONE,
-    PROBABLE,
-    SAMPLE,
     SCORE,
     SD,
-    SPECIAL,
-    WIDTH,
     DisplaySettings,
-    named,
     uncertainty_colormap,
 )
 
@@ -58,8 +44,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
-LONG_TITLES: Legend = ((20, 180), 8)  # smaller letters, as titles say more than those of plain maps
-OF_SPECIAL_MAPS = named(SPECIAL)
 LIMITS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
@@ -82,9 +66,12 @@ class MapDisplay(QObject):
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
         self.layer_queue = LayerQueue(viewer, self.settings.opacity_percent / 100, parent=self)
-        self._offers: list[Callable[[ActivePrediction], SpotMap | None]] = []
-        self.shown_map: SpotMap | None = None  # None too where several genes are shown
-        self._layers = self._new_layers()
+        # maps in place of the plain ones, and the layers that show them
+        self._offers: list[tuple[Callable[[ActivePrediction], SpotMap | None], ScalarMap]] = []
+        # None too where several genes are shown
+        self.shown_map: SpotMap | None = None
+        self._shown_layer: ScalarMap | None = None
+        self._plain = {MEAN: self.new_layer(MEAN, MEAN_RANK), SD: self.new_layer(SD, SD_RANK)}
         self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
         self.mixed = MixedLayers(self.layer_queue)
         # left once the layer list has finished what it is doing
@@ -219,13 +206,17 @@ class MapDisplay(QObject):
         are_plain = is_plain or settings.shown_arrangement == BESIDE
         return [] if are_plain else self.layer_queue.maps()
 
-    def layer(self, kind: str) -> Image:
-        """Return the layer of the maps that show a kind of values."""
-        return self._layers[kind].layer
+    def layer(self, field: str) -> Image:
+        """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""
+        return self._plain[field].layer
 
-    def offer(self, special: Callable[[ActivePrediction], SpotMap | None]) -> None:
-        """Have a function asked for a map in place of the plain one; None: it has none to show."""
-        self._offers.append(special)
+    def new_layer(self, field: str, rank: int, legend: Legend = USUAL_LEGEND) -> ScalarMap:
+        """Make a layer, as `ScalarMap`, whose limits are kept when the user sets them."""
+        return ScalarMap(self.layer_queue, field, rank, legend, edited=self._keep_limits)
+
+    def offer(self, special: Callable[[ActivePrediction], SpotMap | None], on: ScalarMap) -> None:
+        """Have a function asked for a map in place of the plain one, shown on a layer; None: it has none."""
+        self._offers.append((special, on))
 
     def draw(self) -> None:
         """Bring the maps in line with the settings, and tell that they are."""
@@ -243,22 +234,12 @@ class MapDisplay(QObject):
         is_kept = shown is not None and shown.kind in kinds and shown.about["prediction"] == path
         return shown if is_kept else None
 
-    def _new_layers(self) -> dict[str, ScalarMap]:
-        """Make the layers of single maps; returns them by what these show."""
-        new = partial(ScalarMap, self.layer_queue, edited=self._keep_limits)
-        mean, special = new(MEAN, MEAN_RANK), new("uncertainty", SPECIAL_RANK, LONG_TITLES)
-        measured = new(MEASURED, MEASURED_RANK)
-        return (
-            {MEAN: mean, SCORE: mean, SD: new(SD, SD_RANK)}
-            | dict.fromkeys((FADED, PROBABLE, SAMPLE, WIDTH), special)
-            | dict.fromkeys((MEASURED, DIFFERENCE), measured)
-        )
-
     def _draw_map(self) -> None:
         active, settings = self.current(), self.settings
-        self.shown_map = shown = None if active is None else self._wanted_map(active)
-        for one in self._layers.values():
-            if shown is None or one is not self._layers[shown.kind]:
+        wanted = None if active is None else self._wanted_map(active)
+        self.shown_map, self._shown_layer = shown, layer = wanted or (None, None)
+        for one in (*self._plain.values(), *(special for _, special in self._offers)):
+            if one is not layer:
                 one.hide()
         if shown is None or shown.opacity is None:
             self.faded.hide()
@@ -271,27 +252,27 @@ class MapDisplay(QObject):
             return
         if used is not None:
             used.show(active, settings)
-        if shown is not None:
+        if shown is not None and layer is not None:
             # drawing letters would delay the first values
-            has_values = bool(active.prediction.done.any())
-            self._layers[shown.kind].show(shown, with_legend=has_values)
+            layer.show(shown, with_legend=bool(active.prediction.done.any()))
             if shown.opacity is not None:
                 self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
 
-    def _wanted_map(self, active: ActivePrediction) -> SpotMap | None:
-        """Return the one map that is to be seen, a special one or a plain one; None: none, or several."""
+    def _wanted_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
+        """Return the one map that is to be seen, special or plain, and its layer; None: none, or several."""
         settings, arrangement = self.settings, self.settings.shown_arrangement
-        for special in self._offers:
+        for special, layer in self._offers:
             if (offered := special(active)) is not None:
-                return offered
+                return offered, layer
         if settings.field == NOTHING or arrangement not in {ONE, SCORE}:
             return None
         if arrangement == SCORE:
-            return self._score(active, settings)
+            score = self._score(active, settings)
+            return None if score is None else (score, self._plain[MEAN])
         plain = active.gene_map(active.gene, cast("Field", settings.field), settings)
         if plain.kind == MEAN:
             self._genes.look.suggest_fixed(*plain.limits)
-        return plain
+        return plain, self._plain[plain.kind]
 
     def _score(self, active: ActivePrediction, settings: DisplaySettings) -> SpotMap | None:
         """Return a score, which is computed off the GUI thread; the map before it stays meanwhile."""
@@ -318,8 +299,8 @@ class MapDisplay(QObject):
 
     def _select(self) -> None:
         """Make the map on show the selected layer, so that napari's controls are about it."""
-        if self.shown_map is not None:
-            self.layer_queue.select(self.layer(self.shown_map.kind))
+        if self._shown_layer is not None:
+            self.layer_queue.select(self._shown_layer.layer)
 
     def _fill_panel(self) -> None:
         """Have the panel list the genes of the active prediction, then draw."""
@@ -372,11 +353,10 @@ class MapDisplay(QObject):
 
     def _has_limits(self) -> bool:
         """Whether the map on show has the limits of the settings already."""
-        shown = self.shown_map
-        if shown is None or shown.opacity is not None:
+        shown, layer = self.shown_map, self._shown_layer
+        if shown is None or layer is None or shown.opacity is not None:
             return False
-        has_limits = tuple(self.layer(shown.kind).contrast_limits)
-        return has_limits == self.settings.fixed_limits(shown.kind)
+        return tuple(layer.layer.contrast_limits) == self.settings.fixed_limits(shown.kind)
 
     def _keep_limits(self, low: float, high: float) -> None:
         """Keep limits that the user sets in napari."""

@@ -22,6 +22,7 @@ from napari_stem.widgets.common.hints import ONE_GENE_ONLY
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
+from napari_stem.widgets.genes.layer_queue import MEASURED_RANK
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
 from napari_stem.widgets.views.plots import Plot, draw_gene
 
@@ -118,6 +119,7 @@ class MeasuredPanel(QWidget):
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
         self._reading: dict[str, LatestJob] = {}  # by the same
         self._matching = StoppableJob(jobs)
+        self.map = maps.new_layer(MEASURED, MEASURED_RANK)
         self.table_button = parts.button("Counts (.h5ad)…", act=self._ask_for_table)
         self.visium_button = parts.button("Visium folder…", act=self._ask_for_folder)
         self.remove_button = parts.button("Remove", act=self.remove)
@@ -154,7 +156,7 @@ class MeasuredPanel(QWidget):
         loading = parts.row(self.table_button, self.visium_button, self.remove_button)
         parts.stack(self, loading, self.message, self.summary, self.results)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
-        maps.offer(self.special_map)
+        maps.offer(self.special_map, self.map)
         maps.map_updated.connect(self.refresh)
         self.refresh()
 

@@ -15,14 +15,14 @@ from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import ONE_GENE_ONLY, TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, labelled, row_widget, stack
-from napari_stem.widgets.genes.layer_queue import OUTLINES_RANK
-from napari_stem.widgets.genes.map_display import OF_SPECIAL_MAPS
+from napari_stem.widgets.genes.layer_queue import OUTLINES_RANK, SPECIAL_RANK
 from napari_stem.widgets.genes.map_layers import SpotMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
     FADED,
     MEAN,
     NOTHING,
+    OF_SPECIAL_MAPS,
     ONE,
     PROBABLE,
     SAMPLE,
@@ -63,6 +63,7 @@ UNCERTAINTY = {
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
+LEGEND = (20, 180), 8  # the titles say more than those of plain maps
 OF_DRAWS = frozenset({PROBABLE, SAMPLE})
 UNTOLD = OF_SPECIAL_MAPS | {"is_outlined"}  # after these `MapDisplay.map_updated` is not emitted
 
@@ -75,6 +76,7 @@ class UncertaintyPanel(QWidget):
         self._maps = maps
         self.settings = settings = maps.settings
         self._outlined: tuple[object, ...] | None = None
+        self.map = maps.new_layer("uncertainty", SPECIAL_RANK, LEGEND)
         name = "Spots unlike the training tissue"
         self.outlines = SpotOutlines(
             maps.layer_queue, "unlike", name, (OUTLINE_COLOUR,), OUTLINES_RANK
@@ -121,7 +123,7 @@ class UncertaintyPanel(QWidget):
         settings.changed.connect(lambda names: self.refresh() if names <= UNTOLD else None)
         maps.map_updated.connect(self.refresh)
         maps.samples_read.connect(self._on_samples)
-        maps.offer(self.special_map)
+        maps.offer(self.special_map, self.map)
         self.refresh()
 
     def choose_expression(self, kind: str) -> None:
