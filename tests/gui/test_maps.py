@@ -17,6 +17,7 @@ from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers.values import colour_limits
+from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
 from napari_stem.widgets.views.uncertainty import UncertaintyPanel
@@ -452,6 +453,15 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     assert screen.genes.look.choices["range_kind"].currentData() == "fixed"
     screen.mean.contrast_limits = (0.5, 2.5)
     assert screen.genes.settings.colours.high == 2.5
+
+
+def test_a_slide_that_is_looked_at_again_draws_its_map_once(screen, monkeypatch):
+    screen.display.activate(None)
+    assert screen.genes.settings.gene == ""
+    drawn = []
+    monkeypatch.setattr(ScalarMap, "show", lambda _, shown, **how: drawn.append(shown.kind))
+    screen.display.activate(screen.slide)
+    assert drawn == ["mean"]
 
 
 def test_maps_lie_above_a_slide_that_was_opened_again(screen):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
-LIMITS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
+RANGE_SETTINGS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
 class MapDisplay(QObject):
@@ -346,7 +346,7 @@ class MapDisplay(QObject):
             return
         if "gene" in names and self.settings.gene in active.prediction.genes:
             active.gene = self.settings.gene
-        if names <= LIMITS and self._has_limits():
+        if names <= RANGE_SETTINGS and self._has_limits():
             return  # they were set on the layer itself
         self.draw()
         self._select()
