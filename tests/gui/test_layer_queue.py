@@ -11,10 +11,10 @@ from napari.layers import Image
 
 from napari_stem.widgets.common import garbage
 from napari_stem.widgets.genes.layer_queue import (
-    FIRST_VIEW_RANK,
     LEAST_LETTERS_PT,
     MEAN_RANK,
     OUTLINES_RANK,
+    VIEWS_RANK,
     LayerQueue,
 )
 from napari_stem.widgets.genes.together import GROUND_NAME
@@ -203,7 +203,7 @@ def test_titles_end_within_the_canvas(queue, width_px):
 def test_layers_lie_by_rank_above_slides_and_below_what_others_added(queue):
     queue.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
     queue.viewer.add_layer(layer("mine"))
-    for name, rank in (("outlines", OUTLINES_RANK), ("view", FIRST_VIEW_RANK), ("map", MEAN_RANK)):
+    for name, rank in (("outlines", OUTLINES_RANK), ("view", VIEWS_RANK), ("map", MEAN_RANK)):
         queue.show(layer(name), rank)
     assert names(queue) == ["slide", "map", "outlines", "mine", "view"]
 

@@ -117,7 +117,7 @@ def test_limits_of_the_uncertainty_are_in_the_session_and_go_with_another_range(
     saved = json.loads(json.dumps(settings.dump()))
     again = DisplaySettings()
     again.restore(saved)
-    assert again.limits("sd", [0.0, 9.0]) == (0.1, 0.2)
+    assert again.range_of("sd").limits([0.0, 9.0]) == (0.1, 0.2)
     screen.range("gene")
     sd = screen.prediction.values(settings.gene, "sd")
     assert_allclose(screen.layer("sd").contrast_limits, colour_limits(sd))
@@ -452,7 +452,7 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
     assert screen.genes.look.choices["range_kind"].currentData() == "fixed"
     screen.mean.contrast_limits = (0.5, 2.5)
-    assert screen.genes.settings.colours.high == 2.5
+    assert screen.genes.settings.range_of("mean").high == 2.5
 
 
 def test_a_slide_that_is_looked_at_again_draws_its_map_once(screen, monkeypatch):

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from dataclasses import Field
 
-    from numpy.typing import ArrayLike
-
     from napari_stem.layers.placement import SpotShape
 
 # what lies on the map: of the prediction itself, or in its place
@@ -34,7 +32,7 @@ ALL, FAVOURITES = "all", "favourites"
 SET_PREFIX, LIST_PREFIX = "set:", "list:"
 COLORMAPS = ("viridis", "magma", "inferno", "cividis", "turbo")  # turbo: not for colour-blind eyes
 
-LARGEST_VALUE = 1e6
+ANY_VALUE = (-1e6, 1e6)  # limits of what can be typed
 # by what they show, maps whose colours stand for values of expression: they share one range
 OF_EXPRESSION = frozenset({MEAN, FADED, PROBABLE, SAMPLE, MEASURED})
 
@@ -75,12 +73,8 @@ class DisplaySettings:
     range_kind: str = field(
         default="gene", metadata={"use": LOOK, "among": ("gene", "all", "percentile", "fixed")}
     )
-    range_low: float = field(
-        default=1.0, metadata={"use": LOOK, "within": (-LARGEST_VALUE, LARGEST_VALUE)}
-    )
-    range_high: float = field(
-        default=99.0, metadata={"use": LOOK, "within": (-LARGEST_VALUE, LARGEST_VALUE)}
-    )
+    range_low: float = field(default=1.0, metadata={"use": LOOK, "within": ANY_VALUE})
+    range_high: float = field(default=99.0, metadata={"use": LOOK, "within": ANY_VALUE})
     colormap: str = field(default=COLORMAPS[0], metadata={"use": LOOK, "among": COLORMAPS})
     mix_colours: str = field(default="safe", metadata={"use": LOOK, "among": ("safe", "rgb")})
     spot_shape: str = field(
@@ -96,7 +90,7 @@ class DisplaySettings:
     share: float = field(default=0.5, metadata={"use": SPECIAL, "within": (0, 1)})
     probability: float = field(default=0.8, metadata={"use": SPECIAL, "within": (0, 1)})
     # number of the sample on show
-    sample: int = field(default=0, metadata={"use": SPECIAL, "within": (0, LARGEST_VALUE)})
+    sample: int = field(default=0, metadata={"use": SPECIAL, "within": (0, 1e6)})
     is_outlined: bool = True  # spots unlike the training tissue
 
     def update(self, **values: Any) -> None:
@@ -154,23 +148,13 @@ class DisplaySettings:
         """What the map shows where it is of one gene: the view, or what stands for it."""
         return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
 
-    def limits(
-        self, kind: str, values: ArrayLike, of_all: tuple[float, float] | None = None
-    ) -> tuple[float, float]:
-        """(low, high) of the colours of a map that shows a kind of values, which are of any shape.
-
-        ``of_all`` are the limits of all genes, where they are known already.
-        """
+    def range_of(self, kind: str) -> ColourRange:
+        """How the limits of the colours are chosen, of a map that shows a kind of values."""
+        chosen = ColourRange(cast("RangeKind", self.range_kind), self.range_low, self.range_high)
         if kind in OF_EXPRESSION:
-            return self.colours.limits(values, of_all)
-        return self.fixed_limits(kind) or self.colours.as_percentiles().limits(values)
-
-    def fixed_limits(self, kind: str) -> tuple[float, float] | None:
-        """Limits of a kind of values that were typed, or set in napari; None: they follow the values."""
-        if kind in OF_EXPRESSION:
-            return (self.range_low, self.range_high) if self.range_kind == "fixed" else None
-        low, high = self.limits_by_hand.get(kind, (None, None))
-        return None if low is None or high is None else (low, high)
+            return chosen
+        by_hand = self.limits_by_hand.get(kind)
+        return ColourRange("fixed", *by_hand) if by_hand else chosen.as_percentiles()
 
     def set_limits(self, kind: str, low: float, high: float) -> None:
         """Take limits set in napari on a map that shows a kind of values; of expression as the fixed ones."""
@@ -178,14 +162,6 @@ class DisplaySettings:
             self.update(range_kind="fixed", range_low=low, range_high=high)
         else:
             self.update(limits_by_hand=self.limits_by_hand | {kind: [low, high]})
-
-    @property
-    def colours(self) -> ColourRange:
-        """How the limits of the colours of expression are chosen."""
-        kind = cast("RangeKind", self.range_kind)
-        if kind in {"percentile", "fixed"}:
-            return ColourRange(kind, self.range_low, self.range_high)
-        return ColourRange(kind)
 
     @property
     def shape(self) -> SpotShape:
@@ -231,13 +207,9 @@ def _is_number(value: object, low: float, high: float) -> bool:
 
 
 def _are_limits(value: object) -> bool:
-    if (
-        not isinstance(value, list)
-        or len(value) != 2
-        or not _is_number(value[1], -LARGEST_VALUE, LARGEST_VALUE)
-    ):
+    if not isinstance(value, list) or len(value) != 2 or not _is_number(value[1], *ANY_VALUE):
         return False
-    return _is_number(value[0], -LARGEST_VALUE, value[1]) and value[0] < value[1]
+    return _is_number(value[0], *ANY_VALUE) and value[0] < value[1]
 
 
 def _is_list(kind: str, own: object) -> bool:

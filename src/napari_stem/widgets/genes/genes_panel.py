@@ -31,10 +31,10 @@ from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox, PickedGenes
 from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
 from napari_stem.widgets.state import (
     ALL,
+    ANY_VALUE,
     BESIDE,
     COLORMAPS,
     FAVOURITES,
-    LARGEST_VALUE,
     MEAN,
     MIX,
     MOST_GENES,
@@ -125,9 +125,8 @@ class LookBox(QWidget):
     def __init__(self, settings: DisplaySettings) -> None:
         super().__init__()
         self._settings = settings
-        whole, far = (0, 100), (-LARGEST_VALUE, LARGEST_VALUE)
-        self.percents = [number(whole, at, decimals=1, suffix=" %") for at in (1, 99)]
-        self.values = [number(far, at, decimals=3, step=0.1) for at in (0, 5)]
+        self.percents = [number((0, 100), at, decimals=1, suffix=" %") for at in (1, 99)]
+        self.values = [number(ANY_VALUE, at, decimals=3, step=0.1) for at in (0, 5)]
         self._boxes = {"percentile": self.percents, "fixed": self.values}
         self.choices = {
             name: choice(options, tip, partial(self._ask, name))

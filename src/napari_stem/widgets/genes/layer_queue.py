@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # from the lowest to the topmost
 SLIDE_RANK, MEAN_RANK, SD_RANK, FADED_RANK, SPECIAL_RANK, MEASURED_RANK, DOMAIN_RANK = range(-1, 6)
 # a light for each gene of a mixture, then the outlines of spots
-GROUND_RANK, FIRST_LIGHT_RANK, OUTLINES_RANK, INSPECTED_RANK = 6, 7, 12, 13
-FIRST_VIEW_RANK = 100  # of views side by side, above everything else
+GROUND_RANK, LIGHTS_RANK, OUTLINES_RANK, INSPECTED_RANK = 6, 7, 12, 13
+VIEWS_RANK = 100  # of views side by side, above everything else
 _ours: WeakSet[Layer] = WeakSet()  # what was ever shown so, by whatever dock
 LETTER_PX_PER_PT = 1.0  # width of an average one, and its share of the box around the name
 LEAST_LETTERS_PT = 6.0
@@ -203,7 +203,7 @@ class LayerQueue(QObject):
         """Above which others a layer lies: slides lowest, what others added between maps and views."""
         if layer in self._wanted:
             return self._wanted[layer].rank
-        return FIRST_VIEW_RANK - 1 if slide_of(layer) is None else SLIDE_RANK
+        return VIEWS_RANK - 1 if slide_of(layer) is None else SLIDE_RANK
 
     def _settle(self) -> None:
         """Put in order what others may have stirred, and what waited for the layers."""

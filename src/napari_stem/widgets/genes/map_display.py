@@ -186,12 +186,9 @@ class MapDisplay(QObject):
     def figure_look(self) -> Look:
         """Return how the maps look, for a figure of them."""
         settings, active, seen = self.settings, self.current(), self.layer_queue.maps()
-        by_hand = settings.fixed_limits(SD)
         return Look(
-            _limits(settings.colours, active),
-            Limits(*by_hand, are_percentiles=False)
-            if by_hand
-            else _limits(settings.colours.as_percentiles()),
+            _limits(settings.range_of(MEAN), active),
+            _limits(settings.range_of(SD)),
             _colours(self.layer(MEAN), seen, settings.colormap),
             _colours(self.layer(SD), seen, uncertainty_colormap(settings.colormap)),
             self.layer(MEAN).gamma,
@@ -280,7 +277,7 @@ class MapDisplay(QObject):
         shown = self.kept_map(active, MEAN, SCORE)
         if active.score is not None:
             _, title, values = active.score
-            limits = settings.limits(SCORE, values)
+            limits = settings.range_of(SCORE).limits(values)
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
             shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
@@ -356,7 +353,8 @@ class MapDisplay(QObject):
         shown, layer = self.shown_map, self._shown_layer
         if shown is None or layer is None or shown.opacity is not None:
             return False
-        return tuple(layer.layer.contrast_limits) == self.settings.fixed_limits(shown.kind)
+        on_layer = ColourRange("fixed", *layer.layer.contrast_limits)
+        return on_layer == self.settings.range_of(shown.kind)
 
     def _keep_limits(self, low: float, high: float) -> None:
         """Keep limits that the user sets in napari."""

@@ -17,9 +17,9 @@ from napari_stem.layers.placement import METADATA_KEY, slide_layer
 from napari_stem.layers.values import Field, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.layer_queue import (
-    FIRST_LIGHT_RANK,
-    FIRST_VIEW_RANK,
     GROUND_RANK,
+    LIGHTS_RANK,
+    VIEWS_RANK,
     LayerQueue,
 )
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
@@ -58,7 +58,7 @@ class MixedLayers:
         self._lay_ground(active, settings)
         while len(self._lights) < len(genes):
             # legends come from the top of the list
-            rank = FIRST_LIGHT_RANK + MOST_GENES[MIX] - len(self._lights)
+            rank = LIGHTS_RANK + MOST_GENES[MIX] - len(self._lights)
             light = ScalarMap(self._queue, "mean", rank, SMALL_LEGEND)
             light.layer.blending = "additive"
             self._lights.append(light)
@@ -211,7 +211,7 @@ class SideBySide:
 
 def _rank(place: int) -> int:
     """Rank of the slide of a view; its map comes directly above."""
-    return FIRST_VIEW_RANK + 2 * (MOST_GENES[BESIDE] - place)
+    return VIEWS_RANK + 2 * (MOST_GENES[BESIDE] - place)
 
 
 def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:

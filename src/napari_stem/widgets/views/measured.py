@@ -23,6 +23,7 @@ from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PR
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.genes.layer_queue import MEASURED_RANK
+from napari_stem.widgets.genes.map_layers import SpotMap
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
 from napari_stem.widgets.views.plots import Plot, draw_gene
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
     from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.genes.map_layers import SpotMap
 
 VIEWS = {
     MEAN: ("Predicted", SEE_PREDICTED, "The map of the prediction"),
@@ -242,22 +242,13 @@ class MeasuredPanel(QWidget):
         if self.shown() == MEASURED:
             if loaded.grid is None:
                 loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
-            return replace(
-                plain,
-                kind=MEASURED,
-                grid=loaded.grid,
-                values=found.measured(active.gene),
-                title=f"{active.gene} measured, {found.unit}",
-            )
+            title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)
+            return replace(plain, kind=MEASURED, grid=loaded.grid, values=values, title=title)
+        title = f"{active.gene} predicted minus measured, {found.unit}"
         error = found.error(active.gene, plain.values)
-        return replace(
-            plain,
-            kind=DIFFERENCE,
-            values=error,
-            title=f"{active.gene} predicted minus measured, {found.unit}",
-            limits=self.settings.fixed_limits(DIFFERENCE) or _balanced(error),
-            colormap=DIVERGING,
-        )
+        chosen = self.settings.range_of(DIFFERENCE)
+        limits = chosen.limits(error) if chosen.kind == "fixed" else _balanced(error)
+        return SpotMap(DIFFERENCE, plain.grid, error, title, limits, DIVERGING, about)
 
     def _why_no_map(self, active: ActivePrediction, found: MeasuredMatch) -> str:
         """Say why what is asked for cannot be shown; empty where it can, or nothing measured is asked for."""

@@ -241,7 +241,7 @@ class UncertaintyPanel(QWidget):
 
     def _width(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
         width = samples.high - samples.low
-        limits, colormap = self.settings.limits(WIDTH, width), self.settings.colormap
+        limits, colormap = self.settings.range_of(WIDTH).limits(width), self.settings.colormap
         plain = self._plain(active, WIDTH, "width of 90% interval")
         colours = uncertainty_colormap(colormap)
         return replace(plain, values=width, limits=limits, colormap=colours), ""
