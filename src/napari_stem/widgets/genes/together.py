@@ -16,12 +16,7 @@ from napari.layers import Image, Layer
 from napari_stem.layers.placement import METADATA_KEY, slide_layer
 from napari_stem.layers.values import Field, map_title
 from napari_stem.widgets.common.parts import listening
-from napari_stem.widgets.genes.layer_queue import (
-    GROUND_RANK,
-    LIGHTS_RANK,
-    VIEWS_RANK,
-    LayerQueue,
-)
+from napari_stem.widgets.genes.layer_queue import GROUND_RANK, LIGHTS_RANK, VIEWS_RANK, LayerQueue
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
 from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
