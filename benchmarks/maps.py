@@ -98,11 +98,11 @@ class LongList:
         from qtpy.QtCore import Qt
 
         from napari_stem.model.genes import gene_accuracy
-        from napari_stem.widgets.genes.gene_table import MEAN, GeneTable
+        from napari_stem.widgets.genes.gene_table import MEAN_COLUMN, GeneTable
 
-        self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
+        self.table, self.column, self.order = GeneTable(), MEAN_COLUMN, Qt.SortOrder.DescendingOrder
         self.table.set_genes(gene_accuracy({}, [f"GENE{i}" for i in range(20_000)]))
-        self.table.fill_columns({MEAN: np.random.default_rng(0).random(20_000)})
+        self.table.fill_columns({MEAN_COLUMN: np.random.default_rng(0).random(20_000)})
 
     def time_type(self) -> None:
         self.table.filter("gene1")
