@@ -23,8 +23,8 @@ class GeneChange:
         from napari_stem.layers.placement import SpotGrid
         from napari_stem.layers.values import colour_limits, read_by_gene
         from napari_stem.results import Prediction
+        from napari_stem.widgets.genes.layer_queue import MEAN_RANK, LayerQueue
         from napari_stem.widgets.genes.map_layers import ScalarMap
-        from napari_stem.widgets.genes.map_turns import EXPRESSION, LayerTurns
 
         mpp = Mpp(0.5, 0.5)
         spots = lattice(SizePx(n_across * 100, n_across * 100), mpp, 50.0)
@@ -59,7 +59,7 @@ class GeneChange:
         by_gene = read_by_gene(prediction, "mean", lambda: False)
         self.by_gene = dict(zip(self.genes, by_gene, strict=True))
         self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
-        self.map = ScalarMap(LayerTurns(ViewerModel()), "mean", EXPRESSION)
+        self.map = ScalarMap(LayerQueue(ViewerModel()), "mean", MEAN_RANK)
         self.colour_limits = colour_limits
         self.turn = 0
 
@@ -76,7 +76,7 @@ class GeneChange:
         gene = self.next_gene()
         values = self.by_gene[gene]
         limits = self.colour_limits(values)
-        self.map.show(SpotMap(self.grids[shape], values, gene, limits, "viridis"))
+        self.map.show(SpotMap("mean", self.grids[shape], values, gene, limits, "viridis"))
 
     def time_change(self, n_across: int) -> None:
         self.show("square")
@@ -98,11 +98,11 @@ class LongList:
         from qtpy.QtCore import Qt
 
         from napari_stem.model.genes import gene_accuracy
-        from napari_stem.widgets.genes.gene_table import MEAN, GeneTable
+        from napari_stem.widgets.genes.gene_table import MEAN_COLUMN, GeneTable
 
-        self.table, self.column, self.order = GeneTable(), MEAN, Qt.SortOrder.DescendingOrder
+        self.table, self.column, self.order = GeneTable(), MEAN_COLUMN, Qt.SortOrder.DescendingOrder
         self.table.set_genes(gene_accuracy({}, [f"GENE{i}" for i in range(20_000)]))
-        self.table.fill_columns({MEAN: np.random.default_rng(0).random(20_000)})
+        self.table.fill_columns({MEAN_COLUMN: np.random.default_rng(0).random(20_000)})
 
     def time_type(self) -> None:
         self.table.filter("gene1")

@@ -63,7 +63,7 @@ class Tour:
 
     def settle(self, seconds: float = SETTLE_S) -> None:
         """Let all layers come, and the window draw."""
-        self.wait(self.panels.maps.turns.is_settled)
+        self.wait(self.panels.maps.layer_queue.is_settled)
         start = time.monotonic()
         self.wait(lambda: time.monotonic() - start > seconds)
 
@@ -139,7 +139,7 @@ class Tour:
     def _unsure(self) -> Iterator[str]:
         panels = self.panels
         self.open_parts("Uncertainty")
-        panels.genes.settings.ask(view="sd")
+        panels.genes.settings.apply(view="sd")
         yield "sd"
         panels.uncertainty.choose_expression("faded")
         yield "uncertainty"
@@ -151,7 +151,6 @@ class Tour:
         yield "sample"
         panels.uncertainty.choose_expression("mean")
         self.settle()
-        panels.uncertainty.refresh()
 
     def _title(self) -> str:
         return str(self.panels.uncertainty.map.layer.name)

@@ -50,7 +50,7 @@ class MapScreen:
 
     def settle(self) -> None:
         """Wait until the layer list is as wanted."""
-        self.wait(self.display.turns.is_settled)
+        self.wait(self.display.layer_queue.is_settled)
 
     def range(self, kind: str) -> None:
         choice = self.genes.look.choices["range_kind"]

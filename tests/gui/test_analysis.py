@@ -124,7 +124,7 @@ def test_domains_are_found_shown_named_and_saved(predicted, monkeypatch, tmp_pat
     assert predicted.layer("mean").visible
     panel.visible_box.click()
     assert layer.visible
-    predicted.panels.genes.settings.ask(view="sd")
+    predicted.panels.genes.settings.apply(view="sd")
     assert not layer.visible
     assert not panel.visible_box.isChecked()
 

@@ -14,12 +14,6 @@ from numpy.testing import assert_allclose
 
 from napari_stem.geometry import Mpp, Region
 from napari_stem.sample_data import sample_path
-<<<<<<< HEAD
-from napari_stem.settings import MAX_STEPS
-from napari_stem.widgets.common.memory import DEVICES, PREFERENCES, Remembered, recall, remember
-from napari_stem.widgets.model.model_panel import MOST_SAMPLES
-=======
->>>>>>> steps
 
 pytestmark = pytest.mark.gui
 
@@ -136,45 +130,6 @@ def test_removing_the_slide_leads_back_to_the_start(model_road):
     assert "Open a slide" in model_road.dock.parts["Slide"].hint.text()
 
 
-<<<<<<< HEAD
-def test_choices_are_remembered(model_road):
-    wanted = Remembered(folder="/slides", n_draws=64, n_steps=20, seed=7, device="Processor (CPU)")
-    remember(wanted)
-    assert recall() == wanted
-
-
-def test_preferences_are_those_of_napari(model_road):
-    from napari.settings import get_plugin_settings
-
-    preferences, panel = get_plugin_settings("napari-stem"), model_road.panels.model
-    preferences.predicting.update({"n_draws": 50, "device": "Processor (CPU)"})
-    preferences.encoders.update({"encoder_folder": "/encoders"})
-    assert (panel.settings().n_draws, panel.settings().device) == (50, "cpu")
-    folder = panel.encoders.window_of_all.folder_text
-    model_road.wait(lambda: "/encoders holds no encoder" in folder.text())
-    panel.n_steps.setValue(7)
-    model_road.dock.shut_down()
-    assert preferences.predicting.n_steps == 7
-    assert "n_steps: 7" in preferences.config_path.read_text()
-    preferences.predicting.update({"n_draws": 60})  # nobody is there to follow
-    assert panel.settings().n_draws == 50
-    assert recall().n_draws == 60
-
-
-def test_the_manifest_names_the_preferences():
-    manifest = PluginManifest.from_file(Path(napari_stem.__file__).parent / "napari.yaml")
-    pages = manifest.contributions.configurations
-    assert {page: tuple(each.properties) for page, each in pages.items()} == PREFERENCES
-    assert pages["predicting"].properties["device"].enum == list(DEVICES)
-    defaults = {k: v.default for page in pages.values() for k, v in page.properties.items()}
-    assert defaults == {name: getattr(Remembered(), name) for name in defaults}
-    numbers = pages["predicting"].properties
-    most = {name: numbers[name].maximum for name in ("n_draws", "n_steps")}
-    assert most == {"n_draws": MOST_SAMPLES, "n_steps": MAX_STEPS}
-
-
-=======
->>>>>>> steps
 def test_building_the_dock_loads_no_torch():
     code = """
 import os, sys

@@ -16,7 +16,7 @@ from napari_stem.widgets.common.table import GREY, Column, Table, marked
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
     GENE,
-    MEAN,
+    MEAN_COLUMN,
     RELIABILITY,
     SPREAD,
     STAR,
@@ -279,8 +279,8 @@ def test_twenty_thousand_genes_make_no_widgets_and_few_questions(qtbot):
     real = panel.table.data
     panel.table.data = lambda index, role=0: asked.append(index.row()) or real(index, role)
     panel.show_genes(gene_accuracy({"gene_pcc": {"GENE7": [0.4, 0.3, 0.5]}}, names))
-    panel.table.fill_columns({MEAN: np.arange(20_000)[::-1]})
-    panel.view.sortByColumn(MEAN, Qt.SortOrder.AscendingOrder)
+    panel.table.fill_columns({MEAN_COLUMN: np.arange(20_000)[::-1]})
+    panel.view.sortByColumn(MEAN_COLUMN, Qt.SortOrder.AscendingOrder)
     qtbot.wait(50)
     assert panel.table.index(0, GENE).data(Qt.ItemDataRole.UserRole) == "GENE19999"
     panel.search.setText("gene1999")
@@ -298,14 +298,14 @@ def test_columns_fill_with_what_the_prediction_says(screen):
     table_mean = {gene: prediction.values(gene).mean(dtype=float) for gene in prediction.genes}
     for gene in prediction.genes[:5]:
         values = prediction.values(gene).astype(float)
-        assert cell(table, gene, MEAN) == f"{values.mean():.2f}"
+        assert cell(table, gene, MEAN_COLUMN) == f"{values.mean():.2f}"
         assert cell(table, gene, SPREAD) == f"{values.std():.2f}"
         assert cell(table, gene, CLUSTERING) == f"{morans_by_hand(prediction, values):.2f}"
         assert cell(table, gene, RELIABILITY) == f"{screen.reliability[gene]:.2f}"
-    screen.genes.view.sortByColumn(MEAN, Qt.SortOrder.DescendingOrder)
+    screen.genes.view.sortByColumn(MEAN_COLUMN, Qt.SortOrder.DescendingOrder)
     means = [table_mean[gene] for gene in listed(screen.genes)]
     assert_allclose(means, sorted(means, reverse=True), rtol=1e-5)
-    assert prediction.unit in table.headerData(MEAN, Qt.Orientation.Horizontal, 3)
+    assert prediction.unit in table.headerData(MEAN_COLUMN, Qt.Orientation.Horizontal, 3)
 
 
 def morans_by_hand(prediction, values: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from napari_stem.evaluation.differences import background, spots_in
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare import DIFFERENCE
-from napari_stem.widgets.views.inspect import GENE, MEAN, RANGE, Z
+from napari_stem.widgets.views.inspect import GENE, MEAN_COLUMN, RANGE, Z
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -108,7 +108,7 @@ def test_genes_are_ranked_against_the_slide(predicted):
     row = [inspector.table.index(0, column).data() for column in range(4)]
     assert row[GENE] == prediction.genes[best]
     assert row[Z] == f"{z[best]:+.1f}"
-    assert row[MEAN] == f"{table.X[spot, best]:.2f}"
+    assert row[MEAN_COLUMN] == f"{table.X[spot, best]:.2f}"
     low = (table.layers["q05"][spot, best] - table.X[:, best].mean()) / table.X[:, best].std()
     assert row[RANGE].startswith(f"{low:+.1f} to ")
     inspector.view.setCurrentIndex(inspector.table.index(4, GENE))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import fields
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -15,8 +17,10 @@ from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_stem.layers.values import colour_limits
+from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
-from napari_stem.widgets.state import COLORMAPS
+from napari_stem.widgets.state import COLORMAPS, DisplaySettings
+from napari_stem.widgets.views.uncertainty import UncertaintyPanel
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -75,7 +79,7 @@ def test_values_that_have_been_read_are_taken_from_memory(screen):
 def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):
     gene = other_genes(screen, 1)[0]
     screen.genes.choose(gene)
-    screen.genes.views.button(1).click()
+    screen.genes.views["sd"].click()
     sd = screen.layer("sd")
     assert sd.visible
     assert not screen.mean.visible
@@ -99,11 +103,65 @@ def test_limits_set_in_napari_become_the_fixed_values(screen):
 
 
 def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
-    screen.genes.views.button(1).click()
+    screen.genes.views["sd"].click()
     screen.layer("sd").contrast_limits = (0.1, 0.2)
     screen.genes.choose(other_genes(screen, 1)[0])
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
     assert screen.genes.look.choices["range_kind"].currentData() == "gene"
+
+
+def test_limits_of_the_uncertainty_are_in_the_session_and_go_with_another_range(screen):
+    settings = screen.genes.settings
+    screen.genes.views["sd"].click()
+    screen.layer("sd").contrast_limits = (0.1, 0.2)
+    saved = json.loads(json.dumps(settings.dump()))
+    again = DisplaySettings()
+    again.restore(saved)
+    assert again.range_of("sd").limits([0.0, 9.0]) == (0.1, 0.2)
+    screen.range("gene")
+    sd = screen.prediction.values(settings.gene, "sd")
+    assert_allclose(screen.layer("sd").contrast_limits, colour_limits(sd))
+    settings.restore(saved)
+    assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
+
+
+@pytest.mark.parametrize("odd", [3, {"sd": 1}, {"sd": [2, 1]}, {"sd": [0, 1, 2]}, {"sd": ["a", 1]}])
+def test_odd_limits_in_a_session_are_left_out(odd):
+    settings = DisplaySettings()
+    settings.restore({"limits_by_hand": odd})
+    assert settings.limits_by_hand == {}
+
+
+def test_a_session_may_hold_whatever_can_be_chosen_and_nothing_else(screen, qtbot):
+    panel, uncertainty = screen.genes, UncertaintyPanel(screen.display)
+    qtbot.addWidget(uncertainty)
+    boxes = panel.look.choices | {
+        "arrangement": panel.arrangement_choice,
+        "expression": uncertainty.expression_choice,
+        "uncertainty": uncertainty.uncertainty_choice,
+    }
+    for setting in fields(DisplaySettings):
+        if setting.name in boxes:
+            box = boxes.pop(setting.name)
+            assert [box.itemData(i) for i in range(box.count())] == [*setting.metadata["among"]]
+    assert not boxes
+
+
+def test_what_does_not_hold_for_the_uncertainty_is_said(screen):
+    look = screen.genes.look
+    assert look.note.isHidden()
+    screen.range("fixed")
+    assert look.values[0].isEnabled()
+    assert look.note.isHidden()
+    screen.genes.views["sd"].click()
+    assert not look.values[0].isEnabled()
+    assert screen.layer("sd").colormap.name in look.note.text()
+    assert "its own range" in look.note.text()
+    screen.range("percentile")
+    assert look.percents[0].isEnabled()
+    assert "range" not in look.note.text()
+    screen.genes.views["mean"].click()
+    assert look.note.isHidden()
 
 
 def test_one_range_for_all_genes(screen):
@@ -182,7 +240,7 @@ def test_two_and_three_genes_mixed_have_a_legend_each(screen):
         second,
         fourth,
     ]
-    assert not screen.genes.views.button(1).isEnabled()  # a mixture has no uncertainty
+    assert not screen.genes.views["sd"].isEnabled()  # a mixture has no uncertainty
 
 
 MACHADO_2009 = {  # severity 1.0, of linear RGB; https://doi.org/10.1109/TVCG.2009.113
@@ -294,9 +352,9 @@ def test_side_by_side_fills_napari_s_grid_and_gives_it_back(window):
         for _, indices in grid.iter_viewboxes(window.viewer.layers)
     ]
     assert contents == [["Slide,", gene] for gene in (first, *others)]
-    window.genes.views.button(1).click()
+    window.genes.views["sd"].click()
     assert all("uncertainty" in one.layer.name for one in window.display.beside.maps)
-    window.genes.views.button(0).click()
+    window.genes.views["mean"].click()
     made = {one.layer for one in window.display.beside.maps}
     window.genes.choose_arrangement("one")
     window.settle()
@@ -362,10 +420,21 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     assert gene not in screen.inspect.readout.text()
 
 
+def test_readout_of_the_uncertainty_says_what_is_on_the_map(screen):
+    screen.genes.views["sd"].click()
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
+    gene, prediction = screen.genes.settings.gene, screen.prediction
+    said, mean = screen.inspect.readout.text().splitlines()
+    sd = prediction.values(gene, "sd")[3]
+    assert said == f"{sd:.2f}: {gene} predicted, uncertainty (SD), {prediction.unit}"
+    assert mean.startswith(f"{gene} predicted {prediction.values(gene)[3]:.2f} (90% interval ")
+
+
 def test_a_removed_map_comes_back_when_asked_for(screen):
     layer = screen.mean
     screen.viewer.layers.remove(layer)
-    screen.genes.views.button(0).click()
+    screen.genes.views["mean"].click()
     assert layer in screen.viewer.layers
     assert layer.visible
 
@@ -383,7 +452,16 @@ def test_another_prediction_of_the_slide_replaces_the_maps(screen):
     screen.mean.contrast_limits = (0.5, 1.5)  # told once, and by the prediction on show
     assert screen.genes.look.choices["range_kind"].currentData() == "fixed"
     screen.mean.contrast_limits = (0.5, 2.5)
-    assert screen.genes.settings.colours.high == 2.5
+    assert screen.genes.settings.range_of("mean").high == 2.5
+
+
+def test_a_slide_that_is_looked_at_again_draws_its_map_once(screen, monkeypatch):
+    screen.display.activate(None)
+    assert screen.genes.settings.gene == ""
+    drawn = []
+    monkeypatch.setattr(ScalarMap, "show", lambda _, shown, **how: drawn.append(shown.kind))
+    screen.display.activate(screen.slide)
+    assert drawn == ["mean"]
 
 
 def test_maps_lie_above_a_slide_that_was_opened_again(screen):

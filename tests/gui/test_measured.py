@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anndata
@@ -74,17 +75,18 @@ def test_data_of_several_slides_are_read_at_the_same_time(model_road, tmp_path, 
 def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control, maps = predicted.panels.measured, predicted.dock.panels.maps
+    maps = predicted.dock.panels.maps
     gene, limits = genes.settings.gene, maps.layer("mean").contrast_limits
     assert maps.layer("mean").visible
     panel.choose_view("measured")
-    layer = control.map.layer
+    layer = predicted.panels.measured.map.layer
     assert layer.visible
     assert not maps.layer("mean").visible
     assert layer.name == f"{gene} measured, log2(count + 1)"
     assert layer.contrast_limits == pytest.approx(limits)  # the same colours, the same values
     assert layer.colormap.name == maps.layer("mean").colormap.name
-    assert genes.views.checkedButton() is None  # "Slide only" would be wrong
+    # "Slide only" would be wrong
+    assert not any(button.isChecked() for button in genes.views.values())
     counts = anndata.read_h5ad(COUNTS)
     shown = np.unique(layer.data[np.isfinite(layer.data)])
     np.testing.assert_array_equal(shown, np.unique(normalised(counts, [gene])))
@@ -95,9 +97,43 @@ def test_measured_and_difference_take_the_maps_place(predicted, monkeypatch):
     errors = found.error(gene, predicted.maps.values(gene))
     assert np.nanmax(layer.data) == pytest.approx(np.nanmax(errors))
     panel.choose_view("mean")
-    assert genes.views.checkedButton().text() == "Expression"
+    assert genes.views["mean"].isChecked()
     assert not layer.visible
     assert maps.layer("mean").visible
+
+
+def test_the_readout_tells_measured_from_predicted(predicted, monkeypatch):
+    found = load(predicted, monkeypatch)
+    gene, prediction = predicted.panels.genes.settings.gene, predicted.maps.prediction
+    spot, mean = int(found.rows[0]), prediction.values(gene)
+    measured, error = found.measured(gene), found.error(gene, mean)
+
+    def said_at(view: str, spots, place: int) -> list[str]:
+        mpp = predicted.panels.slide.slide.mpp
+        where = spots.y_px[place] * mpp.y_um, spots.x_px[place] * mpp.x_um
+        predicted.panels.measured.choose_view(view)
+        predicted.panels.inspect.read_out(predicted.viewer, SimpleNamespace(position=where))
+        return predicted.panels.inspect.readout.text().splitlines()
+
+    known = int(np.flatnonzero(np.isfinite(measured))[0])
+    said = said_at("measured", found.spots, known)
+    assert said[0] == f"{measured[known]:.2f}: {predicted.panels.measured.map.layer.name}"
+    said = said_at("difference", prediction.spots, spot)
+    assert said[0] == f"{error[spot]:+.2f}: {predicted.panels.measured.map.layer.name}"
+    assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
+
+
+def test_limits_of_the_measured_maps_stay(predicted, monkeypatch):
+    load(predicted, monkeypatch)
+    panel, genes = predicted.panels.measured, predicted.panels.genes
+    panel.choose_view("difference")
+    predicted.panels.measured.map.layer.contrast_limits = (-0.5, 0.5)
+    genes.choose("CD74")
+    assert tuple(predicted.panels.measured.map.layer.contrast_limits) == (-0.5, 0.5)
+    panel.choose_view("measured")
+    predicted.panels.measured.map.layer.contrast_limits = (0.5, 2.0)
+    panel.choose_view("mean")
+    assert tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)
 
 
 def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path):
@@ -112,7 +148,9 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
     panel, export = predicted.panels.measured, predicted.panels.export
     for view in ("measured", "difference", "mean"):
         panel.choose_view(view)
-        predicted.wait(lambda view=view: panel.map.layer.visible == (view != "mean"))
+        predicted.wait(
+            lambda view=view: predicted.panels.measured.map.layer.visible == (view != "mean")
+        )
         export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
@@ -141,23 +179,22 @@ def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch
 def test_the_map_follows_the_gene_and_the_list_chooses_it(predicted, monkeypatch):
     found = load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
-    control = predicted.panels.measured
     panel.choose_view("measured")
     genes.choose("CD74")
-    assert control.map.layer.name.startswith("CD74 measured")
+    assert predicted.panels.measured.map.layer.name.startswith("CD74 measured")
     assert panel.table.key(panel.view.currentIndex().row()) == "CD74"
     best = found.genes[int(np.nanargmax(found.agreement["pcc"]))]
     assert panel.table.key(0) == best  # sorted by correlation at first
     panel.view.setCurrentIndex(panel.table.index(0, 0))
     assert genes.settings.gene == best
-    assert control.map.layer.name.startswith(f"{best} measured")
+    assert predicted.panels.measured.map.layer.name.startswith(f"{best} measured")
 
 
 def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch):
     load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes
     panel.choose_view("difference")
-    genes.settings.ask(view="sd")
+    genes.settings.apply(view="sd")
     assert panel.shown() == "mean"
     assert not predicted.panels.measured.map.layer.visible
     assert predicted.layer("sd").visible
@@ -259,7 +296,7 @@ def test_what_was_loaded_stays_where_another_file_is_refused(
         assert panel.match() is found
         assert panel.summary.text().startswith(COUNTS.name)
         assert not panel.results.isHidden()
-        assert panel.map.layer.visible
+        assert predicted.panels.measured.map.layer.visible
 
 
 def test_data_stay_while_a_prediction_of_other_genes_is_on_the_map(

@@ -11,6 +11,7 @@ from npe2 import PluginManifest
 
 import napari_stem
 from napari_stem.model import find_model
+from napari_stem.settings import MAX_STEPS
 from napari_stem.widgets.common import memory
 from napari_stem.widgets.common.memory import (
     DEVICES,
@@ -20,6 +21,7 @@ from napari_stem.widgets.common.memory import (
     save_choices,
     store,
 )
+from napari_stem.widgets.model.model_panel import MOST_SAMPLES
 from napari_stem.widgets.state import DisplaySettings
 
 pytestmark = pytest.mark.gui
@@ -115,6 +117,9 @@ def test_the_manifest_names_the_preferences():
     assert pages["predicting"].properties["device"].enum == list(DEVICES)
     defaults = {k: v.default for page in pages.values() for k, v in page.properties.items()}
     assert defaults == {name: getattr(Remembered(), name) for name in defaults}
+    numbers = pages["predicting"].properties
+    most = {name: numbers[name].maximum for name in ("n_draws", "n_steps")}
+    assert most == {"n_draws": MOST_SAMPLES, "n_steps": MAX_STEPS}
 
 
 def test_a_model_that_is_not_there_today_is_told_of_and_kept(

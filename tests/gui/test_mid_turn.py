@@ -17,7 +17,7 @@ def with_maps(road, prediction):
     road.drop(prediction)
     coordinator = road.dock.coordinator
     road.wait(lambda: coordinator.panels.maps.current() is not None)
-    road.wait(coordinator.panels.maps.turns.is_settled)
+    road.wait(coordinator.panels.maps.layer_queue.is_settled)
     return road
 
 
@@ -33,7 +33,7 @@ def begin_turns(road, arrangement: str, n_turns: int) -> None:
     genes.choose_arrangement(arrangement)
     for _ in range(n_turns):
         one_turn()
-    assert not road.dock.panels.maps.turns.is_settled()
+    assert not road.dock.panels.maps.layer_queue.is_settled()
 
 
 def ours(road) -> list[str]:
@@ -41,15 +41,15 @@ def ours(road) -> list[str]:
 
 
 def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
-    turns, layers = mapped.dock.panels.maps.turns, mapped.viewer.layers
+    queue, layers = mapped.dock.panels.maps.layer_queue, mapped.viewer.layers
     for arrangement, n_turns in (("mix", 0), ("beside", 3)):
         begin_turns(mapped, arrangement, n_turns)
         foreign = [one for one in layers if not slide_of(one)]
         for one in foreign:
             layers.remove(one)
-        mapped.wait(turns.is_settled)
+        mapped.wait(queue.is_settled)
         mapped.panels.genes.choose_arrangement("one")
-        mapped.wait(turns.is_settled)
+        mapped.wait(queue.is_settled)
         gene, unit = mapped.panels.genes.settings.gene, mapped.maps.prediction.unit
         assert ours(mapped) == [f"{gene} predicted, {unit}"]
         assert not mapped.viewer.canvas.grid.enabled
@@ -58,19 +58,19 @@ def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
         begin_turns(mapped, arrangement, n_turns)
         close_the_slide(mapped)
         mapped.open(sample_path())
-        mapped.wait(lambda n_maps=n_maps: turns.is_settled() and len(ours(mapped)) == n_maps)
+        mapped.wait(lambda n_maps=n_maps: queue.is_settled() and len(ours(mapped)) == n_maps)
     mapped.panels.genes.choose_arrangement("one")
-    mapped.wait(turns.is_settled)
+    mapped.wait(queue.is_settled)
     begin_turns(mapped, "beside", 2)
     layers.clear()
-    mapped.wait(turns.is_settled)
+    mapped.wait(queue.is_settled)
     assert not ours(mapped)
 
 
 def close_the_slide(road) -> None:
     coordinator = road.dock.coordinator
     road.viewer.layers.remove(coordinator.panels.slide.layer)
-    road.wait(lambda: coordinator.panels.maps.turns.is_settled() and not ours(road))
+    road.wait(lambda: coordinator.panels.maps.layer_queue.is_settled() and not ours(road))
     assert coordinator.slide is None
     assert not road.viewer.canvas.grid.enabled
 

@@ -79,7 +79,7 @@ def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):
     dock = StemDock(road.viewer)
     qtbot.addWidget(dock)
     maps, regions = dock.panels.maps, dock.panels.region
-    road.wait(lambda: maps.current() is not None and maps.turns.is_settled())
+    road.wait(lambda: maps.current() is not None and maps.layer_queue.is_settled())
     assert names(road) == before
     assert dock.panels.genes.settings.gene == genes[-1]
     assert maps.layer("mean") in road.viewer.layers

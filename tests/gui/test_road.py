@@ -64,8 +64,8 @@ def test_from_sample_to_export(road, tmp_path, monkeypatch, notifications):
     assert layer.get_value(where, world=True) == maps.prediction.values(wanted)[0]
 
     # uncertainty instead of expression
-    road.panels.genes.views.button(1).click()
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    road.panels.genes.views["sd"].click()
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     assert road.layer("sd") in road.viewer.layers
     assert road.layer("sd").visible
     assert layer not in road.viewer.layers
@@ -98,8 +98,8 @@ def test_map_covers_the_region_on_screen(road, tmp_path):
     camera.center = (0, 4950 * mpp.y_um, 4950 * mpp.x_um)
     camera.zoom = 0.2
     shown = {}
-    for number, field in ((0, "mean"), (2, "none")):
-        road.panels.genes.views.button(number).click()
+    for field in ("mean", "none"):
+        road.panels.genes.views[field].click()
         road.qtbot.wait(100)
         shown[field] = road.viewer.screenshot(str(tmp_path / f"{field}.png"), flash=False)[..., :3]
     height, width = shown["mean"].shape[:2]

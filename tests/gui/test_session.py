@@ -283,21 +283,21 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
     road.drop(c5_prediction)
     coordinator, genes = road.dock.coordinator, road.panels.genes
     road.wait(lambda: coordinator.panels.maps.current() is not None)
-    turns, camera = coordinator.panels.maps.turns, road.viewer.scene.camera
+    queue, camera = coordinator.panels.maps.layer_queue, road.viewer.scene.camera
     genes.settings.picked = coordinator.panels.maps.current().prediction.genes[:2]
     for arrangement in ("beside", "mix"):
         genes.choose_arrangement(arrangement)
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         camera.zoom *= 2
         camera.center = (0, 3000, 2500)
         before = coordinator.sessions.session()
         genes.choose_arrangement("one")
         genes.settings.picked = genes.settings.picked[:1]
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         camera.zoom /= 5
         with qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
             coordinator.sessions.restore(before)
-        road.wait(turns.is_settled)
+        road.wait(queue.is_settled)
         assert coordinator.sessions.session() == before
         assert genes.settings.arrangement == arrangement
         shown = [one for one in road.viewer.layers if one.visible and "predicted" in one.name]
@@ -363,21 +363,7 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     (tmp_path / "r.geojson").touch()
     (tmp_path / "x.zarr").mkdir()
     exported = tmp_path / "exported.h5ad"
-<<<<<<< HEAD
     write_anndata(Selection.of(Prediction.open(c5_prediction)), exported)
-    assert kind_of(session) == "session"
-    assert kind_of(regions) == "regions"
-    assert kind_of(tmp_path / "r.geojson") == "regions"
-    assert kind_of(c5_prediction) == "prediction"
-    assert kind_of(exported) == "exported"
-    assert kind_of(COUNTS) == "measured"
-    assert kind_of(visium) == "measured"
-    assert kind_of(visium.parent) == "measured"
-    assert kind_of(find_model("her2st-breast")) == "model"
-    assert kind_of(tmp_path / "x.zarr") == "slide"
-    assert kind_of(sample_path()) == "slide"
-=======
-    write_table(Selection.of(Prediction.open(c5_prediction)), exported)
     assert kind_of_drop(session) == "session"
     assert kind_of_drop(regions) == "regions"
     assert kind_of_drop(tmp_path / "r.geojson") == "regions"
@@ -389,7 +375,6 @@ def test_what_is_dropped_is_told_apart(tmp_path, c5_prediction, visium):
     assert kind_of_drop(find_model("her2st-breast")) == "model"
     assert kind_of_drop(tmp_path / "x.zarr") == "slide"
     assert kind_of_drop(sample_path()) == "slide"
->>>>>>> steps
     broken = tmp_path / "broken.h5ad"
     shutil.copy(sample_path(), broken)
     for path in (broken, tmp_path / "gone.svs"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -10,35 +12,36 @@ from qtpy.QtCore import Qt
 from napari_stem.layers.placement import Placement, SpotGrid
 from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probability_over
 from napari_stem.sample_data import sample_path
+from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 CORNERS = [(4600, 3600), (5400, 3600), (5400, 4600), (4600, 4600)]
-N_DRAWS = 4
+N_DRAWS = 6  # of `c5_prediction`
 
 
-def predict(road) -> None:
+def show(road, prediction) -> None:
+    """Open the sample with a prediction of it, made by `c5_prediction`."""
     road.open(sample_path())
-    road.draw(CORNERS)
-    road.ask_little(n_draws=N_DRAWS)
-    road.run()
+    road.drop(prediction)
+    road.wait(lambda: road.maps is not None and road.maps.limits_of_all is not None)
 
 
 @pytest.fixture
-def predicted(model_road):
-    predict(model_road)
+def predicted(model_road, c5_prediction, tmp_path):
+    show(model_road, shutil.copytree(c5_prediction, tmp_path / "own" / "C5.zarr"))
     return model_road
 
 
 def wanted(road, kind: str):
-    """Choose how expression is shown; returns the layers once they follow."""
-    layers = road.panels.uncertainty
-    panel = road.panels.uncertainty
+    """Choose how expression or uncertainty is shown; returns the layer once it is."""
+    panel, maps = road.panels.uncertainty, road.panels.maps
     (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
+    road.wait(lambda: maps.shown_map.kind == kind)
     plain = road.layer("mean"), road.layer("sd")
-    road.wait(lambda: not any(layer.visible for layer in plain))
-    return layers
+    assert not any(layer.visible for layer in plain)
+    return panel.map.layer
 
 
 def on_spots(road, raster: np.ndarray) -> np.ndarray:
@@ -93,23 +96,23 @@ def test_predictions_keep_their_samples(predicted):
 
 
 def test_fainter_where_less_sure(predicted):
-    layers = wanted(predicted, FADED)
+    layer = wanted(predicted, FADED)
     gene = predicted.panels.genes.settings.gene
-    alpha = on_spots(predicted, layers.faded.layer.data)[:, 3].astype(float)
+    alpha = on_spots(predicted, predicted.panels.maps.faded.layer.data)[:, 3].astype(float)
     sd = predicted.maps.prediction.values(gene, "sd")
     order = np.argsort(sd)
     assert (np.diff(alpha[order]) <= 0).all()
     assert alpha[order[0]] == 255
     assert alpha[order[-1]] == pytest.approx(255 * FAINTEST, abs=1)
-    assert layers.faded.layer.visible
-    assert layers.map.layer.colorbar.visible  # the legend stays
-    assert np.isnan(layers.map.layer.data).all()
-    assert gene in layers.map.layer.name
+    assert predicted.panels.maps.faded.layer.visible
+    assert layer.colorbar.visible  # the legend stays
+    assert np.isnan(layer.data).all()
+    assert gene in layer.name
     assert f"{np.percentile(sd, 5):.2f} or less" in predicted.panels.uncertainty.message.text()
 
 
 def test_only_where_probably_high(predicted):
-    layers, panel = wanted(predicted, PROBABLE), predicted.panels.uncertainty
+    layer, panel = wanted(predicted, PROBABLE), predicted.panels.uncertainty
     prediction, gene = predicted.maps.prediction, predicted.panels.genes.settings.gene
     draws = draws_of(predicted, gene)
     panel.threshold.setValue(40)
@@ -118,20 +121,20 @@ def test_only_where_probably_high(predicted):
     is_shown = (draws > threshold).mean(1) > 0.6
     assert 0 < is_shown.sum() < len(draws)
     expected = np.where(is_shown, prediction.values(gene), np.nan)
-    assert_allclose(on_spots(predicted, layers.map.layer.data), expected)
+    assert_allclose(on_spots(predicted, layer.data), expected)
     assert f"{is_shown.sum()} of {len(draws)} spots" in panel.message.text()
     panel.threshold.setValue(100)  # no sample lies above the highest
-    assert np.isnan(layers.map.layer.data).all()
+    assert np.isnan(layer.data).all()
 
 
 def test_samples_are_flipped_through(predicted):
-    layers, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
+    layer, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
     gene = predicted.panels.genes.settings.gene
     draws = draws_of(predicted, gene)
-    for number in (0, 1, 2, 3, 0):
-        assert_allclose(on_spots(predicted, layers.map.layer.data), draws[:, number])
-        assert f"sample {number + 1} of {N_DRAWS}: one possibility" in layers.map.layer.name
-        assert "predicted" in layers.map.layer.name
+    for number in (*range(N_DRAWS), 0):
+        assert_allclose(on_spots(predicted, layer.data), draws[:, number])
+        assert f"sample {number + 1} of {N_DRAWS}: one possibility" in layer.name
+        assert "predicted" in layer.name
         panel.next_button.click()
     panel.previous_button.click()
     assert f"ample 1 of {N_DRAWS}" in panel.message.text()
@@ -139,33 +142,85 @@ def test_samples_are_flipped_through(predicted):
 
 def test_a_sample_has_the_colours_of_the_mean(predicted):
     before = predicted.layer("mean").contrast_limits
-    layers = wanted(predicted, SAMPLE)
-    assert_allclose(layers.map.layer.contrast_limits, before)
+    layer = wanted(predicted, SAMPLE)
+    assert_allclose(layer.contrast_limits, before)
+
+
+@pytest.mark.parametrize("kind", [PROBABLE, SAMPLE, WIDTH, FADED])
+def test_limits_set_in_napari_stay(predicted, kind):
+    layer, settings = wanted(predicted, kind), predicted.panels.genes.settings
+    layer.contrast_limits = (0.5, 2.0)
+    predicted.panels.uncertainty.outline_box.toggle()
+    assert_allclose(layer.contrast_limits, (0.5, 2.0))
+    other = predicted.maps.prediction.genes[3]
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: layer.name.startswith(other))
+    assert_allclose(layer.contrast_limits, (0.5, 2.0))
+    # those of expression hold for all maps of expression, others for their own kind
+    assert settings.range_kind == ("gene" if kind == WIDTH else "fixed")
+    settings.apply(view=MEAN, expression=MEAN)
+    is_expression = kind != WIDTH
+    assert (tuple(predicted.layer("mean").contrast_limits) == (0.5, 2.0)) == is_expression
+
+
+def test_faded_colours_follow_limits_set_in_napari(predicted):
+    layer, colours = wanted(predicted, FADED), predicted.panels.maps.faded.layer
+    layer.contrast_limits = (100.0, 101.0)
+    darkest = np.round(255 * layer.colormap.map([0.0])[0, :3])
+    assert_allclose(on_spots(predicted, colours.data)[:, :3], np.tile(darkest, (16, 1)), atol=1)
+
+
+def test_the_width_follows_the_percentiles_that_are_chosen(predicted):
+    layer, settings = wanted(predicted, WIDTH), predicted.panels.genes.settings
+    settings.apply(range_kind="percentile", range_low=20.0, range_high=60.0)
+    width = layer.data[np.isfinite(layer.data)].astype(float)
+    assert_allclose(layer.contrast_limits, np.percentile(width, (20, 60)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SAMPLE, PROBABLE, WIDTH, SD, FADED])
+def test_a_click_and_another_gene_draw_one_map_each(predicted, monkeypatch, kind):
+    wanted(predicted, SAMPLE) if kind != SAMPLE else wanted(predicted, WIDTH)
+    shown: list[str] = []
+    show = ScalarMap.show
+
+    def counted(self, spot_map, **how):
+        shown.append(spot_map.kind)
+        show(self, spot_map, **how)
+
+    monkeypatch.setattr(ScalarMap, "show", counted)
+    panel, maps = predicted.panels.uncertainty, predicted.panels.maps
+    (panel.choose_uncertainty if kind in {SD, WIDTH} else panel.choose_expression)(kind)
+    assert shown == [kind]
+    shown.clear()
+    other = predicted.maps.prediction.genes[3]
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: other in maps.shown_map.title)
+    assert set(shown) == {kind}  # while samples are read the map before stays
 
 
 def test_samples_follow_the_gene_and_go_when_the_mean_is_asked_for(predicted):
-    layers, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
+    layer, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
     other = predicted.maps.prediction.genes[3]
     predicted.panels.genes.choose(other)
-    predicted.wait(lambda: layers.map.layer.name.startswith(other))
-    assert_allclose(on_spots(predicted, layers.map.layer.data), draws_of(predicted, other)[:, 0])
+    predicted.wait(lambda: layer.name.startswith(other))
+    assert_allclose(on_spots(predicted, layer.data), draws_of(predicted, other)[:, 0])
     panel.choose_expression(MEAN)
     predicted.wait(lambda: predicted.layer("mean").visible)
-    assert not layers.map.layer.visible
+    assert not layer.visible
     assert panel.message.isHidden()
 
 
 def test_the_width_of_the_interval_takes_the_place_of_the_standard_deviation(predicted):
-    layers = wanted(predicted, WIDTH)
+    layer = wanted(predicted, WIDTH)
     prediction, gene = predicted.maps.prediction, predicted.panels.genes.settings.gene
     width = prediction.values(gene, "q95") - prediction.values(gene, "q05")
-    predicted.wait(lambda: layers.map is not None and layers.map.layer.visible)
-    assert_allclose(on_spots(predicted, layers.map.layer.data), width)
-    assert "width of 90% interval" in layers.map.layer.name
+    predicted.wait(lambda: layer.visible)
+    assert_allclose(on_spots(predicted, layer.data), width)
+    assert "width of 90% interval" in layer.name
     assert predicted.panels.genes.settings.view == "sd"
     predicted.panels.uncertainty.choose_uncertainty(SD)
     assert predicted.layer("sd").visible
-    assert not layers.map.layer.visible
+    assert not layer.visible
 
 
 def test_spots_unlike_the_training_tissue_are_outlined(predicted):
@@ -208,15 +263,15 @@ def test_a_prediction_without_samples_says_so(predicted, monkeypatch):
 def test_several_genes_at_once_are_shown_plainly(predicted):
     wanted(predicted, FADED)
     predicted.panels.genes.choose_arrangement("mix")
-    layers = predicted.panels.uncertainty
-    assert not layers.faded.layer.visible
+    assert not predicted.panels.maps.faded.layer.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
 
 
 def test_a_new_run_takes_the_layers_over(predicted):
-    layer = wanted(predicted, SAMPLE).map.layer
+    predicted.draw(CORNERS)
+    layer = wanted(predicted, SAMPLE)
     before = layer.metadata["napari_stem"]["prediction"]
-    predicted.panels.model.n_draws.setValue(3)
+    predicted.ask_little(n_draws=3)
     predicted.run()
     predicted.wait(lambda: np.isfinite(on_spots(predicted, layer.data)).all() and layer.visible)
     assert "sample 1 of 3" in layer.name
@@ -226,23 +281,23 @@ def test_a_new_run_takes_the_layers_over(predicted):
     assert_allclose(on_spots(predicted, layer.data), draws_of(predicted, gene)[:, 0])
 
 
-def test_keys_and_layers_in_the_real_window(road, qtbot):
-    predict(road)
+def test_keys_and_layers_in_the_real_window(road, c5_prediction):
+    show(road, c5_prediction)
+    road.draw(CORNERS)
     road.dock.parts["Uncertainty"].open()
-    layers = wanted(road, SAMPLE)
-    qtbot.waitUntil(lambda: layers.map is not None)
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    layer = wanted(road, SAMPLE)
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     listed = list(road.viewer.layers)
-    assert listed[-2] is layers.map.layer  # above the slide, below the outlines of regions
+    assert listed[-2] is layer  # above the slide, below the outlines of regions
     assert road.layer("mean") not in listed
     shortcut = road.panels.uncertainty.shortcuts[0]
     shortcut.activated.emit()  # Xvfb gives no window the keyboard
-    assert f"sample 2 of {N_DRAWS}" in layers.map.layer.name
+    assert f"sample 2 of {N_DRAWS}" in layer.name
     assert shortcut.key().toString() == "."
     assert shortcut.isEnabled()
     wanted(road, FADED)
     assert not shortcut.isEnabled()
-    road.wait(road.dock.panels.maps.turns.is_settled)
+    road.wait(road.dock.panels.maps.layer_queue.is_settled)
     pixels = road.viewer.screenshot(canvas_only=True, flash=False)
     assert pixels[..., :3].std() > 5
     assert road.panels.uncertainty.expression_choice.itemData(1, Qt.ItemDataRole.ToolTipRole)

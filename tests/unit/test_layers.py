@@ -233,9 +233,9 @@ def test_limits_of_all_genes_wait_for_their_computation():
 
 @pytest.mark.parametrize("kind", ["gene", "all", "fixed"])
 def test_values_of_another_unit_take_no_limits_of_expression(kind):
-    assert ColourRange(kind, 0, 1).for_another_unit() == ColourRange()
+    assert ColourRange(kind, 0, 1).as_percentiles() == ColourRange()
     percent = ColourRange("percentile", 5, 95)
-    assert percent.for_another_unit() == percent
+    assert percent.as_percentiles() == percent
 
 
 def test_a_score_leaves_out_what_does_not_vary_and_what_is_not_done():

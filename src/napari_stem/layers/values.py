@@ -54,8 +54,8 @@ class ColourRange:
             return colour_limits(values, (self.low, self.high))
         return colour_limits(values)
 
-    def for_another_unit(self) -> ColourRange:
-        """Return the nearest choice for values of another unit: limits of expression mean nothing there."""
+    def as_percentiles(self) -> ColourRange:
+        """Return it for values of another unit, where limits that are values of expression mean nothing."""
         return self if self.kind == "percentile" else ColourRange()
 
 

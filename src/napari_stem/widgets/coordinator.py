@@ -75,7 +75,7 @@ class Coordinator(QObject):
         predictions.put_away.connect(self._on_put_away)
         run.run_button.clicked.connect(self.run)
         run.cancel_button.clicked.connect(self._forget_click)
-        panels.maps.drawn.connect(panels.region.relabel_soon)
+        panels.maps.map_updated.connect(panels.region.relabel_soon)
         for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
             changed.connect(self.refresh)
         run.ended.connect(self._run_waiting)

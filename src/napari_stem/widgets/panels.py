@@ -35,7 +35,7 @@ class Panels:
         self.slide = SlidePanel(viewer, jobs, remembered.folder)
         self.genes = GenesPanel(settings)
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
-        self.slide.activated.connect(maps.activate)  # before whatever speaks of what is shown
+        self.slide.activated.connect(maps.activate)  # first: those below ask maps for it
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
         self.run = RunBar(jobs, self.slide, self.model, maps, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)

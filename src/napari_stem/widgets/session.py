@@ -89,7 +89,7 @@ class SessionControl(QObject):
     def session(self) -> Session:
         """Say what is open."""
         slides = self._panels.slide
-        camera = self._panels.maps.turns.viewer.scene.camera
+        camera = self._panels.maps.layer_queue.viewer.scene.camera
         view = self._panels.maps.settings.dump() | {
             "camera_center": [float(value) for value in camera.center][-2:],
             "camera_zoom": float(camera.zoom),
@@ -102,11 +102,11 @@ class SessionControl(QObject):
 
     def leave(self) -> None:
         """Keep what is open for the next dock of this viewer."""
-        _left[self._panels.maps.turns.viewer] = self.session()
+        _left[self._panels.maps.layer_queue.viewer] = self.session()
 
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
-        session = _left.pop(self._panels.maps.turns.viewer, Session())
+        session = _left.pop(self._panels.maps.layer_queue.viewer, Session())
         find = self._panels.slide.find_open
         slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
@@ -125,7 +125,7 @@ class SessionControl(QObject):
         """Look at the active slide as then; what a file does not say, or says wrongly, stays as it is."""
         self._panels.maps.settings.restore(saved)
         # views side by side move the camera when they come
-        self._panels.maps.turns.afterwards(partial(self._restore_camera, saved))
+        self._panels.maps.layer_queue.afterwards(partial(self._restore_camera, saved))
 
     def _restore_camera(self, saved: Mapping[str, Any]) -> None:
         centre, zoom = saved.get("camera_center"), saved.get("camera_zoom")
@@ -135,7 +135,7 @@ class SessionControl(QObject):
             and isinstance(zoom, int | float)
             and zoom > 0
         ):
-            camera = self._panels.maps.turns.viewer.scene.camera
+            camera = self._panels.maps.layer_queue.viewer.scene.camera
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)
 

@@ -5,7 +5,7 @@ What a session says of the view is its dump; how maps look is remembered from on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from psygnal import Signal
@@ -15,6 +15,7 @@ from napari_stem.spatial.gene_sets import gene_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from dataclasses import Field
 
     from napari_stem.layers.placement import SpotShape
 
@@ -31,31 +32,14 @@ ALL, FAVOURITES = "all", "favourites"
 SET_PREFIX, LIST_PREFIX = "set:", "list:"
 COLORMAPS = ("viridis", "magma", "inferno", "cividis", "turbo")  # turbo: not for colour-blind eyes
 
-CHOICES = {
-    "view": (MEAN, SD, NOTHING, MEASURED, DIFFERENCE, DOMAINS),
-    "arrangement": (ONE, MIX, BESIDE, SCORE),
-    "range_kind": ("gene", "all", "percentile", "fixed"),
-    "colormap": COLORMAPS,
-    "spot_shape": ("square", "circle", "smooth"),
-    "mix_colours": ("safe", "rgb"),
-    "expression": (MEAN, FADED, PROBABLE, SAMPLE),
-    "uncertainty": (SD, WIDTH),
-}
-LARGEST_VALUE = 1e6
-LIMITS: dict[str, tuple[float, float]] = {
-    "range_low": (-LARGEST_VALUE, LARGEST_VALUE),
-    "range_high": (-LARGEST_VALUE, LARGEST_VALUE),
-    "opacity_percent": (0, 100),
-    "share": (0, 1),
-    "probability": (0, 1),
-    "sample": (0, LARGEST_VALUE),
-}
-LOOK = (
-    *("range_kind", "range_low", "range_high", "colormap", "mix_colours", "spot_shape"),
-    "opacity_percent",
-)
-DOUBT = frozenset({"share", "probability", "sample", "is_outlined"})  # of no plain map
-OF_ONE_SLIDE = frozenset({"gene", "gene_set", "by_chance"})  # not dumped: each slide has its own
+ANY_VALUE = (-1e6, 1e6)  # limits of what can be typed
+# by what they show, maps whose colours stand for values of expression: they share one range
+OF_EXPRESSION = frozenset({MEAN, FADED, PROBABLE, SAMPLE, MEASURED})
+
+# metadata of a setting: its use beside being dumped, and what it is taken from or lies within
+LOOK = "look"  # how maps look: it is remembered from one day to the next
+SPECIAL = "special"  # it changes no plain map of a gene
+NOT_SAVED = "not saved"  # each slide has its own
 
 
 @dataclass(frozen=True)
@@ -73,53 +57,64 @@ class DisplaySettings:
 
     changed = Signal(frozenset)
 
-    view: str = MEAN  # of these and those below one of `CHOICES`
-    arrangement: str = ONE
-    gene: str = ""  # the chosen one
+    view: str = field(
+        default=MEAN, metadata={"among": (MEAN, SD, NOTHING, MEASURED, DIFFERENCE, DOMAINS)}
+    )
+    arrangement: str = field(default=ONE, metadata={"among": (ONE, MIX, BESIDE, SCORE)})
+    gene: str = field(default="", metadata={"use": NOT_SAVED})  # the chosen one
     picked: tuple[str, ...] = ()  # genes that are shown together
     listed: str = ALL  # or ``favourites``, ``set:NAME``, ``list:NAME``
     own_list: tuple[str, ...] = ()  # genes of a list of the user's
-    gene_set: GeneSet | None = None  # the listed ones; None where all are
+    # genes that are listed; None where all are
+    gene_set: GeneSet | None = field(default=None, metadata={"use": NOT_SAVED})
     # of the prediction on show; marked wherever genes are listed
-    by_chance: frozenset[str] = frozenset()
+    by_chance: frozenset[str] = field(default=frozenset(), metadata={"use": NOT_SAVED})
     # how maps look; the first three as in `ColourRange`
-    range_kind: str = "gene"
-    range_low: float = 1.0
-    range_high: float = 99.0
-    colormap: str = COLORMAPS[0]
-    mix_colours: str = "safe"
-    spot_shape: str = "square"
-    opacity_percent: int = 70
+    range_kind: str = field(
+        default="gene", metadata={"use": LOOK, "among": ("gene", "all", "percentile", "fixed")}
+    )
+    range_low: float = field(default=1.0, metadata={"use": LOOK, "within": ANY_VALUE})
+    range_high: float = field(default=99.0, metadata={"use": LOOK, "within": ANY_VALUE})
+    colormap: str = field(default=COLORMAPS[0], metadata={"use": LOOK, "among": COLORMAPS})
+    mix_colours: str = field(default="safe", metadata={"use": LOOK, "among": ("safe", "rgb")})
+    spot_shape: str = field(
+        default="square", metadata={"use": LOOK, "among": ("square", "circle", "smooth")}
+    )
+    opacity_percent: int = field(default=70, metadata={"use": LOOK, "within": (0, 100)})
+    # [low, high] set in napari on maps of other units, by what these show; until a range is chosen
+    limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
-    expression: str = MEAN
-    uncertainty: str = SD
-    share: float = 0.5  # threshold of ``probable`` as a share of the gene's range, 0 to 1
-    probability: float = 0.8  # to be exceeded, 0 to 1
-    sample: int = 0  # number of the one on show
+    expression: str = field(default=MEAN, metadata={"among": (MEAN, FADED, PROBABLE, SAMPLE)})
+    uncertainty: str = field(default=SD, metadata={"among": (SD, WIDTH)})
+    # threshold of ``probable`` as a share of the gene's range, and the probability to be exceeded
+    share: float = field(default=0.5, metadata={"use": SPECIAL, "within": (0, 1)})
+    probability: float = field(default=0.8, metadata={"use": SPECIAL, "within": (0, 1)})
+    # number of the sample on show
+    sample: int = field(default=0, metadata={"use": SPECIAL, "within": (0, 1e6)})
     is_outlined: bool = True  # spots unlike the training tissue
 
     def update(self, **values: Any) -> None:
-        """Change some of it; those who follow hear of it once, and only where anything is different."""
+        """Change some of it; emits `changed` once, and only where anything is different."""
         self._change(values, heard=frozenset())
 
-    def ask(self, **values: Any) -> None:
-        """Change some of it as a click does: it is heard anyway, as the user may have taken a layer away."""
+    def apply(self, **values: Any) -> None:
+        """Change some of it, and have it drawn though nothing differs: its layer may have been removed."""
         self._change(values, heard=frozenset(values))
 
     def dump(self) -> dict[str, Any]:
         """Return it, JSON-ready, as `restore` takes it."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in OF_ONE_SLIDE}
+        return {f.name: getattr(self, f.name) for f in fields(self) if _use(f) != NOT_SAVED}
 
     def look(self) -> dict[str, Any]:
         """Return how maps look, to be remembered."""
-        return {name: getattr(self, name) for name in LOOK}
+        return {f.name: getattr(self, f.name) for f in fields(self) if _use(f) == LOOK}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take what `dump` or `look` gave; what is missing or wrong stays as it is."""
         found = {
             f.name: type(getattr(self, f.name))(saved[f.name])
             for f in fields(self)
-            if f.name in saved and f.name not in OF_ONE_SLIDE and _is_valid(f.name, saved[f.name])
+            if f.name in saved and _use(f) != NOT_SAVED and _is_valid(f, saved[f.name])
         }
         if not _is_list(str(found.get("listed", ALL)), found.get("own_list", ())):
             del found["listed"]
@@ -149,12 +144,24 @@ class DisplaySettings:
         return self.view if self.view in {MEAN, SD} else NOTHING
 
     @property
-    def colours(self) -> ColourRange:
-        """How the limits of the colours are chosen."""
-        kind = cast("RangeKind", self.range_kind)
-        if kind in {"percentile", "fixed"}:
-            return ColourRange(kind, self.range_low, self.range_high)
-        return ColourRange(kind)
+    def kind(self) -> str:
+        """What the map shows where it is of one gene: the view, or what stands for it."""
+        return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
+
+    def range_of(self, kind: str) -> ColourRange:
+        """How the limits of the colours are chosen, of a map that shows a kind of values."""
+        chosen = ColourRange(cast("RangeKind", self.range_kind), self.range_low, self.range_high)
+        if kind in OF_EXPRESSION:
+            return chosen
+        by_hand = self.limits_by_hand.get(kind)
+        return ColourRange("fixed", *by_hand) if by_hand else chosen.as_percentiles()
+
+    def set_limits(self, kind: str, low: float, high: float) -> None:
+        """Take limits set in napari on a map that shows a kind of values; of expression as the fixed ones."""
+        if kind in OF_EXPRESSION:
+            self.update(range_kind="fixed", range_low=low, range_high=high)
+        else:
+            self.update(limits_by_hand=self.limits_by_hand | {kind: [low, high]})
 
     @property
     def shape(self) -> SpotShape:
@@ -174,17 +181,35 @@ def uncertainty_colormap(colormap: str) -> str:
     return "viridis" if colormap in {"magma", "inferno"} else "magma"
 
 
-def _is_valid(name: str, value: object) -> bool:
+def _use(setting: Field[Any]) -> str:
+    return str(setting.metadata.get("use", ""))
+
+
+OF_SPECIAL_MAPS = frozenset(f.name for f in fields(DisplaySettings) if _use(f) == SPECIAL)
+
+
+def _is_valid(setting: Field[Any], value: object) -> bool:
     """Whether a value from a file, which may have been edited by hand, can be taken."""
-    if name in CHOICES:
-        return value in CHOICES[name]
-    if name in LIMITS:
-        low, high = LIMITS[name]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and low <= cast("float", value) <= high
-    if name in {"picked", "own_list"}:
+    if among := setting.metadata.get("among"):
+        return value in among
+    if within := setting.metadata.get("within"):
+        return _is_number(value, *within)
+    if setting.name == "limits_by_hand":
+        return isinstance(value, dict) and all(map(_are_limits, value.values()))
+    if isinstance(setting.default, tuple):
         return isinstance(value, list | tuple) and all(isinstance(gene, str) for gene in value)
-    return isinstance(value, bool if name == "is_outlined" else str)
+    return isinstance(value, type(setting.default))
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and low <= cast("float", value) <= high
+
+
+def _are_limits(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 2 or not _is_number(value[1], *ANY_VALUE):
+        return False
+    return _is_number(value[0], *ANY_VALUE) and value[0] < value[1]
 
 
 def _is_list(kind: str, own: object) -> bool:

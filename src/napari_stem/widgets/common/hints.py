@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from napari_stem.texts import count
 
 FIRST = "Run a prediction first."
+ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
 LEAST_SAMPLES = 20  # one in twenty lies below the interval of 90%, one above
 NO_SAMPLES = "The single samples of this prediction were not kept"
 TOO_LARGE = f"{NO_SAMPLES}, being too large: run a smaller region, fewer samples or a wider spacing"

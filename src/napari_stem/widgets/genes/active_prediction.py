@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid, SpotShape
-from napari_stem.layers.values import ColourRange, MapField, colour_limits, map_title, read_by_gene
+from napari_stem.layers.values import MapField, colour_limits, map_title, read_by_gene
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
-from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN, SPREAD
-from napari_stem.widgets.genes.map_layers import SpotMap
+from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN_COLUMN, SPREAD
+from napari_stem.widgets.genes.map_layers import SpotMap, spot_under
 from napari_stem.widgets.state import DisplaySettings, uncertainty_colormap
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
 
-    Measured = tuple[Background, NDArray[np.float32] | None, tuple[float, float] | None]
+    Summary = tuple[Background, NDArray[np.float32] | None, tuple[float, float] | None]
 
 LARGEST_BYTES = 1_500_000_000  # of one field; what is larger is read from disk gene by gene
 MOST_FOR_LIMITS = 20_000_000  # values of which the limits of all genes are taken
@@ -50,13 +50,11 @@ class ActivePrediction:
         self._jobs, self._ready = jobs, ready
         self.slide, self.prediction, self.gene = slide, prediction, gene
         self.columns: dict[int, NDArray[np.float64]] = {}  # of the list of genes, by their place
-        self.ground: Background | None = None  # once it is known
+        self.background: Background | None = None  # once it is known
         # of the colours of all genes; None while not known, and where values do not fit in memory
         self.limits_of_all: tuple[float, float] | None = None
         # of the score that was shown last: of what it is, its title and values
         self.score: tuple[object, str, NDArray[np.float32]] | None = None
-        # of the uncertainty as set in napari, and which range of colours was chosen then
-        self.sd_limits: tuple[ColourRange, tuple[float, float]] | None = None
         self.is_seen = False  # its map has been on screen
         # its slide's pixel size was changed: it no longer lies where it should
         self.is_away = False
@@ -67,11 +65,11 @@ class ActivePrediction:
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
 
-    def measure(self) -> None:
+    def summarise(self) -> None:
         """Read the prediction, which no longer grows."""
         self.forget()
         self._stop = self._jobs.new_stop()
-        self._compute(self._take, measure, self.prediction)
+        self._compute(self._take, summary_of, self.prediction)
 
     def stop(self) -> None:
         """Give up what is being computed."""
@@ -80,7 +78,7 @@ class ActivePrediction:
     def forget(self) -> None:
         """Give up what is being computed, and what was: the prediction grows again."""
         self.stop()
-        self.ground = self.limits_of_all = None
+        self.background = self.limits_of_all = None
         self._by_gene.clear()
         self.columns.clear()
         self._is_clustering = False
@@ -111,10 +109,7 @@ class ActivePrediction:
 
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:
         """Index of the finished spot at a world position in um, or None."""
-        grid = self.grid(shape)
-        where = grid.placement
-        row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
-        spot = grid.spot_under(row, col)
+        spot = spot_under(self.grid(shape), position)
         return spot if spot is not None and self.prediction.done[spot] else None
 
     def state(self) -> tuple[str, int]:
@@ -123,16 +118,14 @@ class ActivePrediction:
 
     def gene_map(self, gene: str, field: MapField, settings: DisplaySettings) -> SpotMap:
         """Map of the expression of a gene, or of its uncertainty, as the settings would have it."""
-        values = self.values(gene, field)
-        colours, colormap = settings.colours, settings.colormap
-        if field != "mean":
-            colours, colormap = colours.for_another_unit(), uncertainty_colormap(colormap)
+        values, colormap = self.values(gene, field), settings.colormap
         return SpotMap(
+            field,
             self.grid(settings.shape),
             values,
             map_title(gene, field, self.prediction.unit),
-            colours.limits(values, self.limits_of_all),
-            colormap,
+            settings.range_of(field).limits(values, self.limits_of_all),
+            colormap if field == "mean" else uncertainty_colormap(colormap),
             {
                 "prediction": str(self.prediction.path),
                 "gene": gene,
@@ -140,17 +133,19 @@ class ActivePrediction:
             },
         )
 
-    def _take(self, measured: Measured) -> None:
-        self.ground, by_gene, self.limits_of_all = measured
+    def _take(self, summary: Summary) -> None:
+        self.background, by_gene, self.limits_of_all = summary
         if by_gene is not None:
             self._by_gene["mean"] = by_gene
-        self.columns[MEAN] = self.ground.mean
-        self._fill(SPREAD, self.ground.sd)
+        self.columns[MEAN_COLUMN] = self.background.mean
+        self._fill(SPREAD, self.background.sd)
         if by_gene is not None:
-            keep = partial(self._by_gene.__setitem__, "sd")
-            self._compute(keep, read_by_gene, self.prediction, "sd")
+            self._compute(self._take_sd, read_by_gene, self.prediction, "sd")
             if by_gene.size <= MOST_VALUES_UNASKED:
                 self.want_clustering()
+
+    def _take_sd(self, by_gene: NDArray[np.float32]) -> None:
+        self._by_gene["sd"] = by_gene
 
     def _fill(self, column: int, values: NDArray[np.float64]) -> None:
         self.columns[column] = values
@@ -174,7 +169,7 @@ def state_of(prediction: Prediction) -> tuple[str, int]:
     return str(prediction.path), int(prediction.done.sum())
 
 
-def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured | None:
+def summary_of(prediction: Prediction, is_stopped: Callable[[], bool]) -> Summary | None:
     """Read the predicted means once, for the columns of the list, swift maps and the limits of all genes.
 
     Gives mean and standard deviation of the genes, and, where they fit in memory, (genes, spots) float32 of the
@@ -185,8 +180,8 @@ def measure(prediction: Prediction, is_stopped: Callable[[], bool]) -> Measured 
     if not done.any():
         return None
     if len(prediction.spots) * len(prediction.genes) * 4 > LARGEST_BYTES:
-        ground = background(prediction, is_stopped)
-        return None if ground is None else (ground, None, None)
+        found = background(prediction, is_stopped)
+        return None if found is None else (found, None, None)
     by_gene = read_by_gene(prediction, "mean", is_stopped)
     if by_gene is None:
         return None
@@ -220,12 +215,14 @@ class GeneSamples:
     # (n_spots,) float32: bounds of the 90% interval, NaN where nothing is predicted
     low: NDArray[np.float32]
     high: NDArray[np.float32]
-    # (n_spots, draws) float16, NaN where nothing is predicted; None where draws were not kept
-    draws: NDArray[np.float16] | None
+    # (n_spots, draws) float16, NaN where nothing is predicted; no draws where they were not kept
+    draws: NDArray[np.float16]
 
     @classmethod
     def of(cls, prediction: Prediction, gene: str) -> GeneSamples:
         """Read one gene; PredictionError where the prediction is damaged."""
-        draws = prediction.draws(slice(None), [gene])[:, 0] if prediction.n_kept_draws else None
+        draws = np.empty((len(prediction.spots), 0), np.float16)
+        if prediction.n_kept_draws:
+            draws = prediction.draws(slice(None), [gene])[:, 0]
         low, high = (prediction.values(gene, field).copy() for field in ("q05", "q95"))
         return cls(low, high, draws)

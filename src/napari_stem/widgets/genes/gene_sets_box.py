@@ -98,11 +98,11 @@ class GeneSetsBox(QWidget):
         for name, one in gene_sets().items():
             place = self.choice.findData(SET_PREFIX + name)
             n_found, n_all = len(search.find(one.genes)[0]), len(one.genes)
-            is_vain = bool(search.genes) and not n_found
+            is_empty = bool(search.genes) and not n_found
             known = f"{n_found} of {n_all}" if search.genes else f"{n_all}"
             self.choice.setItemText(place, f"{name} ({known})")
-            self.choice.model().item(place).setEnabled(not is_vain)
-            why_not = "This model predicts none of these genes.\n" if is_vain else ""
+            self.choice.model().item(place).setEnabled(not is_empty)
+            why_not = "This model predicts none of these genes.\n" if is_empty else ""
             tip = f"{why_not}{one.title}\n{one.source}\n{one.note}"
             self.choice.setItemData(place, tip, Qt.ItemDataRole.ToolTipRole)
 
@@ -207,7 +207,7 @@ class PickedGenes(QWidget):
         settings = self._settings
         most = MOST_GENES.get(settings.arrangement, 0)
         if most and gene not in settings.genes:
-            settings.ask(picked=(*settings.picked[: most - 1], gene))
+            settings.apply(picked=(*settings.picked[: most - 1], gene))
 
     def follow(self) -> None:
         """Show what the settings say."""
@@ -240,7 +240,7 @@ class PickedGenes(QWidget):
             self.message.setText("Click a gene here to take it out.")
 
     def _drop(self, gene: str, *_: object) -> None:
-        self._settings.ask(picked=tuple(g for g in self._settings.picked if g != gene))
+        self._settings.apply(picked=tuple(g for g in self._settings.picked if g != gene))
 
 
 def _swatch(colour: str) -> QIcon:

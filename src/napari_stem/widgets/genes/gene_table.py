@@ -92,7 +92,7 @@ def names_in(text: str) -> list[str]:
     return list(dict.fromkeys(word for word in words if word))
 
 
-STAR, GENE, MEAN, SPREAD, CLUSTERING, RELIABILITY = range(6)
+STAR, GENE, MEAN_COLUMN, SPREAD, CLUSTERING, RELIABILITY = range(6)
 UNRELIABLE_BELOW = 0.2  # PCC of counts, where that of shares is not known
 NUMBER = "-0.00"
 COLUMNS = (
@@ -156,7 +156,9 @@ class GeneTable(Table):
         """
         self.search = GeneSearch(accuracy.index, not_measured)
         self.columns = tuple(
-            replace(one, tip=f"{one.tip}, {unit}") if unit and place in {MEAN, SPREAD} else one
+            replace(one, tip=f"{one.tip}, {unit}")
+            if unit and place in {MEAN_COLUMN, SPREAD}
+            else one
             for place, one in enumerate(COLUMNS)
         )
         known, by_chance = reliability(accuracy), accuracy["by_chance"]

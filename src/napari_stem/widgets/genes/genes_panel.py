@@ -31,10 +31,10 @@ from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox, PickedGenes
 from napari_stem.widgets.genes.gene_table import GENE, STAR, GeneTable
 from napari_stem.widgets.state import (
     ALL,
+    ANY_VALUE,
     BESIDE,
     COLORMAPS,
     FAVOURITES,
-    LARGEST_VALUE,
     MEAN,
     MIX,
     MOST_GENES,
@@ -43,6 +43,7 @@ from napari_stem.widgets.state import (
     SCORE,
     SD,
     DisplaySettings,
+    uncertainty_colormap,
 )
 
 if TYPE_CHECKING:
@@ -124,9 +125,8 @@ class LookBox(QWidget):
     def __init__(self, settings: DisplaySettings) -> None:
         super().__init__()
         self._settings = settings
-        whole, far = (0, 100), (-LARGEST_VALUE, LARGEST_VALUE)
-        self.percents = [number(whole, at, decimals=1, suffix=" %") for at in (1, 99)]
-        self.values = [number(far, at, decimals=3, step=0.1) for at in (0, 5)]
+        self.percents = [number((0, 100), at, decimals=1, suffix=" %") for at in (1, 99)]
+        self.values = [number(ANY_VALUE, at, decimals=3, step=0.1) for at in (0, 5)]
         self._boxes = {"percentile": self.percents, "fixed": self.values}
         self.choices = {
             name: choice(options, tip, partial(self._ask, name))
@@ -136,6 +136,7 @@ class LookBox(QWidget):
             self.choices["colormap"].setItemIcon(place, _strip(name))
         self.choices["colormap"].setIconSize(ICON)
         self.opacity = slider((0, 100), 0, "How strongly the map covers the slide")
+        self.note = Note()
         self._form = QFormLayout(self)
         self._form.setContentsMargins(0, 0, 0, 0)
         self._rows = {kind: row_widget(a, QLabel("–"), b) for kind, (a, b) in self._boxes.items()}
@@ -144,6 +145,7 @@ class LookBox(QWidget):
             if name == "range_kind":
                 for limits in self._rows.values():
                     self._form.addRow("From, to", limits)
+        self._form.addRow(self.note)
         self._form.addRow("Map strength", self.opacity)
         for box in (*self.percents, *self.values):
             box.setKeyboardTracking(False)
@@ -163,6 +165,12 @@ class LookBox(QWidget):
         self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
+        is_uncertainty = settings.view == SD  # whose unit and colours are others
+        self._rows["fixed"].setEnabled(not is_uncertainty)
+        own = f"its own colours ({uncertainty_colormap(settings.colormap)})"
+        if settings.range_kind in {"all", "fixed"}:
+            own += " and its own range, as this one is of expression"
+        self.note.say(f"Uncertainty has {own}." if is_uncertainty else "")
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""
@@ -173,7 +181,9 @@ class LookBox(QWidget):
         asked: dict[str, object] = {name: value}
         if boxes := self._boxes.get(value):
             asked["range_low"], asked["range_high"] = sorted(box.value() for box in boxes)
-        self._settings.ask(**asked)
+        if name == "range_kind":
+            asked["limits_by_hand"] = {}
+        self._settings.apply(**asked)
 
 
 def _strip(name: str) -> QIcon:
@@ -204,7 +214,8 @@ class GenesPanel(QWidget):
         self.not_found, self.doubt, self.hint = Note(), Note(), Note(NO_SET)
         self.arrangement_choice = choice(ARRANGEMENTS, act=self.choose_arrangement)
         self.picked = PickedGenes(settings)
-        self.views = QButtonGroup(self)
+        self.views = {view: QRadioButton(title) for view, (title, _) in VIEWS.items()}
+        self._exclusive = QButtonGroup(self)
         self.look = LookBox(settings)
         self._lay_out()
         self.search.textChanged.connect(self._filter)
@@ -262,7 +273,7 @@ class GenesPanel(QWidget):
             picked = (settings.gene,)
         if arrangement in {MIX, SCORE} and view == SD:
             view = MEAN
-        settings.ask(arrangement=arrangement, picked=picked, view=view)
+        settings.apply(arrangement=arrangement, picked=picked, view=view)
 
     def showEvent(self, event: QShowEvent) -> None:
         """Have the chosen gene in sight when the panel opens."""
@@ -316,11 +327,10 @@ class GenesPanel(QWidget):
 
     def _lay_out(self) -> None:
         views = row()
-        for place, (view, (title, tip)) in enumerate(VIEWS.items()):
-            made = QRadioButton(title)
-            made.setToolTip(tip)
-            made.clicked.connect(lambda _, view=view: self.settings.ask(view=view))
-            self.views.addButton(made, place)
+        for view, made in self.views.items():
+            made.setToolTip(VIEWS[view][1])
+            made.clicked.connect(lambda _, view=view: self.settings.apply(view=view))
+            self._exclusive.addButton(made)
             views.addWidget(made)
         form = labelled({"Show": self.arrangement_choice})
         self.not_found.say("")
@@ -344,17 +354,16 @@ class GenesPanel(QWidget):
         )
         self.picked.follow()
         self.look.follow()
-        is_vain = settings.arrangement == SCORE and settings.shown_arrangement == ONE
-        self.hint.setVisible(is_vain)
+        has_no_score = settings.arrangement == SCORE and settings.shown_arrangement == ONE
+        self.hint.setVisible(has_no_score)
         self.hint.setText(NO_SET if settings.listed == ALL else NONE_KNOWN)
-        uncertainty = self.views.button(list(VIEWS).index(SD))
         has_uncertainty = settings.arrangement in {ONE, BESIDE}
-        uncertainty.setEnabled(has_uncertainty)
-        uncertainty.setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
-        self.views.setExclusive(False)  # none is checked while a map of something else is shown
-        for view, shown in zip(VIEWS, self.views.buttons(), strict=True):
-            shown.setChecked(view == settings.view)
-        self.views.setExclusive(True)
+        self.views[SD].setEnabled(has_uncertainty)
+        self.views[SD].setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
+        self._exclusive.setExclusive(False)  # none is checked where something else is on the map
+        for view, button in self.views.items():
+            button.setChecked(view == settings.view)
+        self._exclusive.setExclusive(True)
 
     def _show_doubt(self) -> None:
         gene = self.settings.gene

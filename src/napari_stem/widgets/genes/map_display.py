@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -16,15 +15,16 @@ from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
 from napari_stem.widgets.genes.gene_table import CLUSTERING
-from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
-from napari_stem.widgets.genes.map_turns import DEVIATION, EXPRESSION, LayerTurns
+from napari_stem.widgets.genes.layer_queue import FADED_RANK, MEAN_RANK, SD_RANK, LayerQueue
+from napari_stem.widgets.genes.map_layers import USUAL_LEGEND, ColourMap, Legend, ScalarMap, SpotMap
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
-    DOUBT,
+    FADED,
     MEAN,
     MIX,
     NOTHING,
+    OF_SPECIAL_MAPS,
     ONE,
     SCORE,
     SD,
@@ -33,6 +33,8 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
     from numpy.typing import NDArray
@@ -42,12 +44,13 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
+RANGE_SETTINGS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
 class MapDisplay(QObject):
     """Keeps the predictions of all slides, and has the layers follow the settings of the panel of genes."""
 
-    drawn = Signal()  # the plain maps of the active slide are as asked for, or there are none
+    map_updated = Signal()  # the plain maps of the active slide are as asked for, or there are none
     samples_read = Signal()  # those of the chosen gene, which were asked for
 
     def __init__(
@@ -58,17 +61,21 @@ class MapDisplay(QObject):
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active = ""  # fingerprint of the slide that is looked at
+        self._is_filling = False  # what changes now is drawn once, at the end
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
-        self.turns = LayerTurns(viewer, self.settings.opacity_percent / 100, parent=self)
-        self._plain = {
-            MEAN: ScalarMap(self.turns, MEAN, EXPRESSION, edited=self._keep_limits),
-            SD: ScalarMap(self.turns, SD, DEVIATION, edited=self._keep_sd_limits),
-        }
-        self.mixed = MixedLayers(self.turns)
+        self.layer_queue = LayerQueue(viewer, self.settings.opacity_percent / 100, parent=self)
+        # maps in place of the plain ones, and the layers that show them
+        self._offers: list[tuple[Callable[[ActivePrediction], SpotMap | None], ScalarMap]] = []
+        # None too where several genes are shown
+        self.shown_map: SpotMap | None = None
+        self._shown_layer: ScalarMap | None = None
+        self._plain = {MEAN: self.new_layer(MEAN, MEAN_RANK), SD: self.new_layer(SD, SD_RANK)}
+        self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
+        self.mixed = MixedLayers(self.layer_queue)
         # left once the layer list has finished what it is doing
-        self.beside = SideBySide(self.turns, left=one_shot(self, 0, self._leave).start)
+        self.beside = SideBySide(self.layer_queue, left=one_shot(self, 0, self._leave).start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -79,13 +86,13 @@ class MapDisplay(QObject):
             older.stop()
         if (gene := self.gene_of(slide)) not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
-        shown = ActivePrediction(self._jobs, slide, prediction, gene, self._show_measured)
+        shown = ActivePrediction(self._jobs, slide, prediction, gene, self._on_summary)
         self._shown[slide.fingerprint] = shown
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
         if prediction.done.any():  # from an earlier run; one that goes on lets go of it again
-            shown.measure()
+            shown.summarise()
 
     def grow(self, slide: Slide) -> None:
         """More spots are done: draw the map anew, now or soon."""
@@ -97,7 +104,7 @@ class MapDisplay(QObject):
     def finish(self, slide: Slide) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
         if (shown := self._shown.get(slide.fingerprint)) is not None:
-            shown.measure()
+            shown.summarise()
             if slide.fingerprint == self._active:
                 self._draw_anew.cancel()
                 self.draw()
@@ -126,7 +133,7 @@ class MapDisplay(QObject):
         """Let go of the viewer."""
         self._draw_anew.cancel()
         self.beside.close()
-        self.turns.close()
+        self.layer_queue.close()
 
     def current(self) -> ActivePrediction | None:
         """Return what is shown of the active slide."""
@@ -176,16 +183,12 @@ class MapDisplay(QObject):
         self._reading.start(GeneSamples.of, active.prediction, active.gene, done=found)
         return None
 
-    def look(self) -> Look:
+    def figure_look(self) -> Look:
         """Return how the maps look, for a figure of them."""
-        settings, active = self.settings, self.current()
-        mean, sd = _limits(settings.colours, active), _limits(settings.colours.for_another_unit())
-        if active is not None and active.sd_limits and active.sd_limits[0] == settings.colours:
-            sd = Limits(*active.sd_limits[1], are_percentiles=False)
-        seen = self.turns.maps()
+        settings, active, seen = self.settings, self.current(), self.layer_queue.maps()
         return Look(
-            mean,
-            sd,
+            _limits(settings.range_of(MEAN), active),
+            _limits(settings.range_of(SD)),
             _colours(self.layer(MEAN), seen, settings.colormap),
             _colours(self.layer(SD), seen, uncertainty_colormap(settings.colormap)),
             self.layer(MEAN).gamma,
@@ -195,61 +198,91 @@ class MapDisplay(QObject):
 
     def special_maps(self) -> list[Layer]:
         """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
-        arrangement, seen = self.settings.shown_arrangement, self.turns.maps()
-        if arrangement == BESIDE:
-            return []
-        plain = [one.layer for one in self._plain.values()]
-        is_plain = arrangement == ONE and all(layer in plain for layer in seen)
-        return [] if is_plain and self.settings.shape != "smooth" else seen
+        shown, settings = self.shown_map, self.settings
+        is_plain = shown is not None and shown.kind in {MEAN, SD} and settings.shape != "smooth"
+        are_plain = is_plain or settings.shown_arrangement == BESIDE
+        return [] if are_plain else self.layer_queue.maps()
 
     def layer(self, field: str) -> Image:
         """Return the layer of the expression (``mean``) or of its uncertainty (``sd``)."""
         return self._plain[field].layer
 
+    def new_layer(self, field: str, rank: int, legend: Legend = USUAL_LEGEND) -> ScalarMap:
+        """Make a layer, as `ScalarMap`, whose limits are kept when the user sets them."""
+        return ScalarMap(self.layer_queue, field, rank, legend, edited=self._keep_limits)
+
+    def offer(self, special: Callable[[ActivePrediction], SpotMap | None], on: ScalarMap) -> None:
+        """Have a function asked for a map in place of the plain one, shown on a layer; None: it has none."""
+        self._offers.append((special, on))
+
     def draw(self) -> None:
-        """Bring the maps in line with the settings."""
+        """Bring the maps in line with the settings, and tell that they are."""
+        self._draw_map()
+        self.map_updated.emit()
+
+    def draw_special(self) -> None:
+        """Draw a map that takes the place of the plain one, where nothing else has changed."""
+        self._draw_map()
+        self._select()
+
+    def kept_map(self, active: ActivePrediction, *kinds: str) -> SpotMap | None:
+        """Return the map on show, if it is one of these and of this prediction: it stays while others come."""
+        shown, path = self.shown_map, str(active.prediction.path)
+        is_kept = shown is not None and shown.kind in kinds and shown.about["prediction"] == path
+        return shown if is_kept else None
+
+    def _draw_map(self) -> None:
         active, settings = self.current(), self.settings
-        is_shown = active is not None and settings.field != NOTHING and bool(settings.genes)
-        arrangement = settings.shown_arrangement if is_shown else ""
-        plain = {ONE: settings.field, SCORE: MEAN}.get(arrangement, "")
-        for field, one in self._plain.items():
-            if field != plain:
+        wanted = None if active is None else self._wanted_map(active)
+        self.shown_map, self._shown_layer = shown, layer = wanted or (None, None)
+        for one in (*self._plain.values(), *(special for _, special in self._offers)):
+            if one is not layer:
                 one.hide()
-        for kind, several in ((MIX, self.mixed), (BESIDE, self.beside)):
-            if arrangement != kind:
-                several.hide()
-        if active is not None and arrangement:
-            show = {MIX: self.mixed.show, BESIDE: self.beside.show, SCORE: self._show_score}
-            show.get(arrangement, self._show_gene)(active, settings)
-        self.drawn.emit()
+        if shown is None or shown.opacity is None:
+            self.faded.hide()
+        is_seen = active is not None and settings.field != NOTHING and bool(settings.genes)
+        several: dict[str, MixedLayers | SideBySide] = {MIX: self.mixed, BESIDE: self.beside}
+        used = several.pop(settings.shown_arrangement, None) if is_seen else None
+        for other in several.values():
+            other.hide()
+        if active is None:
+            return
+        if used is not None:
+            used.show(active, settings)
+        if shown is not None and layer is not None:
+            # drawing letters would delay the first values
+            layer.show(shown, with_legend=bool(active.prediction.done.any()))
+            if shown.opacity is not None:
+                self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
 
-    def hide_plain(self) -> None:
-        """Make room for a map that takes the place of the plain one, until it is drawn again."""
-        for one in self._plain.values():
-            one.hide()
+    def _wanted_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
+        """Return the one map that is to be seen, special or plain, and its layer; None: none, or several."""
+        settings, arrangement = self.settings, self.settings.shown_arrangement
+        for special, layer in self._offers:
+            if (offered := special(active)) is not None:
+                return offered, layer
+        if settings.field == NOTHING or arrangement not in {ONE, SCORE}:
+            return None
+        if arrangement == SCORE:
+            score = self._score(active, settings)
+            return None if score is None else (score, self._plain[MEAN])
+        plain = active.gene_map(active.gene, cast("MapField", settings.field), settings)
+        if plain.kind == MEAN:
+            self._genes.look.suggest_fixed(*plain.limits)
+        return plain, self._plain[plain.kind]
 
-    def _show_gene(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        field = cast("MapField", settings.field)
-        shown = active.gene_map(active.gene, field, settings)
-        kept = active.sd_limits
-        if field == SD and kept is not None and kept[0] == settings.colours:
-            shown = replace(shown, limits=kept[1])
-        # drawing letters would delay the first values
-        self._plain[field].show(shown, with_legend=bool(active.prediction.done.any()))
-        if field == MEAN:
-            self._genes.look.suggest_fixed(*shown.limits)
-
-    def _show_score(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        """Show a score, which is computed off the GUI thread; the one before it stays meanwhile."""
+    def _score(self, active: ActivePrediction, settings: DisplaySettings) -> SpotMap | None:
+        """Return a score, which is computed off the GUI thread; the map before it stays meanwhile."""
         genes, key = settings.gene_set, (settings.gene_set, active.state())
+        shown = self.kept_map(active, MEAN, SCORE)
         if active.score is not None:
             _, title, values = active.score
-            limits = settings.colours.for_another_unit().limits(values)
+            limits = settings.range_of(SCORE).limits(values)
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
-            self._plain[MEAN].show(SpotMap(grid, values, title, limits, colormap, about))
+            shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
         if genes is None or (active.score is not None and active.score[0] == key):
-            return
+            return shown
 
         def found(score: tuple[NDArray[np.float32], int]) -> None:
             values, n_used = score
@@ -259,17 +292,25 @@ class MapDisplay(QObject):
                 self._select()
 
         self._scoring.start(lambda: mean_z_score(map(active.values, genes.genes)), done=found)
+        return shown
 
     def _select(self) -> None:
-        """Make the plain map on show the selected layer, so that napari's controls are about it."""
-        for one in self._plain.values():
-            self.turns.select(one.layer)
+        """Make the map on show the selected layer, so that napari's controls are about it."""
+        if self._shown_layer is not None:
+            self.layer_queue.select(self._shown_layer.layer)
 
     def _fill_panel(self) -> None:
-        active = self.current()
+        """Have the panel list the genes of the active prediction, then draw."""
+        self._is_filling = True
+        try:
+            self._list_genes(self.current())
+        finally:
+            self._is_filling = False
+        self.draw()
+
+    def _list_genes(self, active: ActivePrediction | None) -> None:
         if active is None:
             self._genes.show_genes(gene_accuracy({}, ()))
-            self.draw()
             return
         prediction = active.prediction
         absent = prediction.provenance.get("genes_not_measured", ())
@@ -279,9 +320,8 @@ class MapDisplay(QObject):
         if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
             self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
         active.is_seen = True
-        self.draw()
 
-    def _show_measured(self, active: ActivePrediction) -> None:
+    def _on_summary(self, active: ActivePrediction) -> None:
         if active is self.current():
             self._genes.table.fill_columns(active.columns)
             self.draw()  # the limits of all genes may be new
@@ -294,32 +334,32 @@ class MapDisplay(QObject):
 
     def _on_changed(self, names: frozenset[str]) -> None:
         if "opacity_percent" in names:
-            self.turns.set_opacity(self.settings.opacity_percent / 100)
+            self.layer_queue.set_opacity(self.settings.opacity_percent / 100)
         active = self.current()
-        if active is None or not names - DOUBT - {"opacity_percent"}:
+        if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
+            return
+        if names <= OF_SPECIAL_MAPS:
+            self.draw_special()
             return
         if "gene" in names and self.settings.gene in active.prediction.genes:
             active.gene = self.settings.gene
-        if names <= {"range_kind", "range_low", "range_high"} and self._has_limits():
+        if names <= RANGE_SETTINGS and self._has_limits():
             return  # they were set on the layer itself
         self.draw()
         self._select()
 
     def _has_limits(self) -> bool:
         """Whether the map on show has the limits of the settings already."""
-        settings, limits = self.settings, list(self.layer(MEAN).contrast_limits)
-        is_plain = settings.shown_arrangement == ONE and settings.field == MEAN
-        is_same = limits == [settings.range_low, settings.range_high]
-        return is_plain and settings.range_kind == "fixed" and is_same
+        shown, layer = self.shown_map, self._shown_layer
+        if shown is None or layer is None or shown.opacity is not None:
+            return False
+        on_layer = ColourRange("fixed", *layer.layer.contrast_limits)
+        return on_layer == self.settings.range_of(shown.kind)
 
     def _keep_limits(self, low: float, high: float) -> None:
-        """Take limits set in napari as the fixed ones; those of a score are no values of expression."""
-        if self.settings.shown_arrangement == ONE:
-            self.settings.update(range_kind="fixed", range_low=low, range_high=high)
-
-    def _keep_sd_limits(self, low: float, high: float) -> None:
-        if (active := self.current()) is not None:
-            active.sd_limits = (self.settings.colours, (low, high))
+        """Keep limits that the user sets in napari."""
+        if self.shown_map is not None:
+            self.settings.set_limits(self.shown_map.kind, low, high)
 
     def _leave(self) -> None:
         if self.beside.maps:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import CyclicLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap, ensure_colormap
 
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, SpotGrid, SpotShape
-from napari_stem.layers.values import MOST_LINES, legend_lines, readable_on
-from napari_stem.widgets.genes.map_turns import DOMAIN_MAP, LayerTurns
+from napari_stem.layers.values import MOST_LINES, faded_colours, legend_lines, readable_on
+from napari_stem.widgets.genes.layer_queue import DOMAIN_RANK, LayerQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,31 +38,53 @@ OF_SPOTS = {"interpolation2d": "nearest", "visible": False, **IN_UM}
 class SpotMap:
     """What a map shows."""
 
+    kind: str  # of its values, as `DisplaySettings.kind`, or ``score``
     grid: SpotGrid  # where the spots lie, and in which shape
     values: NDArray[np.float32]  # (n_spots,), NaN where nothing is known
     title: str  # in the layer list and the legend
     limits: tuple[float, float]  # values of the first and the last colour
     colormap: str
     about: dict[str, str] = field(default_factory=dict)  # what it is of, for the layer's metadata
+    # (n_spots,), 0 to 1, where the map is not equally strong everywhere
+    opacity: NDArray[np.float64] | None = None
+
+    def value_at(self, position: Any) -> float:
+        """Value at a world position in um; NaN where there is none."""
+        spot = spot_under(self.grid, position)
+        return float("nan") if spot is None else float(self.values[spot])
+
+    def colours(self) -> NDArray[np.uint8]:
+        """(n_spots, 4) colours of a map that is not equally strong everywhere."""
+        low, high = self.limits
+        scaled = np.clip((self.values - low) / (high - low), 0, 1)
+        rgba = ensure_colormap(self.colormap).map(np.nan_to_num(scaled))
+        return faded_colours(rgba, 1.0 if self.opacity is None else self.opacity)
+
+
+def spot_under(grid: SpotGrid, position: Any) -> int | None:
+    """Index of the spot at a world position in um, or None."""
+    where = grid.placement
+    row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
+    return grid.spot_under(row, col)
 
 
 class SpotLayer:
     """A layer of spots, in the viewer or waiting.
 
-    ``field`` is what it shows, for its metadata; ``rank`` above which others of ours, as in `map_turns`.
+    ``field`` is what it shows, for its metadata; ``rank`` above which others of ours, as in `layer_queue`.
     """
 
-    def __init__(self, turns: LayerTurns, layer: Any, field: str, rank: int) -> None:
+    def __init__(self, queue: LayerQueue, layer: Any, field: str, rank: int) -> None:
         self.layer = layer
-        self._turns, self._field, self._rank = turns, field, rank
+        self._queue, self._field, self._rank = queue, field, rank
 
     def hide(self) -> None:
         """Take it out of the viewer."""
-        self._turns.hide(self.layer)
+        self._queue.hide(self.layer)
 
     def _show(self, about: dict[str, str], title: str = "", letters_pt: int = 0) -> None:
         self.layer.metadata = {METADATA_KEY: {"field": self._field, **about}}
-        self._turns.show(self.layer, self._rank, title, letters_pt)
+        self._queue.show(self.layer, self._rank, title, letters_pt)
 
     def _place(self, grid: SpotGrid) -> None:
         """Put it where the spots lie; napari would draw anew even where nothing changes."""
@@ -76,7 +98,7 @@ class ScalarMap(SpotLayer):
 
     def __init__(
         self,
-        turns: LayerTurns,
+        queue: LayerQueue,
         field: str,
         rank: int,
         legend: Legend = USUAL_LEGEND,
@@ -84,7 +106,7 @@ class ScalarMap(SpotLayer):
     ) -> None:
         nothing = np.full((1, 1), np.nan, np.float32)
         layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
-        super().__init__(turns, layer, field, rank)
+        super().__init__(queue, layer, field, rank)
         self._edited = edited
         layer.colorbar.size, self._letters_pt = legend
         for part in (layer.colorbar, layer.name_overlay):
@@ -93,9 +115,13 @@ class ScalarMap(SpotLayer):
         layer.events.contrast_limits.connect(self._on_limits)
 
     def show(self, shown: SpotMap, *, with_legend: bool = True) -> None:
-        """Show values; the layer comes to the viewer where it is not there."""
+        """Show values, or of a map that has opacities of its own the legend alone.
+
+        The layer comes to the viewer where it is not there.
+        """
         layer, values, limits = self.layer, shown.values, shown.limits
-        layer.data = shown.grid.raster(values)
+        is_legend = shown.opacity is not None
+        layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
         self._place(shown.grid)
         layer.name = shown.title
         if layer.colormap.name != shown.colormap:
@@ -113,9 +139,9 @@ class ScalarMap(SpotLayer):
 class ColourMap(SpotLayer):
     """A layer of some name that shows one colour per spot."""
 
-    def __init__(self, turns: LayerTurns, field: str, name: str, rank: int) -> None:
+    def __init__(self, queue: LayerQueue, field: str, name: str, rank: int) -> None:
         nothing = np.zeros((1, 1, 4), np.uint8)
-        super().__init__(turns, Image(nothing, rgb=True, name=name, **OF_SPOTS), field, rank)
+        super().__init__(queue, Image(nothing, rgb=True, name=name, **OF_SPOTS), field, rank)
 
     def show(self, grid: SpotGrid, colours: NDArray[np.uint8], path: str) -> None:
         """Show (n_spots, 4) colours of a prediction."""
@@ -128,7 +154,7 @@ class SpotOutlines(SpotLayer):
     """A layer that outlines spots, in one or more colours from the outermost line to the innermost."""
 
     def __init__(
-        self, turns: LayerTurns, field: str, name: str, colours: Sequence[str], rank: int
+        self, queue: LayerQueue, field: str, name: str, colours: Sequence[str], rank: int
     ) -> None:
         self._colours = colours
         layer = Points(
@@ -139,7 +165,7 @@ class SpotOutlines(SpotLayer):
             visible=False,
             **IN_UM,
         )
-        super().__init__(turns, layer, field, rank)
+        super().__init__(queue, layer, field, rank)
 
     def show(
         self, prediction: Prediction, mpp: Mpp, chosen: NDArray[np.int64], shape: SpotShape
@@ -180,11 +206,11 @@ def colours_of(n_domains: int) -> list[str]:
 class DomainLayer(SpotLayer):
     """Shows domains in place of a prediction's map, and names their colours in the corner."""
 
-    def __init__(self, turns: LayerTurns) -> None:
+    def __init__(self, queue: LayerQueue) -> None:
         layer = Labels(np.zeros((1, 1), np.uint16), name=TITLE, visible=False, **IN_UM)
         layer.editable = False
-        super().__init__(turns, layer, "domain", DOMAIN_MAP)
-        self._overlays = turns.viewer.canvas.overlays
+        super().__init__(queue, layer, "domain", DOMAIN_RANK)
+        self._overlays = queue.viewer.canvas.overlays
         self._lines: list[tuple[str, str]] = []  # text and ground of each line
 
     def show(self, grid: SpotGrid, prediction: Prediction, domains: Domains) -> None:
@@ -219,7 +245,7 @@ class DomainLayer(SpotLayer):
             if key in self._overlays:
                 self._overlays[key].visible = False
         for place in range(len(self._lines)):
-            self._turns.afterwards(partial(self._write_line, place))
+            self._queue.afterwards(partial(self._write_line, place))
 
     def _write_line(self, place: int) -> None:
         """Write a line; overlays are kept, as new ones cost time."""

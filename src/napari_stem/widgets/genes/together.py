@@ -16,8 +16,8 @@ from napari.layers import Image, Layer
 from napari_stem.layers.placement import METADATA_KEY, slide_layer
 from napari_stem.layers.values import MapField, map_title
 from napari_stem.widgets.common.parts import listening
+from napari_stem.widgets.genes.layer_queue import GROUND_RANK, LIGHTS_RANK, VIEWS_RANK, LayerQueue
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
-from napari_stem.widgets.genes.map_turns import GROUND, LIGHTS, VIEWS, LayerTurns
 from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
 
@@ -41,9 +41,9 @@ SMALL_LEGEND = (16, 80), 8  # where there are several
 class MixedLayers:
     """A dark ground under the spots, and on it one layer per gene whose light is added."""
 
-    def __init__(self, turns: LayerTurns) -> None:
-        self._turns = turns
-        self._ground = ColourMap(turns, "ground", GROUND_NAME, GROUND)
+    def __init__(self, queue: LayerQueue) -> None:
+        self._queue = queue
+        self._ground = ColourMap(queue, "ground", GROUND_NAME, GROUND_RANK)
         self._lights: list[ScalarMap] = []  # all there are, in the order of their colours
         self.maps: list[ScalarMap] = []  # those on show
 
@@ -53,8 +53,8 @@ class MixedLayers:
         self._lay_ground(active, settings)
         while len(self._lights) < len(genes):
             # legends come from the top of the list
-            rank = LIGHTS + MOST_GENES[MIX] - len(self._lights)
-            light = ScalarMap(self._turns, "mean", rank, SMALL_LEGEND)
+            rank = LIGHTS_RANK + MOST_GENES[MIX] - len(self._lights)
+            light = ScalarMap(self._queue, "mean", rank, SMALL_LEGEND)
             light.layer.blending = "additive"
             self._lights.append(light)
         self.maps = self._lights[: len(genes)]
@@ -64,7 +64,7 @@ class MixedLayers:
         for gene, one, colour in zip(genes, self.maps, colours, strict=False):
             one.show(replace(active.gene_map(gene, "mean", settings), colormap=colour))
         if self.maps and was_hidden:
-            self._turns.select(self.maps[0].layer)
+            self._queue.select(self.maps[0].layer)
 
     def hide(self) -> None:
         """Take all of it out of the viewer."""
@@ -86,8 +86,8 @@ class SideBySide:
     ``left`` is called when the user does something that ends it.
     """
 
-    def __init__(self, turns: LayerTurns, left: Callable[[], None]) -> None:
-        self._turns, self._viewer, self._left = turns, turns.viewer, left
+    def __init__(self, queue: LayerQueue, left: Callable[[], None]) -> None:
+        self._queue, self._viewer, self._left = queue, queue.viewer, left
         self.maps: list[ScalarMap] = []  # of the views on show
         self._pairs: list[tuple[Image, ScalarMap]] = []  # all there are, the first view on top
         self._hidden: list[Layer] = []
@@ -114,18 +114,18 @@ class SideBySide:
             self._arrange(slide, len(genes))
         for place, gene in enumerate(genes):
             copy, one = self._pairs[place]
-            self._turns.show(copy, _rank(place))
+            self._queue.show(copy, _rank(place))
             title = map_title(gene, field)  # with the unit it would not fit above a small view
             one.show(replace(active.gene_map(gene, field, settings), title=title))
         if self.maps and was_hidden:
-            self._turns.select(self.maps[0].layer)
+            self._queue.select(self.maps[0].layer)
 
     def hide(self) -> None:
         """Take the views away one by one, then put everything back as it was."""
         if self.maps:
             self._take_out(0)
             self.maps = []
-            self._turns.between(self._give_back)
+            self._queue.between(self._give_back)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -138,7 +138,7 @@ class SideBySide:
             self._pairs.append(self._new_pair(slide, len(self._pairs)))
         self._take_out(n_views)
         self.maps = [one for _, one in self._pairs[:n_views]]
-        self._turns.between(self._use_grid)
+        self._queue.between(self._use_grid)
 
     def _use_grid(self) -> None:
         """Hide everything else, and divide the canvas once, for all views that are to come."""
@@ -181,17 +181,17 @@ class SideBySide:
             "metadata": {METADATA_KEY: {"pyramid": pyramid}},
             "visible": False,
         }
-        one = ScalarMap(self._turns, "mean", _rank(place) + 1, SMALL_LEGEND)
+        one = ScalarMap(self._queue, "mean", _rank(place) + 1, SMALL_LEGEND)
         return Image(data, **options), one
 
     def _take_out(self, first: int) -> None:
         for slide, one in self._pairs[first:]:
             one.hide()
-            self._turns.hide(slide)
+            self._queue.hide(slide)
 
     def _on_foreign(self, event: Any = None) -> None:
         """Give way: a layer that comes or goes would shift every pair into another view."""
-        if self._turns.is_changing:
+        if self._queue.is_changing:
             if event.type == "inserted":
                 self._feed(event.value)
         elif self.maps:
@@ -206,7 +206,7 @@ class SideBySide:
 
 def _rank(place: int) -> int:
     """Rank of the slide of a view; its map comes directly above."""
-    return VIEWS + 2 * (MOST_GENES[BESIDE] - place)
+    return VIEWS_RANK + 2 * (MOST_GENES[BESIDE] - place)
 
 
 def mixed_colours(n_genes: int, kind: str) -> tuple[str, ...]:

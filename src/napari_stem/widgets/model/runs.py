@@ -245,7 +245,7 @@ class RunBar(QWidget):
         if step.n_done > run.n_before:
             self._maps.grow(slide)
             if not run.are_seen.is_set():
-                self._maps.turns.afterwards(run.are_seen.set)
+                self._maps.layer_queue.afterwards(run.are_seen.set)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before

@@ -107,7 +107,7 @@ class AnalysisPanel(QWidget):
         self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
         self.domains: Domains | None = None  # of the active prediction
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
-        self.on_slide = DomainLayer(maps.turns)
+        self.on_slide = DomainLayer(maps.layer_queue)
         self._is_loading = False
         self.resolution = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.resolution.setDecimals(1)
@@ -148,9 +148,9 @@ class AnalysisPanel(QWidget):
         self._show("")
         self.setEnabled(False)
         self.domains_table.edited.connect(self._rename)
-        maps.drawn.connect(self.refresh)
+        maps.map_updated.connect(self.refresh)
         self.visible_box.clicked.connect(
-            lambda is_on: settings.ask(view=DOMAINS if is_on else MEAN)
+            lambda is_on: settings.apply(view=DOMAINS if is_on else MEAN)
         )
         self.domains_view.chosen.connect(self._plot)
         self.morans_view.chosen.connect(lambda gene: settings.update(gene=gene))

@@ -234,7 +234,7 @@ class ComparePanel(QWidget):
         self._show_groups([])
         self.message.say("")
         self.setEnabled(False)
-        maps.drawn.connect(self.refresh)
+        maps.map_updated.connect(self.refresh)
         region.counted.connect(self.refresh)
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -78,7 +78,7 @@ class ExportPanel(QWidget):
             parts.row(self.copy_view_button, self.save_view_button),
         )
         self.kinds.currentIndexChanged.connect(self._on_kind)
-        maps.drawn.connect(self._follow)
+        maps.map_updated.connect(self._follow)
         self._on_kind()
         self._show("")
         self.setEnabled(False)
@@ -116,7 +116,7 @@ class ExportPanel(QWidget):
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
-            slide=active.slide, look=self._maps.look(), seen=seen, overwrite=overwrite
+            slide=active.slide, look=self._maps.figure_look(), seen=seen, overwrite=overwrite
         )
         asked = prediction, kind, Path(path), names, regions, options
         done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")
@@ -144,7 +144,7 @@ class ExportPanel(QWidget):
 
     def _picture(self) -> QImage | None:
         """Return what is seen with what it is; None, and a word, where there is no prediction."""
-        active, maps = self._maps.current(), self._maps.turns.maps()
+        active, maps = self._maps.current(), self._maps.layer_queue.maps()
         if active is None:
             show_info("Nothing is predicted yet, so there is no map in this view.")
             return None
@@ -154,7 +154,7 @@ class ExportPanel(QWidget):
         what = titles[-1] if len(titles) == 1 else several
         caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
         shown = SHOWN.get(self._maps.settings.view, "predicted")
-        return view_picture(self._maps.turns.viewer, caption, NOTICES[shown])
+        return view_picture(self._maps.layer_queue.viewer, caption, NOTICES[shown])
 
     def _show_progress(self, text: str, done: int, total: int) -> None:
         self.progress.show_share(done, total)

@@ -23,9 +23,9 @@ from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
+from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
 from napari_stem.widgets.genes.map_layers import SpotOutlines
-from napari_stem.widgets.genes.map_turns import INSPECTED
-from napari_stem.widgets.state import BESIDE, SCORE
+from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE
 from napari_stem.widgets.views.plots import LOW, Plot, draw_samples
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
 N_ROWS_SEEN = 9
 NO_PATCHES = "What the model saw cannot be shown: {}"
-GENE, Z, RANGE, MEAN = range(4)
+GENE, Z, RANGE, MEAN_COLUMN = range(4)
 COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
     Column(
@@ -107,22 +107,20 @@ class InspectPanel(QWidget):
         stack(self, self.readout, self.spot)
         self.spot.setVisible(False)
         self.outline = SpotOutlines(
-            maps.turns, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED
+            maps.layer_queue, "inspected", "Inspected spot", OUTLINE_COLOURS, INSPECTED_RANK
         )
-        viewer = maps.turns.viewer
+        viewer = maps.layer_queue.viewer
         jobs.call_back(viewer.mouse_drag_callbacks, self.on_press)
         jobs.call_back(viewer.mouse_move_callbacks, self.read_out)
         self.view.chosen.connect(lambda gene: maps.settings.update(gene=gene))
-        maps.drawn.connect(self._follow)
+        maps.map_updated.connect(self._follow)
         maps.samples_read.connect(self._follow)
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
-        """Say what is predicted under the cursor."""
+        """Say what lies under the cursor."""
         active = self._maps.current()
-        spot = self._spot_at(active, event.position)
-        self.readout.setText(
-            POINT_AT if active is None or spot is None else self._reading(active, spot)
-        )
+        reading = "" if active is None else self._reading(active, event.position)
+        self.readout.setText(reading or POINT_AT)
 
     def inspect(self, spot: int) -> None:
         """Look at a finished spot of the active slide in depth."""
@@ -135,7 +133,7 @@ class InspectPanel(QWidget):
             active.slide,
             active.prediction,
             spot,
-            active.ground,
+            active.background,
             done=partial(self._show, active),
         )
 
@@ -157,22 +155,21 @@ class InspectPanel(QWidget):
     def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
         return None if active is None else active.spot_at(position, self._maps.settings.shape)
 
-    def _reading(self, active: ActivePrediction, spot: int) -> str:
-        settings, unit = self._maps.settings, active.prediction.unit
-        if settings.shown_arrangement == SCORE and active.score is not None:
-            _, title, values = active.score
-            text = f"{values[spot]:+.2f}: {title}"
-        else:
-            here, rows = slice(spot, spot + 1), active.prediction.rows  # one block from disk
-            readings = {
-                gene: [rows(here, field, [gene]).item() for field in ("mean", "q05", "q95")]
-                for gene in settings.genes
-            }
-            text = "\n".join(
-                f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}), {unit}"
-                for gene, (mean, low, high) in readings.items()
-            )
-        return text + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
+    def _reading(self, active: ActivePrediction, position: Any) -> str:
+        """Say what the map shows at a place, and what is predicted there where that is something else."""
+        shown, spot, lines = self._maps.shown_map, self._spot_at(active, position), []
+        if shown is not None and shown.kind not in {MEAN, FADED}:
+            value = shown.value_at(position)
+            sign = "+" if shown.kind in {SCORE, DIFFERENCE} else ""
+            lines += [f"{value:{sign}.2f}: {shown.title}"] if np.isfinite(value) else []
+        if spot is None:
+            return "\n".join(lines)
+        here, rows = slice(spot, spot + 1), active.prediction.rows  # one block from disk
+        for gene in () if shown is not None and shown.kind == SCORE else self._maps.settings.genes:
+            mean, low, high = (rows(here, field, [gene]).item() for field in ("mean", "q05", "q95"))
+            interval = f"90% interval {low:.2f} to {high:.2f}"
+            lines.append(f"{gene} predicted {mean:.2f} ({interval}), {active.prediction.unit}")
+        return "\n".join(lines) + (f". This spot {UNLIKE}" if active.prediction.ood[spot] else "")
 
     def _show(self, active: ActivePrediction, details: SpotDetails) -> None:
         prediction, spot = active.prediction, details.spot
@@ -228,15 +225,15 @@ class InspectPanel(QWidget):
         gene, unit = active.gene, active.prediction.unit
         mean = float(active.values(gene)[spot])
         low, high = float(samples.low[spot]), float(samples.high[spot])
-        draws = None if samples.draws is None else samples.draws[spot].astype(np.float64)
+        draws = samples.draws[spot].astype(np.float64)
         self.view.choose(gene)
-        has_samples = draws is not None and bool(np.isfinite(draws).all())
+        has_samples = bool(draws.size) and bool(np.isfinite(draws).all())
         self.plot.setVisible(has_samples)
         self.plot_note.setVisible(not has_samples)
         if has_samples:
             self.plot.plot(draw_samples, draws, mean, low, high, f"{gene} predicted, {unit}")
             return
-        why_not = f"{NO_SAMPLES}." if draws is None else "The spot is still being predicted."
+        why_not = f"{NO_SAMPLES}." if not draws.size else "The spot is still being predicted."
         known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
         self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
 
@@ -249,13 +246,13 @@ def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:
 
 
 def spot_details(
-    slide: Slide, prediction: Prediction, spot: int, ground: Background | None
+    slide: Slide, prediction: Prediction, spot: int, known: Background | None
 ) -> SpotDetails:
     """Gather what is shown of a spot, against the background of the prediction, if it is known already.
 
     StemError where the prediction is damaged.
     """
-    ground = cast("Background", ground or background(prediction))  # as nothing stops it
+    against = cast("Background", known or background(prediction))  # as nothing stops it
     patches: dict[float, NDArray[np.uint8]] = {}
     why_not = ""
     try:
@@ -264,7 +261,7 @@ def spot_details(
         patches = dict(sorted(zip(spec.fields_of_view_um, read, strict=True)))
     except StemError as error:
         why_not = NO_PATCHES.format(error)
-    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, ground))
+    return SpotDetails(spot, patches, why_not, spot_profile(prediction, spot, against))
 
 
 def patch_spec(prediction: Prediction) -> PatchSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +18,12 @@ from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
 from napari_stem.widgets.common import parts
+from napari_stem.widgets.common.hints import ONE_GENE_ONLY
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
 from napari_stem.widgets.common.table import Column, Table, TableView, marked, write_csv
 from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
-from napari_stem.widgets.genes.map_layers import ScalarMap, SpotMap
-from napari_stem.widgets.genes.map_turns import MEASURED_MAP
+from napari_stem.widgets.genes.layer_queue import MEASURED_RANK
+from napari_stem.widgets.genes.map_layers import SpotMap
 from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
 from napari_stem.widgets.views.plots import Plot, draw_gene
 
@@ -57,7 +58,6 @@ MATCHING = "Matching spots …"
 LATER = "laid beside the prediction of this slide once there is one."
 COUNTS = "Tables of counts (*.h5ad);;All files (*)"
 NOT_YET = "None of the genes, or of the spots so far, that are predicted here was measured."
-ONE_GENE_ONLY = "Shown for one gene at a time: choose One gene in Genes."
 COLUMNS = (
     Column("gene", "Gene"),
     Column(
@@ -119,7 +119,7 @@ class MeasuredPanel(QWidget):
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
         self._reading: dict[str, LatestJob] = {}  # by the same
         self._matching = StoppableJob(jobs)
-        self.map = ScalarMap(maps.turns, MEASURED, MEASURED_MAP)
+        self.map = maps.new_layer(MEASURED, MEASURED_RANK)
         self.table_button = parts.button("Counts (.h5ad)…", act=self._ask_for_table)
         self.visium_button = parts.button("Visium folder…", act=self._ask_for_folder)
         self.remove_button = parts.button("Remove", act=self.remove)
@@ -135,27 +135,29 @@ class MeasuredPanel(QWidget):
             "Of a table of all genes: one of some genes says nothing of depth.",
         )
         self.summary, self.message = parts.Note(START), parts.Note()
-        self.views = QButtonGroup(self)
+        self.views = {view: QRadioButton(title) for view, (title, *_) in VIEWS.items()}
+        exclusive = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
         self.view.setMinimumHeight(150)
         self.plot = Plot()
         self.results = QWidget()
         views = parts.row()
-        for number, (view, (title, key, tip)) in enumerate(VIEWS.items()):
-            choice = QRadioButton(title)
-            choice.setToolTip(f"{tip} ({key.sequence})")
-            self.views.addButton(choice, number)
-            views.addWidget(choice)
+        for view, button in self.views.items():
+            _, key, tip = VIEWS[view]
+            button.setToolTip(f"{tip} ({key.sequence})")
+            exclusive.addButton(button)
+            views.addWidget(button)
             choose = partial(self.choose_view, view)
-            choice.clicked.connect(choose)
+            button.clicked.connect(choose)
             shortcut(key, self, choose)
         asking = (self.predict_button, self.depth_button)
         parts.stack(self.results, *asking, views, self.view, self.plot, self.save_button)
         loading = parts.row(self.table_button, self.visium_button, self.remove_button)
         parts.stack(self, loading, self.message, self.summary, self.results)
         self.view.chosen.connect(lambda gene: settings.update(gene=gene))
-        maps.drawn.connect(self.refresh)
+        maps.offer(self.special_map, self.map)
+        maps.map_updated.connect(self.refresh)
         self.refresh()
 
     def shown(self) -> str:
@@ -165,7 +167,7 @@ class MeasuredPanel(QWidget):
     def choose_view(self, view: str, *_: object) -> None:
         """Choose what is shown, as a click does; nothing where there is nothing to choose."""
         if self.isEnabled() and not self.results.isHidden():
-            self.settings.ask(view=view)
+            self.settings.apply(view=view)
 
     def load(self, path: str | Path) -> None:
         """Read counts of the active slide, and lay them beside its prediction once there is one."""
@@ -197,7 +199,7 @@ class MeasuredPanel(QWidget):
         active = self._maps.current()
         if active is not None:
             self._loaded.pop(active.slide.fingerprint, None)
-            self.refresh()
+            self._maps.draw()
             self.changed.emit()
 
     def of_active(self) -> Loaded | None:
@@ -211,10 +213,10 @@ class MeasuredPanel(QWidget):
         return loaded.match if loaded else None
 
     def refresh(self) -> None:
-        """Bring panel and map in line with the active prediction and the settings."""
+        """Bring the panel in line with the active prediction and the settings."""
         active, loaded = self._maps.current(), self.of_active()
         self.setEnabled(active is not None)
-        self.views.button(list(VIEWS).index(self.shown())).setChecked(True)
+        self.views[self.shown()].setChecked(True)
         if active is not None and loaded is not None and loaded.matched != active.state():
             self._start_match(active, loaded)
         found = self.match()
@@ -223,9 +225,36 @@ class MeasuredPanel(QWidget):
             return
         self._show_agreement(loaded, found)
         self.view.choose(active.gene)
-        if loaded.matched and loaded.matched[0] == active.state()[0]:
+        if _is_of(loaded, active):
             self._plot(active, found)
-            self._draw(active, loaded, found)
+            if not self._matching.is_running:
+                self.message.say(self._why_no_map(active, found))
+
+    def special_map(self, active: ActivePrediction) -> SpotMap | None:
+        """Return the map of what was measured, or of the difference, if it is asked for and known."""
+        loaded, found = self.of_active(), self.match()
+        if loaded is None or found is None or not _is_of(loaded, active):
+            return None
+        if self.shown() == MEAN or self._why_no_map(active, found):
+            return None
+        about = {"prediction": str(active.prediction.path)}
+        plain = replace(active.gene_map(active.gene, "mean", self.settings), about=about)
+        if self.shown() == MEASURED:
+            if loaded.grid is None:
+                loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
+            title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)
+            return replace(plain, kind=MEASURED, grid=loaded.grid, values=values, title=title)
+        title = f"{active.gene} predicted minus measured, {found.unit}"
+        error = found.error(active.gene, plain.values)
+        chosen = self.settings.range_of(DIFFERENCE)
+        limits = chosen.limits(error) if chosen.kind == "fixed" else _balanced(error)
+        return SpotMap(DIFFERENCE, plain.grid, error, title, limits, DIVERGING, about)
+
+    def _why_no_map(self, active: ActivePrediction, found: MeasuredMatch) -> str:
+        """Say why what is asked for cannot be shown; empty where it can, or nothing measured is asked for."""
+        if self.shown() != MEAN and self.settings.shown_arrangement != ONE:
+            return ONE_GENE_ONLY
+        return "" if active.gene in found.genes else f"{active.gene} was not measured here."
 
     def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
         before = self._loaded.get(slide.fingerprint)
@@ -236,7 +265,7 @@ class MeasuredPanel(QWidget):
     def _rest(self) -> None:
         """Be ready for another file, whether this one could be read or not."""
         self._show_busy("")
-        self.refresh()
+        self._maps.draw()
 
     def _start_match(self, active: ActivePrediction, loaded: Loaded) -> None:
         """Match in the background; while a prediction grows, again and again."""
@@ -250,14 +279,14 @@ class MeasuredPanel(QWidget):
                 loaded.match, loaded.matched, loaded.grid = found, key, None
                 if found is not None:
                     loaded.is_known, loaded.before = True, None
-            self.refresh()
+            self._maps.draw()
 
         def refused() -> None:  # the data are not this slide's, and the user has been told
             if self._loaded.get(fingerprint) is loaded:  # else others came meanwhile
                 del self._loaded[fingerprint]
                 if loaded.before is not None:
                     self._loaded[fingerprint] = loaded.before
-            self.refresh()
+            self._maps.draw()
             self.changed.emit()
 
         self.message.say(MATCHING)
@@ -279,31 +308,6 @@ class MeasuredPanel(QWidget):
         if path := parts.ask_where_to_save(self, "Save table", "agreement.csv", "Tables (*.csv)"):
             self._jobs.save(write_csv, found.agreement, Path(path))
 
-    def _draw(self, active: ActivePrediction, loaded: Loaded, found: MeasuredMatch) -> None:
-        message = ""
-        if self.shown() != MEAN and self.settings.shown_arrangement != ONE:
-            message = ONE_GENE_ONLY
-        elif active.gene not in found.genes:
-            message = f"{active.gene} was not measured here."
-        if not self._matching.is_running:
-            self.message.say(message)
-        if message or self.shown() == MEAN:
-            self.map.hide()
-            return
-        about = {"prediction": str(active.prediction.path)}
-        plain, settings = active.gene_map(active.gene, "mean", self.settings), self.settings
-        if settings.view == MEASURED:
-            if loaded.grid is None:
-                loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
-            title = f"{active.gene} measured, {found.unit}"
-            values = found.measured(active.gene)
-            shown = SpotMap(loaded.grid, values, title, plain.limits, plain.colormap, about)
-        else:
-            error = found.error(active.gene, plain.values)
-            title = f"{active.gene} predicted minus measured, {found.unit}"
-            shown = SpotMap(plain.grid, error, title, _balanced(error), DIVERGING, about)
-        self.map.show(shown)
-
     def _plot(self, active: ActivePrediction, found: MeasuredMatch) -> None:
         gene = active.gene
         self.plot.setVisible(gene in found.genes)
@@ -320,7 +324,6 @@ class MeasuredPanel(QWidget):
         self.message.say(message)
         self.summary.setText(START)
         self.results.hide()
-        self.map.hide()
         self.remove_button.setVisible(is_known)
         is_reading = any(reading.is_running for reading in self._reading.values())
         is_gone = active is not None and loaded is None and not is_reading
@@ -341,6 +344,11 @@ class MeasuredPanel(QWidget):
         self.predict_button.setVisible(found.is_elsewhere)
         self.results.show()
         self.remove_button.show()
+
+
+def _is_of(loaded: Loaded, active: ActivePrediction) -> bool:
+    """Whether data were last matched with a prediction, as it is or as it was before it grew."""
+    return loaded.matched is not None and loaded.matched[0] == active.state()[0]
 
 
 def _balanced(error: NDArray[np.float32]) -> tuple[float, float]:

@@ -7,29 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QToolButton, QWidget
 
-from napari_stem.layers.values import (
-    Fading,
-    colour_limits,
-    faded_colours,
-    map_title,
-    probability_over,
-)
+from napari_stem.layers.values import Fading, map_title, probability_over
 from napari_stem.widgets.common.form import slider
-from napari_stem.widgets.common.hints import TOO_LARGE
+from napari_stem.widgets.common.hints import ONE_GENE_ONLY, TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
 from napari_stem.widgets.common.parts import Note, choice, labelled, row_widget, stack
-from napari_stem.widgets.genes import map_turns
-from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap, SpotMap, SpotOutlines
+from napari_stem.widgets.genes.layer_queue import OUTLINES_RANK, SPECIAL_RANK
+from napari_stem.widgets.genes.map_layers import SpotMap, SpotOutlines
 from napari_stem.widgets.state import (
     BESIDE,
-    DOUBT,
     FADED,
     MEAN,
     NOTHING,
+    OF_SPECIAL_MAPS,
     ONE,
     PROBABLE,
     SAMPLE,
@@ -40,8 +33,6 @@ from napari_stem.widgets.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
@@ -69,11 +60,12 @@ UNCERTAINTY = {
     SD: ("Standard deviation", "Of a spot's samples"),
     WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
 }
-ONE_GENE_ONLY = "This is shown for one gene at a time: choose One gene in Genes."
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
 LEGEND = (20, 180), 8  # the titles say more than those of plain maps
+OF_DRAWS = frozenset({PROBABLE, SAMPLE})
+UNTOLD = OF_SPECIAL_MAPS | {"is_outlined"}  # after these `MapDisplay.map_updated` is not emitted
 
 
 class UncertaintyPanel(QWidget):
@@ -81,13 +73,14 @@ class UncertaintyPanel(QWidget):
 
     def __init__(self, maps: MapDisplay) -> None:
         super().__init__()
-        self._maps, turns = maps, maps.turns
+        self._maps = maps
         self.settings = settings = maps.settings
         self._outlined: tuple[object, ...] | None = None
-        self.map = ScalarMap(turns, "uncertainty", map_turns.UNSURE, LEGEND)
-        self.faded = ColourMap(turns, "faded", "Predicted, faint where unsure", map_turns.FADED)
+        self.map = maps.new_layer("uncertainty", SPECIAL_RANK, LEGEND)
         name = "Spots unlike the training tissue"
-        self.outlines = SpotOutlines(turns, "unlike", name, (OUTLINE_COLOUR,), map_turns.OUTLINES)
+        self.outlines = SpotOutlines(
+            maps.layer_queue, "unlike", name, (OUTLINE_COLOUR,), OUTLINES_RANK
+        )
         self.expression_choice = _choice(EXPRESSION, self.choose_expression)
         self.uncertainty_choice = _choice(UNCERTAINTY, self.choose_uncertainty)
         self.threshold = slider((0, STEPS), 50, "Expression that the samples must exceed")
@@ -103,7 +96,7 @@ class UncertaintyPanel(QWidget):
         self._sample_row = row_widget(*sampled, stretched=1)
         self._form = labelled(
             {
-                "Quantity": self.expression_choice,
+                "Expression as": self.expression_choice,
                 "Above": self._threshold_row,
                 "Probability": self._probability_row,
                 "Sample": self._sample_row,
@@ -127,20 +120,24 @@ class UncertaintyPanel(QWidget):
             button.setToolTip(f"{which} sample (key {key.sequence})")
             button.clicked.connect(partial(self.step, samples))
             self.shortcuts.append(shortcut(key, self, partial(self.step, samples)))
-        # else the plain map is drawn first
-        settings.changed.connect(lambda names: self.refresh() if names <= DOUBT else None)
-        self._maps.drawn.connect(self.refresh)
-        self._maps.samples_read.connect(self.refresh)
+        settings.changed.connect(lambda names: self.refresh() if names <= UNTOLD else None)
+        maps.map_updated.connect(self.refresh)
+        maps.samples_read.connect(self._on_samples)
+        maps.offer(self.special_map, self.map)
         self.refresh()
 
     def choose_expression(self, kind: str) -> None:
         """Choose how expression is shown, and have it on the map, as a click does."""
-        self.settings.ask(expression=kind, view=MEAN)
+        self.settings.apply(expression=kind, view=MEAN)
 
     def choose_uncertainty(self, kind: str) -> None:
         """Choose how uncertainty is shown, and have it on the map where it can be, as a click does."""
         has_map = self.settings.arrangement in {ONE, BESIDE}
-        self.settings.ask(uncertainty=kind, view=SD if has_map else MEAN)
+        self.settings.apply(uncertainty=kind, view=SD if has_map else MEAN)
+
+    def _on_samples(self) -> None:
+        if self.settings.kind in OF_DRAWS | {WIDTH}:
+            self._maps.draw_special()
 
     def step(self, samples: int, *_: object) -> None:
         """Go to another sample; after the last comes the first."""
@@ -169,102 +166,85 @@ class UncertaintyPanel(QWidget):
             each.setEnabled(kind == SAMPLE)
 
     def refresh(self) -> None:
-        """Bring the layers in line with what is asked for."""
+        """Bring what is said here, and the outlines, in line with what is asked for."""
         active = self._maps.current()
         self._show_choices(0 if active is None else active.prediction.n_kept_draws)
         self.setEnabled(active is not None)
-        self.message.say("")
         if active is None:
+            self.message.say("")
             self.legend.say("")
             self._outlined = None
             self.outlines.hide()
-            self._hide_map()
             return
         self._outline(active)
-        self._draw(active)
 
-    def _draw(self, active: ActivePrediction) -> None:
-        settings = self.settings
-        kind = {MEAN: settings.expression, SD: settings.uncertainty}.get(settings.field, MEAN)
-        is_plain, why_not = kind in {MEAN, SD}, ""
-        if not is_plain and settings.shown_arrangement != ONE:
-            why_not = ONE_GENE_ONLY
-        elif kind in {PROBABLE, SAMPLE} and not active.prediction.n_kept_draws:
-            why_not = f"{TOO_LARGE} to see this."
-        if is_plain or why_not:
-            self._hide_map()
-            self.message.say(why_not)
-            return
-        if kind == FADED:
-            self._fade(active)
+    def special_map(self, active: ActivePrediction) -> SpotMap | None:
+        """Return the map that is asked for in place of the plain one, and say what is special about it.
+
+        None where the plain one is asked for, or no other can be shown; then why not is said.
+        """
+        kind = self.settings.kind
+        of_samples = {PROBABLE: self._probable, SAMPLE: self._sample, WIDTH: self._width}
+        shown, text = None, ""
+        if kind != FADED and kind not in of_samples:
+            pass  # the plain map is asked for
+        elif self.settings.shown_arrangement != ONE:
+            text = ONE_GENE_ONLY
+        elif kind == FADED:
+            shown, text = self._faded(active)
+        elif kind in OF_DRAWS and not active.prediction.n_kept_draws:
+            text = f"{TOO_LARGE} to see this."
         elif (samples := self._maps.samples()) is None:
-            self.message.say("Reading the samples …")
-            return
+            shown, text = self._maps.kept_map(active, kind), "Reading the samples …"
         else:
-            self.faded.hide()
-            if kind == WIDTH or samples.draws is None:
-                self._show_width(active, samples)
-            elif kind == PROBABLE:
-                self._show_probable(active, samples.draws)
-            else:
-                self._show_sample(active, samples.draws)
-        self._maps.hide_plain()
-        self._maps.turns.select(self.map.layer)
+            shown, text = of_samples[kind](active, samples)
+        self.message.say(text)
+        return shown
 
-    def _hide_map(self) -> None:
-        self.map.hide()
-        self.faded.hide()
+    def _plain(self, active: ActivePrediction, kind: str, what: str) -> SpotMap:
+        """Plain map of the expression, with what is special about another in its title, before the unit."""
+        title = f"{map_title(active.gene, 'mean')}, {what}, {active.prediction.unit}"
+        plain = active.gene_map(active.gene, "mean", self.settings)
+        return replace(plain, kind=kind, title=title)
 
-    def _titled(self, active: ActivePrediction, what: str) -> SpotMap:
-        """Plain map of the expression, with what is special about it in its title before the unit."""
-        plain, unit = map_title(active.gene, "mean"), active.prediction.unit
-        title = f"{plain}, {what}, {unit}"
-        return replace(active.gene_map(active.gene, "mean", self.settings), title=title)
-
-    def _fade(self, active: ActivePrediction) -> None:
-        shown = self._titled(active, "faint where unsure")
+    def _faded(self, active: ActivePrediction) -> tuple[SpotMap, str]:
         sd = active.values(active.gene, "sd")
-        fading, (low, high) = Fading.of(sd), shown.limits
-        scaled = np.clip((shown.values - low) / (high - low), 0, 1)
-        rgba = ensure_colormap(shown.colormap).map(np.nan_to_num(scaled))
-        colours = faded_colours(rgba, fading.opacity(sd))
-        # an empty map beside the colours keeps the legend
-        self.map.show(replace(shown, values=np.full(len(colours), np.nan, np.float32)))
-        self.faded.show(shown.grid, colours, shown.about["prediction"])
-        self.message.say(
+        fading = Fading.of(sd)
+        plain = self._plain(active, FADED, "faint where unsure")
+        return replace(plain, opacity=fading.opacity(sd)), (
             f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
             f"{fading.unsure:.2f} on ({active.prediction.unit})."
         )
 
-    def _show_probable(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
-        settings = self.settings
+    def _probable(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
+        settings, draws = self.settings, samples.draws
         known = draws[np.isfinite(draws).all(axis=1)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         threshold = low + settings.share * (high - low)
         probability = probability_over(draws, threshold)
         is_shown = probability > settings.probability
-        shown = self._titled(active, f"where P(above {threshold:.2f}) > {settings.probability:.0%}")
-        values = np.where(is_shown, shown.values, np.float32(np.nan))
-        self.map.show(replace(shown, values=values))
         self.threshold_label.setText(f"{threshold:.2f}")
-        self.message.say(
+        what = f"where P(above {threshold:.2f}) > {settings.probability:.0%}"
+        plain = self._plain(active, PROBABLE, what)
+        return replace(plain, values=np.where(is_shown, plain.values, np.float32(np.nan))), (
             f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
             f"{threshold:.2f} with a probability over {settings.probability:.0%}."
         )
 
-    def _show_sample(self, active: ActivePrediction, draws: NDArray[np.float16]) -> None:
-        n_draws = draws.shape[1]
+    def _sample(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
+        n_draws = samples.draws.shape[1]
         number = min(self.settings.sample, n_draws - 1)
         text = f"sample {number + 1} of {n_draws}: one possibility"
-        values = draws[:, number].astype(np.float32)
-        self.map.show(replace(self._titled(active, text), values=values))
-        self.message.say(f"{text[0].upper()}{text[1:]}, predicted.")
+        values = samples.draws[:, number].astype(np.float32)
+        shown = replace(self._plain(active, SAMPLE, text), values=values)
+        return shown, f"{text[0].upper()}{text[1:]}, predicted."
 
-    def _show_width(self, active: ActivePrediction, samples: GeneSamples) -> None:
-        width, plain = samples.high - samples.low, self._titled(active, "width of 90% interval")
-        colours = uncertainty_colormap(self.settings.colormap)
-        limits = colour_limits(width)
-        self.map.show(replace(plain, values=width, limits=limits, colormap=colours))
+    def _width(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
+        width = samples.high - samples.low
+        limits, colormap = self.settings.range_of(WIDTH).limits(width), self.settings.colormap
+        plain = self._plain(active, WIDTH, "width of 90% interval")
+        colours = uncertainty_colormap(colormap)
+        return replace(plain, values=width, limits=limits, colormap=colours), ""
 
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self.settings

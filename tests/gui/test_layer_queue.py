@@ -10,12 +10,12 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_stem.widgets.common import garbage
-from napari_stem.widgets.genes.map_turns import (
-    EXPRESSION,
+from napari_stem.widgets.genes.layer_queue import (
     LEAST_LETTERS_PT,
-    OUTLINES,
-    VIEWS,
-    LayerTurns,
+    MEAN_RANK,
+    OUTLINES_RANK,
+    VIEWS_RANK,
+    LayerQueue,
 )
 from napari_stem.widgets.genes.together import GROUND_NAME
 
@@ -30,10 +30,10 @@ def window(one_viewer, c5_prediction, qtbot):
 
 
 @pytest.fixture
-def turns():
-    turns = LayerTurns(ViewerModel())
-    yield turns
-    turns.close()
+def queue():
+    queue = LayerQueue(ViewerModel())
+    yield queue
+    queue.close()
 
 
 def layer(name: str = "a", **options) -> Image:
@@ -42,8 +42,8 @@ def layer(name: str = "a", **options) -> Image:
     return Image(np.zeros((4, 4), np.float32), name=name, **UM, **options)
 
 
-def names(turns: LayerTurns) -> list[str]:
-    return [one.name for one in turns.viewer.layers]
+def names(queue: LayerQueue) -> list[str]:
+    return [one.name for one in queue.viewer.layers]
 
 
 class Changes:
@@ -51,8 +51,8 @@ class Changes:
 
     def __init__(self, screen: MapScreen, monkeypatch) -> None:
         self.per_turn: list[list[str]] = []
-        turns = screen.display.turns
-        events, step = screen.viewer.layers.events, turns.step
+        queue = screen.display.layer_queue
+        events, step = screen.viewer.layers.events, queue.step
 
         def noted() -> bool:
             self.per_turn.append([])
@@ -61,7 +61,7 @@ class Changes:
         def note(event) -> None:
             self.per_turn[-1].append(event.type)
 
-        monkeypatch.setattr(turns, "step", noted)
+        monkeypatch.setattr(queue, "step", noted)
         events.inserted.connect(note)
         events.removed.connect(note)
 
@@ -135,7 +135,7 @@ def test_legends_come_one_by_one_too(window, changes, monkeypatch):
     shown: list[int] = []
     window.genes.choose_arrangement("mix")
     lights = [one.layer for one in window.display.mixed.maps]
-    while not window.display.turns.is_settled():
+    while not window.display.layer_queue.is_settled():
         one_turn()
         shown.append(sum(la.colorbar.visible + la.name_overlay.visible for la in lights))
     assert shown[-1] == 4
@@ -180,49 +180,49 @@ def test_only_what_is_shown_is_listed(window):
         ("none", [slide]),
         ("mean", [slide, f"{gene} predicted, {unit}"]),
     ):
-        window.genes.settings.ask(view=view)
+        window.genes.settings.apply(view=view)
         window.settle()
         assert listed(window) == expected
 
 
 @pytest.mark.parametrize("width_px", [300, 600, 2000])
-def test_titles_end_within_the_canvas(turns, width_px):
-    turns.viewer.canvas.size = (500, width_px)
+def test_titles_end_within_the_canvas(queue, width_px):
+    queue.viewer.canvas.size = (500, width_px)
     title = "CD74 predicted, where P(above 3.76) > 80%, log2(count + 1) at the training depth"
     shown = layer(title)
-    turns.show(shown, EXPRESSION, title, 10)
+    queue.show(shown, MEAN_RANK, title, 10)
     sizes = {300: LEAST_LETTERS_PT, 2000: 10}
     assert sizes.get(width_px, 7.5) == pytest.approx(shown.name_overlay.font_size, abs=0.05)
-    turns.viewer.canvas.size = (500, 2000)
+    queue.viewer.canvas.size = (500, 2000)
     assert shown.name_overlay.font_size == 10
 
 
 # the order, and garbage
 
 
-def test_layers_lie_by_rank_above_slides_and_below_what_others_added(turns):
-    turns.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
-    turns.viewer.add_layer(layer("mine"))
-    for name, rank in (("outlines", OUTLINES), ("view", VIEWS), ("map", EXPRESSION)):
-        turns.show(layer(name), rank)
-    assert names(turns) == ["slide", "map", "outlines", "mine", "view"]
+def test_layers_lie_by_rank_above_slides_and_below_what_others_added(queue):
+    queue.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
+    queue.viewer.add_layer(layer("mine"))
+    for name, rank in (("outlines", OUTLINES_RANK), ("view", VIEWS_RANK), ("map", MEAN_RANK)):
+        queue.show(layer(name), rank)
+    assert names(queue) == ["slide", "map", "outlines", "mine", "view"]
 
 
-def test_what_the_user_took_away_stays_away_until_asked_for(turns):
+def test_what_the_user_took_away_stays_away_until_asked_for(queue):
     ours, other = layer("ours"), layer("other")
-    turns.show(ours, EXPRESSION)
-    turns.viewer.layers.remove(ours)
-    turns.show(other, OUTLINES)
-    assert names(turns) == ["other"]
-    turns.show(ours, EXPRESSION)
-    assert names(turns) == ["ours", "other"]
+    queue.show(ours, MEAN_RANK)
+    queue.viewer.layers.remove(ours)
+    queue.show(other, OUTLINES_RANK)
+    assert names(queue) == ["other"]
+    queue.show(ours, MEAN_RANK)
+    assert names(queue) == ["ours", "other"]
 
 
-def test_a_layer_hidden_by_the_eye_is_seen_again_when_asked_for(turns):
+def test_a_layer_hidden_by_the_eye_is_seen_again_when_asked_for(queue):
     ours = layer()
-    turns.show(ours, EXPRESSION)
+    queue.show(ours, MEAN_RANK)
     ours.visible = False
-    turns.show(ours, EXPRESSION)
+    queue.show(ours, MEAN_RANK)
     assert ours.visible
 
 
@@ -237,7 +237,7 @@ def test_layers_go_in_the_context_of_the_canvas(window):
     window.viewer.layers.events.removed.connect(
         lambda _: seen.append(QOpenGLContext.currentContext() is canvas.context())
     )
-    window.genes.settings.ask(view="none")
+    window.genes.settings.apply(view="none")
     window.settle()
     assert seen == [True]
 
@@ -247,7 +247,7 @@ def test_libraries_are_spared_and_foreign_layers_are_not(window):
     window.viewer.add_layer(layer("mine"))
     garbage.spare_libraries()
     assert gc.get_freeze_count() > 0
-    window.genes.settings.ask(view="none")  # one of ours goes
+    window.genes.settings.apply(view="none")  # one of ours goes
     window.settle()
     assert gc.get_freeze_count() > 0
     seen: list[int] = []

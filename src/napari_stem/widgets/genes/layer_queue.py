@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 # from the lowest to the topmost
-SLIDE, EXPRESSION, DEVIATION, FADED, UNSURE, MEASURED_MAP, DOMAIN_MAP = range(-1, 6)
-# a light for each gene of a mixture lies between the first two
-GROUND, LIGHTS, OUTLINES, INSPECTED = 6, 7, 12, 13
+SLIDE_RANK, MEAN_RANK, SD_RANK, FADED_RANK, SPECIAL_RANK, MEASURED_RANK, DOMAIN_RANK = range(-1, 6)
+# a light for each gene of a mixture, then the outlines of spots
+GROUND_RANK, LIGHTS_RANK, OUTLINES_RANK, INSPECTED_RANK = 6, 7, 12, 13
+VIEWS_RANK = 100  # of views side by side, above everything else
 _ours: WeakSet[Layer] = WeakSet()  # what was ever shown so, by whatever dock
 LETTER_PX_PER_PT = 1.0  # width of an average one, and its share of the box around the name
 LEAST_LETTERS_PT = 6.0
-VIEWS = 100  # from here on: views side by side, above everything else
 
 
 class Wanted(NamedTuple):
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     letters_pt: int
 
 
-class LayerTurns(QObject):
+class LayerQueue(QObject):
     """Brings the layer list in line with what is wanted.
 
     ``opacity`` is how strongly maps cover the slide, 0 to 1. A viewer without a window has no event loop to
@@ -52,7 +52,8 @@ class LayerTurns(QObject):
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer, self._opacity = viewer, opacity
-        # what maps were last given; beyond that, napari's own slider is the user's
+        # opacity that this gave to a map last: what the user sets with napari's slider stays until another is
+        # chosen here
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
         self.is_changing = False  # what comes and goes now does so because of this
         self._wanted: dict[Layer, Wanted] = {}
@@ -202,7 +203,7 @@ class LayerTurns(QObject):
         """Above which others a layer lies: slides lowest, what others added between maps and views."""
         if layer in self._wanted:
             return self._wanted[layer].rank
-        return VIEWS - 1 if slide_of(layer) is None else SLIDE
+        return VIEWS_RANK - 1 if slide_of(layer) is None else SLIDE_RANK
 
     def _settle(self) -> None:
         """Put in order what others may have stirred, and what waited for the layers."""
