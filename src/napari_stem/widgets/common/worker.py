@@ -11,6 +11,7 @@ import warnings
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -50,6 +51,7 @@ class Jobs(QObject):
         # what follows each job: here, as no thread may hold the last reference to a widget
         self._following: dict[object, tuple[Callable[[Any], None], Callable[[], object]]] = {}
         self._ends: list[Callable[[], object]] = []
+        self._stops: WeakSet[threading.Event] = WeakSet()  # of jobs that may still look at them
         self.is_closed = False
         self._told.connect(self._hear)
 
@@ -88,7 +90,7 @@ class Jobs(QObject):
     def new_stop(self) -> threading.Event:
         """Make what tells a job to stop; it is set at the latest by ``close``."""
         stop = threading.Event()
-        self.at_end(stop.set)
+        self._stops.add(stop)
         return stop
 
     def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
@@ -107,6 +109,8 @@ class Jobs(QObject):
     def close(self) -> None:
         """Stop what runs; results on disk stay."""
         self.is_closed = True
+        for stop in self._stops:
+            stop.set()
         while self._ends:
             self._ends.pop()()
         for timer in self.findChildren(QTimer):
@@ -163,7 +167,7 @@ class LatestJob:
 
 
 class StoppableJob:
-    """Runs one job at a time, which tells how far it is and can be stopped.
+    """Runs one job at a time, which can be stopped, and may report how far it is.
 
     ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
@@ -189,9 +193,14 @@ class StoppableJob:
         done: Callable[[Any], None],
         failed: Callable[[], None],
     ) -> None:
-        """Call a function in a thread, with what tells it to stop and what it reports to as last arguments."""
+        """Call a function in a thread, with what tells it to stop as last argument.
+
+        Where there is somebody to hear what is ``reported``, what it reports to comes after that.
+        """
         self._stop = self._jobs.new_stop()
-        asked = *args, self._stop.is_set, self._jobs.in_window(self._hear)
+        asked: tuple[Any, ...] = *args, self._stop.is_set
+        if self.reported is not None:
+            asked = *asked, self._jobs.in_window(self._hear)
         ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
         self._jobs.start(function, *asked, **ends)
 

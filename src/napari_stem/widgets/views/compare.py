@@ -304,7 +304,7 @@ class ComparePanel(QWidget):
             self.message.say(f"{TOO_LARGE} to compare regions.")
             return
 
-        def compare(is_stopped: Callable[[], bool], _report: object) -> Compared | None:
+        def compare(is_stopped: Callable[[], bool]) -> Compared | None:
             groups = drawn_groups(prediction, first, other, is_stopped)
             if groups is None:
                 return None
