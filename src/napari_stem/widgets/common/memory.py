@@ -75,7 +75,7 @@ def recall() -> Remembered:
     stored, found = store(), Remembered()
     for name in _names_beside():
         default = getattr(found, name)
-        with suppress(ValueError):  # a file edited by hand
+        with suppress(ValueError, TypeError):  # a file edited by hand
             setattr(found, name, type(default)(stored.value(name, default)))
     for page, names in PREFERENCES.items():
         preferences = _page(page)
