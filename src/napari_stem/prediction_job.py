@@ -10,7 +10,7 @@ import json
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -237,25 +237,32 @@ class PredictionJob:
             n_kept_draws=self.settings.n_draws if self.keep_draws else 0,
         )
 
-    def begin_unless_in_doubt(
+    @contextmanager
+    def begun(self, out: Path, *, resume: bool) -> Iterator[Prediction]:
+        """Begin, or go on, as `begin` does; what was begun here is removed at the end if no spot is done."""
+        was_there = out.exists()
+        prediction = self.begin(out, resume=resume)
+        try:
+            yield prediction
+        finally:
+            if not was_there and not prediction.done.any():  # nothing to resume
+                shutil.rmtree(out, ignore_errors=True)
+
+    @contextmanager
+    def begun_and_doubted(
         self, out: Path, stop: Callable[[], bool] | None = None
-    ) -> Prediction | str:
+    ) -> Iterator[tuple[Prediction, str | None]]:
         """Begin, or go on, and meanwhile look at a few spots: either takes a good part of a second.
 
-        Returns
-        -------
-        The prediction; or why the slide is in doubt, where nothing is left of what was begun here.
+        Yields
+        ------
+        The prediction, as of `begun`, and the `doubt`.
         """
-        was_there = out.exists()
         _ = self._looking  # loaded once, for both
         with ThreadPoolExecutor(1, "looking") as pool:
             looked = pool.submit(self.doubt, stop)
-            prediction = self.begin(out, resume=True)
-        if looked.exception() is None and looked.result() is None:
-            return prediction
-        if not was_there:
-            shutil.rmtree(out, ignore_errors=True)
-        return looked.result() or ""
+            with self.begun(out, resume=True) as prediction:
+                yield prediction, looked.result()
 
     def steps(
         self,
@@ -333,15 +340,9 @@ class PredictionJob:
         -------
         Unfinished where it was stopped.
         """
-        with only_writer(out):
-            began_here = not out.exists()
-            prediction = self.begin(out, resume=resume)
-            try:
-                for step in self.steps(prediction, stop, watch):
-                    watch(step)
-            finally:
-                if began_here and not prediction.done.any():  # nothing to resume
-                    shutil.rmtree(out, ignore_errors=True)
+        with only_writer(out), self.begun(out, resume=resume) as prediction:
+            for step in self.steps(prediction, stop, watch):
+                watch(step)
         return prediction
 
 

@@ -216,7 +216,7 @@ def test_several_genes_at_once_are_shown_plainly(predicted):
 def test_a_new_run_takes_the_layers_over(predicted):
     layer = wanted(predicted, SAMPLE).map.layer
     before = layer.metadata["napari_stem"]["prediction"]
-    predicted.panels.model.n_draws.setValue(3)
+    predicted.panels.model.form["n_draws"].setValue(3)
     predicted.run()
     predicted.wait(lambda: np.isfinite(on_spots(predicted, layer.data)).all() and layer.visible)
     assert "sample 1 of 3" in layer.name

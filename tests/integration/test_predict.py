@@ -548,12 +548,12 @@ def test_what_was_begun_in_doubt_is_not_left_behind(
 ) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
     monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
-    assert job.begin_unless_in_doubt(out) == "Blurred."
+    with job.begun_and_doubted(out) as (begun, doubt):
+        assert (begun.path, doubt) == (out, "Blurred.")
     assert not out.exists()
-    monkeypatch.undo()
-    assert job.begin_unless_in_doubt(out).path == out
-    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
-    assert job.begin_unless_in_doubt(out) == "Blurred."
+    job.begin(out, resume=False)
+    with job.begun_and_doubted(out) as (_, doubt):
+        assert doubt == "Blurred."
     assert Prediction.open(out).spots.names == spots.names  # it was there before
 
 
@@ -566,8 +566,8 @@ def test_an_encoder_that_breaks_leaves_nothing_behind(
         raise EncoderError("The file is damaged.")
 
     monkeypatch.setattr(PredictionJob, "doubt", broken)
-    with pytest.raises(EncoderError, match="damaged"):
-        job.begin_unless_in_doubt(out)
+    with pytest.raises(EncoderError, match="damaged"), job.begun_and_doubted(out):
+        pass
     assert not out.exists()
 
 
