@@ -102,6 +102,8 @@ class PredictionJob:
         tissue: TissueSettings | None = None,
         pitch_um: float | None = None,
         embedder: PatchEmbeddings | None = None,
+        encoder: Encoder | None = None,
+        begin_at_um: tuple[float, float] | None = None,
         species: str | None = None,
         tissue_type: str | None = None,
         keep_draws: bool | None = False,
@@ -111,7 +113,7 @@ class PredictionJob:
 
         Parameters
         ----------
-        slide, model, settings, embedder
+        slide, model, settings, embedder, encoder, begin_at_um
             As of the job.
         spots, regions, whole_slide, tissue, pitch_um
             Where to predict, as `napari_stem.predict.choose_spots` takes them. With an embedder its patches are
@@ -163,6 +165,8 @@ class PredictionJob:
             regions=tuple(within or ()),
             keep_draws=keep_draws,
             embedder=embedder,
+            encoder=encoder,
+            begin_at_um=begin_at_um,
         )
 
     @property
@@ -249,18 +253,16 @@ class PredictionJob:
                 shutil.rmtree(out, ignore_errors=True)
 
     @contextmanager
-    def begun_and_doubted(
-        self, out: Path, stop: Callable[[], bool] | None = None
+    def begun_while(
+        self, out: Path, look: Callable[[], str | None]
     ) -> Iterator[tuple[Prediction, str | None]]:
-        """Begin, or go on, and meanwhile look at a few spots: either takes a good part of a second.
+        """As `begun` with ``resume``, and meanwhile `doubt`, or whatever else ``look`` does.
 
-        Yields
-        ------
-        The prediction, as of `begun`, and the `doubt`.
+        Either takes a good part of a second.
         """
         _ = self._looking  # loaded once, for both
         with ThreadPoolExecutor(1, "looking") as pool:
-            looked = pool.submit(self.doubt, stop)
+            looked = pool.submit(look)
             with self.begun(out, resume=True) as prediction:
                 yield prediction, looked.result()
 

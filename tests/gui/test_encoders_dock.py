@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -439,8 +440,9 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     )
     assert "a laptop's" in model_road.panels.run.run_button.toolTip()
     model_road.run()
-    assert model_road.panels.model.pace.is_measured("cpu", looks=False)
-    assert not model_road.panels.model.pace.is_measured("cpu")
+    pace, effort = model_road.panels.model.pace, model_road.panels.model.effort()
+    assert pace.is_measured(effort)
+    assert not pace.is_measured(replace(effort, looks=True))
     assert "your last runs" in model_road.panels.run.run_button.toolTip()
     layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
     layer.data = [shape + 2000 / layer.scale for shape in layer.data]  # beside the patches

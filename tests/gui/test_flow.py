@@ -22,7 +22,7 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
-from napari_stem.widgets.model.model_panel import Pace
+from napari_stem.widgets.model.model_panel import Effort, Pace
 
 pytestmark = pytest.mark.gui
 
@@ -66,27 +66,35 @@ def test_each_step_says_what_is_missing():
 
 
 def test_the_pace_of_this_machine_is_learnt_and_remembered():
-    cpu = SamplingSettings(n_draws=32, n_steps=16, device="cpu")
-    pace = Pace()
+    settings = SamplingSettings(n_draws=32, n_steps=16, device="cpu")
+    cpu, pace = Effort(settings), Pace()
     laptop = pace.estimate_s(cpu, 100)
-    assert laptop > pace.estimate_s(replace(cpu, n_draws=2, n_steps=2), 100) > 0
-    assert not pace.is_measured("cpu")
+    assert laptop > pace.estimate_s(Effort(replace(settings, n_draws=2, n_steps=2)), 100) > 0
+    assert not pace.is_measured(cpu)
     pace.measured(cpu, 100, 3 * laptop)
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
     assert pace.estimate_s(cpu, 200) > 5 * laptop
-    assert pace.estimate_s(replace(cpu, device="cuda"), 100) == laptop
+    assert pace.estimate_s(Effort(replace(settings, device="cuda")), 100) == laptop
     again = Pace(pace.as_text())
     assert again.estimate_s(cpu, 100) == pytest.approx(3 * laptop, rel=1e-3)
     pace.measured(cpu, 1, 1e6)  # too few spots to learn from
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
-    from_file = pace.estimate_s(cpu, 100, looks=False)
+    of_file = replace(cpu, looks=False)
+    from_file = pace.estimate_s(of_file, 100)
     assert from_file < 0.75 * 3 * laptop  # at this machine's pace, without looking
-    pace.measured(cpu, 100, 4 * from_file, looks=False)
-    assert pace.estimate_s(cpu, 100, looks=False) == pytest.approx(4 * from_file)
+    pace.measured(of_file, 100, 4 * from_file)
+    assert pace.estimate_s(of_file, 100) == pytest.approx(4 * from_file)
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
     for broken in ("[]", "{", '{"cpu": 3}', '{"cpu": ["x"]}'):
         assert Pace(broken).estimate_s(cpu, 100) == laptop
     assert duration(laptop).startswith(("a few", "about"))
+
+
+def test_steps_that_a_model_does_not_take_cost_no_time():
+    few, many = (SamplingSettings(n_steps=n_steps) for n_steps in (1, 1000))
+    one_step = Pace().estimate_s(Effort(few), 100)
+    assert Pace().estimate_s(Effort(many), 100) > 2 * one_step
+    assert Pace().estimate_s(Effort(many, has_network=False), 100) == one_step
 
 
 def test_a_bar_does_not_move_where_it_is_not_known_how_far_a_job_is(qapp):
@@ -378,7 +386,7 @@ def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypa
     model_road.ask_little(n_draws=2)
     runs, learnt = model_road.panels.run, []
     monkeypatch.setattr(
-        model_road.panels.model.pace, "measured", lambda settings, *_, **__: learnt.append(settings)
+        model_road.panels.model.pace, "measured", lambda effort, *_: learnt.append(effort.settings)
     )
     with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
         runs.run_button.click()

@@ -547,12 +547,11 @@ def test_what_was_begun_in_doubt_is_not_left_behind(
     slide, model, spots, tmp_path, monkeypatch
 ) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
-    monkeypatch.setattr(PredictionJob, "doubt", lambda _self, _stop: "Blurred.")
-    with job.begun_and_doubted(out) as (begun, doubt):
+    with job.begun_while(out, lambda: "Blurred.") as (begun, doubt):
         assert (begun.path, doubt) == (out, "Blurred.")
     assert not out.exists()
     job.begin(out, resume=False)
-    with job.begun_and_doubted(out) as (_, doubt):
+    with job.begun_while(out, lambda: "Blurred.") as (_, doubt):
         assert doubt == "Blurred."
     assert Prediction.open(out).spots.names == spots.names  # it was there before
 
@@ -562,11 +561,10 @@ def test_an_encoder_that_breaks_leaves_nothing_behind(
 ) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
 
-    def broken(_self, _stop):
+    def broken():
         raise EncoderError("The file is damaged.")
 
-    monkeypatch.setattr(PredictionJob, "doubt", broken)
-    with pytest.raises(EncoderError, match="damaged"), job.begun_and_doubted(out):
+    with pytest.raises(EncoderError, match="damaged"), job.begun_while(out, broken):
         pass
     assert not out.exists()
 

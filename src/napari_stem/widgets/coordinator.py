@@ -79,7 +79,7 @@ class Coordinator(QObject):
         run.begun.connect(predictions.put_on_map)
         run.grown.connect(panels.maps.grow)
         run.ended.connect(predictions.finish)
-        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
+        for changed in (panels.model.changed, panels.measured.changed, run.started, run.ended):
             changed.connect(self.refresh)
         run.ended.connect(self._run_waiting)
         # not as maps are drawn: some of it is read from disk

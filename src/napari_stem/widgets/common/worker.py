@@ -135,25 +135,20 @@ class Jobs(QObject):
             raise error
 
 
-class LatestJob:
-    """Runs one job at a time; of those asked for while it runs, only the last follows."""
+class _OneJob:
+    """Runs one job at a time."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._next: Callable[[], None] | None = None
         self.is_running = False
 
-    def start(
+    def _start(
         self,
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None],
         failed: Callable[[], object] = lambda: None,
     ) -> None:
-        """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
-        if self.is_running:
-            self._next = partial(self.start, function, *args, done=done, failed=failed)
-            return
         self.is_running = True
         ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
         self._jobs.start(function, *args, **ends)
@@ -161,57 +156,54 @@ class LatestJob:
     def _end(self, tell: Callable[..., object], *found: Any) -> None:
         self.is_running = False
         tell(*found)
+
+
+class LatestJob(_OneJob):
+    """Runs one job at a time; of those asked for while it runs, only the last follows."""
+
+    _next: Callable[[], None] | None = None
+
+    def start(self, function: Callable[..., Any], *args: Any, **ends: Callable[..., Any]) -> None:
+        """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
+        if self.is_running:
+            self._next = partial(self.start, function, *args, **ends)
+        else:
+            self._start(function, *args, **ends)
+
+    def _end(self, tell: Callable[..., object], *found: Any) -> None:
+        super()._end(tell, *found)
         following, self._next = self._next, None
         if following is not None:
             following()
 
 
-class StoppableJob:
+class StoppableJob(_OneJob):
     """Runs one job at a time, which can be stopped, and may report how far it is.
 
     ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
 
     def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:
-        self._jobs, self.reported = jobs, reported
-        self._stop: threading.Event | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a job is on its way, stopped or not."""
-        return self._stop is not None
+        super().__init__(jobs)
+        self.reported, self._stop = reported, threading.Event()
 
     @property
     def is_wanted(self) -> bool:
         """Whether a job is on its way and was not asked to stop."""
-        return self._stop is not None and not self._stop.is_set()
+        return self.is_running and not self._stop.is_set()
 
-    def start(
-        self,
-        function: Callable[..., Any],
-        *args: Any,
-        done: Callable[[Any], None],
-        failed: Callable[[], None],
-    ) -> None:
-        """Call a function in a thread, with what tells it to stop as last argument.
+    def start(self, function: Callable[..., Any], *args: Any, **ends: Callable[..., Any]) -> None:
+        """Call a function in a thread, as `Jobs.start` does, with what tells it to stop as last argument.
 
         Where there is somebody to hear what is ``reported``, what it reports to comes after that.
         """
         self._stop = self._jobs.new_stop()
-        asked: tuple[Any, ...] = *args, self._stop.is_set
-        if self.reported is not None:
-            asked = *asked, self._jobs.in_window(self._hear)
-        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
-        self._jobs.start(function, *asked, **ends)
-
-    def _end(self, tell: Callable[..., None], *found: Any) -> None:
-        self._stop = None
-        tell(*found)
+        heard = () if self.reported is None else (self._jobs.in_window(self._hear),)
+        self._start(function, *args, self._stop.is_set, *heard, **ends)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""
-        if self._stop is not None:
-            self._stop.set()
+        self._stop.set()
 
     def _hear(self, text: str, done: int, total: int) -> None:
         if self.reported is not None and self.is_wanted:

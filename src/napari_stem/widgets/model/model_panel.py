@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -60,50 +60,56 @@ KEPT = 8  # measurements
 LEAST_SPOTS = 32  # of a run that counts as a measurement
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a run asks of a machine."""
+
+    settings: SamplingSettings
+    looks: bool = True  # an encoder looks at the spots; else embeddings come from a file
+    has_network: bool = True  # else the model draws a sample in one step
+
+    @property
+    def kind(self) -> str:
+        """Where which work is done."""
+        device = self.settings.device
+        return device if self.looks else f"{device}, embeddings from a file"
+
+    def laptop_s(self, n_spots: int) -> float:
+        """Seconds that it takes a laptop."""
+        n_steps = self.settings.n_draws * (self.settings.n_steps if self.has_network else 1)
+        return START_S + n_spots * (LOOK_S * self.looks + STEP_S * n_steps)
+
+
 class Pace:
     """Estimates from what this machine needed, relative to a laptop, ``remembered`` as `as_text` gives it.
 
-    Anything else is a machine that has not run yet. ``looks``: an encoder looks at the spots; else embeddings
-    come from a file.
+    Anything else is a machine that has not run yet.
     """
 
     def __init__(self, remembered: str = "") -> None:
-        self._factors: dict[str, list[float]] = {}
+        self._factors: dict[str, list[float]] = {}  # by kind of effort
         with suppress(ValueError, TypeError, AttributeError):  # a file edited by hand
             told = json.loads(remembered or "{}")
             self._factors = {str(k): [float(f) for f in v][-KEPT:] for k, v in told.items()}
 
-    def measured(
-        self, settings: SamplingSettings, n_spots: int, seconds: float, *, looks: bool = True
-    ) -> None:
+    def measured(self, effort: Effort, n_spots: int, seconds: float) -> None:
         """Learn from a run; runs of few spots say more about starting than about pace."""
-        if n_spots < LEAST_SPOTS or seconds <= 0:
-            return
-        factor = seconds / _laptop_s(settings, n_spots, looks=looks)
-        key = _key(settings.device, looks=looks)
-        self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
+        if n_spots >= LEAST_SPOTS and seconds > 0:
+            factors = *self._factors.get(effort.kind, ()), seconds / effort.laptop_s(n_spots)
+            self._factors[effort.kind] = list(factors[-KEPT:])
 
-    def estimate_s(self, settings: SamplingSettings, n_spots: int, *, looks: bool = True) -> float:
+    def estimate_s(self, effort: Effort, n_spots: int) -> float:
         """Seconds that a run will take, about."""
-        device = settings.device
-        factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device) or [1.0]
-        return _laptop_s(settings, n_spots, looks=looks) * median(factors)
+        known = self._factors.get(effort.kind) or self._factors.get(effort.settings.device)
+        return effort.laptop_s(n_spots) * median(known or [1.0])
 
-    def is_measured(self, device: str, *, looks: bool = True) -> bool:
+    def is_measured(self, effort: Effort) -> bool:
         """Whether this machine has made such a run before."""
-        return bool(self._factors.get(_key(device, looks=looks)))
+        return bool(self._factors.get(effort.kind))
 
     def as_text(self) -> str:
         """JSON, to be remembered."""
         return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
-
-
-def _key(device: str, *, looks: bool) -> str:
-    return device if looks else f"{device}, embeddings from a file"
-
-
-def _laptop_s(settings: SamplingSettings, n_spots: int, *, looks: bool) -> float:
-    return START_S + n_spots * (LOOK_S * looks + STEP_S * settings.n_draws * settings.n_steps)
 
 
 class ModelPanel(QWidget):
@@ -178,10 +184,10 @@ class ModelPanel(QWidget):
         """Return the parameters as chosen."""
         return self.form.settings()
 
-    def timed(self) -> SamplingSettings:
-        """Return the parameters as time depends on them: a model without a network takes one step."""
-        settings = self.settings()
-        return settings if self.form["n_steps"].isEnabled() else replace(settings, n_steps=1)
+    def effort(self) -> Effort:
+        """Return what a run as chosen asks of this machine."""
+        has_network = self.form["n_steps"].isEnabled()
+        return Effort(self.settings(), not self.takes_file, has_network)
 
     @property
     def missing(self) -> str:
@@ -203,16 +209,16 @@ class ModelPanel(QWidget):
 
         ``n_now`` are those at the spacing that is chosen.
         """
-        timed = self.timed()
+        effort = self.effort()
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
-            seconds = self.pace.estimate_s(timed, n_spots, looks=not self.takes_file)
-            cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
+            takes = duration(self.pace.estimate_s(effort, n_spots))
+            cost = f": {count(n_spots, 'spot')}, {takes}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
             made.setChecked(pitch_um == self.pitch.value())
             made.setAutoExclusive(True)
-            made.setEnabled(not self.takes_file)
+            made.setEnabled(effort.looks)
 
     def _offer_pitches(self, own_um: float) -> None:
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))

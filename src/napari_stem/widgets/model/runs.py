@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,13 @@ from napari_stem.widgets.common.worker import Jobs, StoppableJob
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_stem.encoders.base import Encoder
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
     from napari_stem.predict import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
-    from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.model.model_panel import Effort, ModelPanel
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 STAGES = {
@@ -50,21 +47,12 @@ class RunRequest:
     """What a run depends on, fixed when Run is clicked."""
 
     slide: Slide  # that was active then; results belong to it whatever is active later
-    settings: SamplingSettings
-    timed: SamplingSettings  # on which its time depends
+    effort: Effort  # of its settings
     model_name: str
-    # the model and its encoder, where they are loaded
-    model: Model | None
-    encoder: Encoder | None
-    begin_at_um: tuple[float, float] | None
+    model: Model | None  # where it is loaded already
     further: Mapping[str, Any]  # what else `PredictionJob.planned` takes
     # what a doubt is about, once it is put aside: the slide as it was sized, and the model
     subject: tuple[object, ...]
-
-    @property
-    def looks(self) -> bool:
-        """Whether an encoder looks at the spots; else embeddings come from a file."""
-        return self.further["embedder"] is None
 
     def job(self) -> PredictionJob:
         """Check all that was chosen; StemError where it does not fit."""
@@ -73,8 +61,7 @@ class RunRequest:
         from napari_stem.prediction_job import PredictionJob
 
         model = self.model or load_model(self.model_name)
-        job = PredictionJob.planned(self.slide, model, self.settings, **self.further)
-        return replace(job, encoder=self.encoder, begin_at_um=self.begin_at_um)
+        return PredictionJob.planned(self.slide, model, self.effort.settings, **self.further)
 
 
 def run_prediction(
@@ -83,26 +70,22 @@ def run_prediction(
     begun: Callable[[Prediction], None],
     progressed: Callable[[PredictionProgress], None],
     is_stopped: Callable[[], bool],
-) -> str:
+) -> str | None:
     """Run a prediction; every finished block is on disk before it is reported.
 
     ``begun`` is told where the results grow, then ``progressed`` how far it is. The run rests after the first
     spots, as drawing them needs the same cores, and ends at the next block, or sooner within a long one, where
     it ``is_stopped``. Of a run that ends without any spot nothing is left.
 
-    Gives why it should not begin unasked, and did not, unless that is wanted ``despite_doubt``; else an empty
-    sentence. StemError is what stopped it.
+    Gives why it should not begin unasked, and did not, unless that is wanted ``despite_doubt``; else None.
+    StemError is what stopped it.
     """
     job = request.job()
-    with only_writer(out := job.cache_path()), ExitStack() as ended:
-        if despite_doubt:
-            prediction, doubt = ended.enter_context(job.begun(out, resume=True)), None
-        else:
-            prediction, doubt = ended.enter_context(job.begun_and_doubted(out, is_stopped))
-        if is_stopped():
-            return ""
-        if doubt:
-            return doubt
+    out, look = job.cache_path(), partial(job.doubt, is_stopped)
+    with only_writer(out), job.begun_while(out, str if despite_doubt else look) as found:
+        prediction, doubt = found
+        if doubt or is_stopped():
+            return None if is_stopped() else doubt
         _ = prediction.gene_accuracy  # kept, so that the window need not read it
         n_before, has_rested = int(prediction.done.sum()), False
         begun(prediction)
@@ -111,13 +94,13 @@ def run_prediction(
             if step.n_done > n_before and not has_rested:
                 time.sleep(REST_S)
                 has_rested = True
-    return ""
+    return None
 
 
 class RunBar(QWidget):
     """Runs a prediction as the model panel asks, and shows how far it is; asks before one in doubt."""
 
-    began = Signal()
+    started = Signal()
     begun = Signal(object, object)  # slide, and its prediction, which grows from now on
     grown = Signal(object)  # slide of which more spots are done
     ended = Signal(object, object)  # slide, and its prediction; None where nothing was begun
@@ -192,39 +175,30 @@ class RunBar(QWidget):
             "regions": regions or None,
             "pitch_um": panel.pitch.value(),
             "embedder": panel.about.embedder,
+            "encoder": encoder,
+            "begin_at_um": self._slides.centre_um(),
             "species": panel.about.stated_species or None,
             "keep_draws": None,
         }
-        self._start(
-            RunRequest(
-                slide,
-                panel.settings(),
-                panel.timed(),
-                name,
-                model,
-                encoder,
-                self._slides.centre_um(),
-                further,
-                subject=(slide.fingerprint, slide.mpp, name),
-            )
-        )
+        subject = slide.fingerprint, slide.mpp, name
+        self._start(RunRequest(slide, panel.effort(), name, model, further, subject))
 
     def _start(self, request: RunRequest) -> None:
         if self.is_running:
             return
-        self._request = request
+        self._request, self._prediction = request, None
         self._job.start(
             run_prediction,
             request,
             request.subject in self._put_aside,
-            self._jobs.in_window(self._on_begun),
-            self._jobs.in_window(self._on_progress),
-            done=self._on_end,
-            failed=self._on_end,
+            self._jobs.in_window(partial(self._on_begun, request)),
+            self._jobs.in_window(partial(self._on_progress, request)),
+            done=partial(self._on_end, request),
+            failed=partial(self._on_end, request),
         )
         self.progress.show_share(0, 0)
         self._show(STAGES["starting"])
-        self.began.emit()
+        self.started.emit()
 
     def show_spots(self, n_spots: int, missing: str = "", warning: str = "") -> None:
         """Say on the Run button how much there is to do, beside it what is missing or what to be wary of."""
@@ -238,18 +212,14 @@ class RunBar(QWidget):
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
-    def _on_begun(self, prediction: Prediction) -> None:
-        if (request := self._request) is None:
-            return
+    def _on_begun(self, request: RunRequest, prediction: Prediction) -> None:
         self._prediction = prediction
         self._began_s, self._n_before = time.monotonic(), int(prediction.done.sum())
         n_spots = len(prediction.spots) - self._n_before
-        self._expected_s = self._model.pace.estimate_s(request.timed, n_spots, looks=request.looks)
+        self._expected_s = self._model.pace.estimate_s(request.effort, n_spots)
         self.begun.emit(request.slide, prediction)
 
-    def _on_progress(self, step: PredictionProgress) -> None:
-        if (request := self._request) is None:
-            return
+    def _on_progress(self, request: RunRequest, step: PredictionProgress) -> None:
         slide = request.slide
         if step.n_done > self._n_before:
             self.grown.emit(slide)
@@ -261,7 +231,7 @@ class RunBar(QWidget):
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
-            where = device_title(request.settings.device)  # torch has come by now, if needed
+            where = device_title(request.effort.settings.device)  # torch has come by now, if needed
             self.progress.show_share(step.n_done, step.n_spots)
             self._show(f"{text}, {parts.duration(left)} left ({where})")
 
@@ -286,13 +256,9 @@ class RunBar(QWidget):
         asked.finished.connect(on_answer)
         asked.open()
 
-    def _on_end(self, doubt: str = "") -> None:
+    def _on_end(self, request: RunRequest, doubt: str | None = None) -> None:
         """Say how the run ended: by itself, stopped, by an error, which has been shown, or in ``doubt``."""
-        request, prediction = self._request, self._prediction
-        self._request = self._prediction = None
-        if request is None:
-            return
-        slide = request.slide
+        slide, prediction, self._request = request.slide, self._prediction, None
         n_done = 0 if prediction is None else int(prediction.done.sum())
         if prediction is None or not n_done:
             self._tell(slide, ASKED if doubt else STOPPED)
@@ -303,7 +269,7 @@ class RunBar(QWidget):
             return
         n_spots, n_new = len(prediction.spots), n_done - self._n_before
         seconds = time.monotonic() - self._began_s
-        self._model.pace.measured(request.timed, n_new, seconds, looks=request.looks)
+        self._model.pace.measured(request.effort, n_new, seconds)
         text = f"Done: {count(n_spots, 'spot')} predicted."
         if n_done < n_spots:
             of_all = f"{n_done:,} of {count(n_spots, 'spot')}"
@@ -331,10 +297,11 @@ class RunBar(QWidget):
         self._refresh()
 
     def _refresh(self) -> None:
-        timed, n_spots, looks = self._model.timed(), self._n_spots, not self._model.takes_file
+        effort, n_spots = self._model.effort(), self._n_spots
+        n_draws, looks = effort.settings.n_draws, effort.looks
         pace, is_ready = self._model.pace, not self._missing
         self._model.show_costs(n_spots)
-        warnings = (self._warning, few_samples(timed.n_draws)) if is_ready else ()
+        warnings = (self._warning, few_samples(n_draws)) if is_ready else ()
         told = self.progress_text.text()
         self.warning.say(" ".join(each for each in warnings if each not in told))
         self.run_button.setEnabled(is_ready)
@@ -343,15 +310,15 @@ class RunBar(QWidget):
         if not is_ready:
             self.run_button.setText("Run")
             return
-        seconds = pace.estimate_s(timed, n_spots, looks=looks)
+        seconds = pace.estimate_s(effort, n_spots)
         text = count(n_spots, "spot")
         if not looks:
             text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
-        self.run_button.setText(f"Run: {text} × {timed.n_draws} samples, {parts.duration(seconds)}")
+        self.run_button.setText(f"Run: {text} × {n_draws} samples, {parts.duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"
-            if pace.is_measured(timed.device, looks=looks)
+            if pace.is_measured(effort)
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
