@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
 PATIENTS = {"New": "new", "As in training": "same"}
-DEEPEST = 1e6  # counts per spot
+DEEPEST, PER_SPOT = 1e6, " counts per spot"
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000
 LARGEST_SEED = 2**31 - 1
@@ -144,19 +144,10 @@ class ModelPanel(QWidget):
             n_draws={"label": "Samples per spot", "min": 2, "max": MOST_SAMPLES},
             quantity={"label": "Values", "choices": list(QUANTITIES.items())},
             patient={"label": "Patient", "choices": list(PATIENTS.items())},
-            depth={
-                "label": "Sequencing depth",
-                "max": DEEPEST,
-                "step": 1000,
-                "suffix": " counts per spot",
-            },
+            depth={"label": "Sequencing depth", "max": DEEPEST, "step": 1000, "suffix": PER_SPOT},
             n_steps={"label": "Steps per sample", "min": 1, "max": MAX_STEPS},
             seed={"label": "Random seed", "max": LARGEST_SEED},
-            device={
-                "label": "Compute on",
-                "choices": list(DEVICES.items()),
-                "tooltip": DEVICE_TIP,
-            },
+            device={"label": "Compute on", "choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.form["depth"].setDecimals(0)
         self.form["depth"].setSpecialValueText("as in training")

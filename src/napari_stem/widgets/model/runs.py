@@ -113,11 +113,10 @@ class RunBar(QWidget):
         self._n_spots, self._missing, self._warning = 0, missing_for_run(RoadState()), ""
         self._put_aside: set[tuple[object, ...]] = set()  # subjects of doubts
         self._job = StoppableJob(jobs)
-        # of the run on its way: what was asked for, and, once it grows, its results,
+        # of the run on its way: what was asked for, and, once they grow, its results
         self._request: RunRequest | None = None
         self._prediction: Prediction | None = None
-        # the spots that were done already, when it began, and how long it was to take
-        self._n_before, self._began_s, self._expected_s = 0, 0.0, 0.0
+        self._n_before, self._began_s = 0, 0.0  # spots that were done already, and when it began
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
         self.run_button, self.cancel_button = (
             parts.button("Run"),
@@ -215,8 +214,6 @@ class RunBar(QWidget):
     def _on_begun(self, request: RunRequest, prediction: Prediction) -> None:
         self._prediction = prediction
         self._began_s, self._n_before = time.monotonic(), int(prediction.done.sum())
-        n_spots = len(prediction.spots) - self._n_before
-        self._expected_s = self._model.pace.estimate_s(request.effort, n_spots)
         self.begun.emit(request.slide, prediction)
 
     def _on_progress(self, request: RunRequest, step: PredictionProgress) -> None:
@@ -226,7 +223,8 @@ class RunBar(QWidget):
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
-                left = max(0.0, self._expected_s - (time.monotonic() - self._began_s))
+                n_spots, since_s = step.n_spots - self._n_before, time.monotonic() - self._began_s
+                left = max(0.0, self._model.pace.estimate_s(request.effort, n_spots) - since_s)
             text = "" if slide is self._slides.slide else f"{slide.path.stem}: "
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
