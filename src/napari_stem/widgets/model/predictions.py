@@ -198,10 +198,8 @@ def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:
     about, size = prediction.provenance, um_per_pixel(prediction.mpp)
     is_other = not is_same_size(prediction.mpp, mpp)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-    moment, now = (
-        datetime.fromtimestamp(_made(prediction)).astimezone(),
-        datetime.now().astimezone(),
-    )
+    now = datetime.now().astimezone()
+    moment = datetime.fromtimestamp(_made(prediction)).astimezone()
     tip = (
         f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"

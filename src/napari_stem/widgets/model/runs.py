@@ -118,23 +118,15 @@ class RunBar(QWidget):
         self._prediction: Prediction | None = None
         self._n_before, self._began_s = 0, 0.0  # spots that were done already, and when it began
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
-        self.run_button, self.cancel_button = (
-            parts.button("Run"),
-            parts.button("Cancel", act=self.cancel),
-        )
+        self.run_button = parts.button("Run")
+        self.cancel_button = parts.button("Cancel", act=self.cancel)
         self.why_not = parts.Note()
         self.warning = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
-        parts.stack(
-            self,
-            self.cache,
-            self.progress_text,
-            self.progress,
-            self.warning,
-            self.why_not,
-            parts.row(self.run_button, self.cancel_button),
-        ).setSpacing(4)
+        told = self.progress_text, self.progress, self.warning, self.why_not
+        buttons = parts.row(self.run_button, self.cancel_button)
+        parts.stack(self, self.cache, *told, buttons).setSpacing(4)
         model.form.when_changed(self._refresh)
         slides.activated.connect(self._say_end)
         self._show()
