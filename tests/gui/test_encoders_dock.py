@@ -449,6 +449,8 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     model_road.dock.panels.region.count()
     assert "No patch of the file lies in the regions" in model_road.panels.run.why_not.text()
     assert not model_road.panels.run.run_button.isEnabled()
+    model_road.dock.coordinator.run()  # as a click on the slide asks for
+    assert not model_road.panels.run.is_running
 
 
 def test_offline_by_the_environment_is_no_choice_of_the_users(monkeypatch, qtbot):
