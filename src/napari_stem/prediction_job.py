@@ -10,7 +10,7 @@ import json
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +160,8 @@ class PredictionJob:
         tissue: TissueSettings | None = None,
         pitch_um: float | None = None,
         embedder: PatchEmbeddings | None = None,
+        encoder: Encoder | None = None,
+        begin_at_um: tuple[float, float] | None = None,
         species: str | None = None,
         tissue_type: str | None = None,
         keep_draws: bool | None = False,
@@ -169,7 +171,7 @@ class PredictionJob:
 
         Parameters
         ----------
-        slide, model, settings, embedder
+        slide, model, settings, embedder, encoder, begin_at_um
             As of the job.
         spots, regions, whole_slide, tissue, pitch_um
             Where to predict, as `choose_spots` takes them. With an embedder its patches are
@@ -221,6 +223,8 @@ class PredictionJob:
             regions=tuple(within or ()),
             keep_draws=keep_draws,
             embedder=embedder,
+            encoder=encoder,
+            begin_at_um=begin_at_um,
         )
 
     @property
@@ -296,25 +300,30 @@ class PredictionJob:
             n_kept_draws=self.settings.n_draws if self.keep_draws else 0,
         )
 
-    def create_or_warn(
-        self, out: Path, is_stopped: Callable[[], bool] | None = None
-    ) -> Prediction | str:
-        """Create the prediction, or open it, and meanwhile look at a few spots; each takes up to a second.
-
-        Returns
-        -------
-        The prediction; or the `domain_warning`, where nothing is left of what was created here.
-        """
+    @contextmanager
+    def created(self, out: Path, *, resume: bool) -> Iterator[Prediction]:
+        """As `create_or_resume`; what was created here is removed at the end if no spot is done."""
         was_there = out.exists()
+        prediction = self.create_or_resume(out, resume=resume)
+        try:
+            yield prediction
+        finally:
+            if not was_there and not prediction.done.any():  # nothing to resume
+                shutil.rmtree(out, ignore_errors=True)
+
+    @contextmanager
+    def created_while(
+        self, out: Path, check: Callable[[], str | None]
+    ) -> Iterator[tuple[Prediction, str | None]]:
+        """As `created` with ``resume``, and meanwhile `domain_warning`, or whatever else ``check`` does.
+
+        Either takes a good part of a second.
+        """
         _ = self._embedder  # loaded once, for both
-        with ThreadPoolExecutor(1, "looking") as pool:
-            warned = pool.submit(self.domain_warning, is_stopped)
-            prediction = self.create_or_resume(out, resume=True)
-        if warned.exception() is None and warned.result() is None:
-            return prediction
-        if not was_there:
-            shutil.rmtree(out, ignore_errors=True)
-        return warned.result() or ""
+        with ThreadPoolExecutor(1, "checking") as pool:
+            checked = pool.submit(check)
+            with self.created(out, resume=True) as prediction:
+                yield prediction, checked.result()
 
     def steps(
         self,
@@ -386,15 +395,9 @@ class PredictionJob:
         -------
         Unfinished where it was stopped.
         """
-        with only_writer(out):
-            was_there = out.exists()
-            prediction = self.create_or_resume(out, resume=resume)
-            try:
-                for step in self.steps(prediction, is_stopped, watch):
-                    watch(step)
-            finally:
-                if not was_there and not prediction.done.any():  # nothing to resume
-                    shutil.rmtree(out, ignore_errors=True)
+        with only_writer(out), self.created(out, resume=resume) as prediction:
+            for step in self.steps(prediction, is_stopped, watch):
+                watch(step)
         return prediction
 
 

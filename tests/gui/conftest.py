@@ -145,9 +145,8 @@ class Road:
     def ask_little(self, n_draws: int = 2, n_steps: int = 2) -> None:
         """Few samples: these tests look at the road, not at the numbers."""
         self.wait(lambda: self.panels.model.model_name() != "")
-        self.panels.model.n_draws.setValue(n_draws)
-        self.panels.model.n_steps.setValue(n_steps)
-        self.panels.model.device.setCurrentIndex(self.panels.model.device.findData("cpu"))
+        asked = {"n_draws": n_draws, "n_steps": n_steps, "device": "cpu"}
+        self.panels.model.form.restore(asked)
 
     def run(self) -> None:
         """Click Run and wait for the end."""

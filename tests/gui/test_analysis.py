@@ -219,6 +219,25 @@ def test_genes_are_ranked_chosen_and_saved(model_road, monkeypatch, tmp_path, no
     assert table["I"].idxmax() == panel.morans.key(0)
 
 
+def test_while_a_run_grows_no_domains_are_looked_for(model_road, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        analysis.store, "read_domains", lambda found: looked.append(found.done.sum())
+    )
+    predicted = predict(model_road)
+    predicted.wait(lambda: looked != [])
+    n_spots, done = len(predicted.maps.prediction.spots), predicted.maps.prediction.done
+    maps, slide = predicted.dock.panels.maps, predicted.dock.coordinator.slide
+    for n_done in (4, 8, 12):
+        done[:] = np.arange(n_spots) < n_done
+        maps.grow(slide)
+        maps.draw()
+    done[:] = True
+    maps.finish(slide)
+    predicted.wait(lambda: len(looked) == 2)
+    assert looked == [n_spots, n_spots]
+
+
 def test_too_small_a_region_is_said(model_road, notifications):
     model_road.open(sample_path())
     model_road.draw([(4600, 3600), (5000, 3600), (5000, 4000)])

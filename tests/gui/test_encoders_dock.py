@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -279,9 +280,15 @@ def test_a_model_from_hugging_face_a_zip_and_off_the_list(model_road, hub, tmp_p
 
 def test_steps_are_offered_for_models_that_take_several(model_road, model_of):
     model_road.wait(lambda: model_road.panels.model.model_name() != "")
-    steps = model_road.panels.model.n_steps
+    steps = model_road.panels.model.form["n_steps"]
     assert not steps.isEnabled()
     assert "one step" in steps.toolTip()
+    panel = model_road.panels.model
+    panel.show_costs(10_000)
+    told = [button.text() for button in panel.pitches.values()]
+    steps.setValue(1000)  # as another model was asked
+    panel.show_costs(10_000)
+    assert [button.text() for button in panel.pitches.values()] == told
     choose(model_road, model_of("bundled", denoiser={"kind": "mlp"}))
     assert steps.isEnabled()
     assert "one step" not in steps.toolTip()
@@ -342,8 +349,11 @@ def embeddings(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(path=path, spots=spots)
 
 
-def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, embeddings):
+def test_embeddings_from_a_file_take_the_encoders_place(
+    model_road, model_of, embeddings, monkeypatch
+):
     """With a model whose encoder is not here: its name alone is another one."""
+    monkeypatch.setattr(model_panel, "STEP_S", 0.02)  # that of a slow machine
     panel = model_road.panels.model
     choose(model_road, model_of("uni", encoder_version=None, fields_of_view_um=[150, 300, 600]))
     model_road.open(sample_path())
@@ -361,8 +371,7 @@ def test_embeddings_from_a_file_take_the_encoders_place(model_road, model_of, em
         r"Run: 4 patches of the file × 32 samples, .+", model_road.panels.run.run_button.text()
     )
     told = model_road.panels.run.run_button.text()
-    panel.n_draws.setValue(1000)
-    panel.n_steps.setValue(1000)
+    panel.form["n_draws"].setValue(1000)
     assert model_road.panels.run.run_button.text().split(", ")[1] != told.split(", ")[1]
     assert "16 patches of uni" in panel.about.embeddings_text.text()
     assert "must hold all of them" in panel.about.embeddings_text.text()
@@ -431,14 +440,17 @@ def test_a_run_of_a_files_patches_teaches_nothing_of_looking(model_road, embeddi
     )
     assert "a laptop's" in model_road.panels.run.run_button.toolTip()
     model_road.run()
-    assert model_road.panels.model.pace.is_measured("cpu", looks=False)
-    assert not model_road.panels.model.pace.is_measured("cpu")
+    pace, effort = model_road.panels.model.pace, model_road.panels.model.effort()
+    assert pace.is_measured(effort)
+    assert not pace.is_measured(replace(effort, looks=True))
     assert "your last runs" in model_road.panels.run.run_button.toolTip()
     layer = model_road.dock.panels.region.layers.find(model_road.dock.coordinator.slide)
     layer.data = [shape + 2000 / layer.scale for shape in layer.data]  # beside the patches
     model_road.dock.panels.region.count()
     assert "No patch of the file lies in the regions" in model_road.panels.run.why_not.text()
     assert not model_road.panels.run.run_button.isEnabled()
+    model_road.dock.coordinator.run()  # as a click on the slide asks for
+    assert not model_road.panels.run.is_running
 
 
 def test_offline_by_the_environment_is_no_choice_of_the_users(monkeypatch, qtbot):

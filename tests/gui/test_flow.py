@@ -22,13 +22,17 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
-from napari_stem.widgets.model.model_panel import Pace
+from napari_stem.widgets.model.model_panel import Effort, Pace
 
 pytestmark = pytest.mark.gui
 
 TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 BESIDE = [(5200, 3400), (6300, 3400), (6300, 4500), (5200, 4500)]
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
+
+
+def stored_predictions() -> set[object]:
+    return set((cache_dir() / "predictions").glob("*.zarr"))
 
 
 def hint(road, title: str) -> str:
@@ -51,6 +55,8 @@ def test_each_step_says_what_is_missing():
     assert missing_for_run(full) == "Choose a model first."
     ready = RoadState("C5", True, 1, 9, 0.36, "her2st-breast")
     assert missing_for_run(ready) == ""
+    assert "No patch of the file lies" in missing_for_run(replace(ready, n_patches=0))
+    assert missing_for_run(replace(ready, n_spots=0, n_patches=4)) == ""
     assert hints(ready)["Region"].text == "1 region, 0.36 mm², 9 spots"
     assert "ready" in hints(ready)["Model"].text
     for state in (nothing, unsized, slide, empty, full, ready):
@@ -60,27 +66,35 @@ def test_each_step_says_what_is_missing():
 
 
 def test_the_pace_of_this_machine_is_learnt_and_remembered():
-    cpu = SamplingSettings(n_draws=32, n_steps=16, device="cpu")
-    pace = Pace()
+    settings = SamplingSettings(n_draws=32, n_steps=16, device="cpu")
+    cpu, pace = Effort(settings), Pace()
     laptop = pace.estimate_s(cpu, 100)
-    assert laptop > pace.estimate_s(replace(cpu, n_draws=2, n_steps=2), 100) > 0
-    assert not pace.is_measured("cpu")
+    assert laptop > pace.estimate_s(Effort(replace(settings, n_draws=2, n_steps=2)), 100) > 0
+    assert not pace.is_measured(cpu)
     pace.measured(cpu, 100, 3 * laptop)
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
     assert pace.estimate_s(cpu, 200) > 5 * laptop
-    assert pace.estimate_s(replace(cpu, device="cuda"), 100) == laptop
+    assert pace.estimate_s(Effort(replace(settings, device="cuda")), 100) == laptop
     again = Pace(pace.as_text())
     assert again.estimate_s(cpu, 100) == pytest.approx(3 * laptop, rel=1e-3)
     pace.measured(cpu, 1, 1e6)  # too few spots to learn from
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
-    from_file = pace.estimate_s(cpu, 100, looks=False)
+    of_file = replace(cpu, looks=False)
+    from_file = pace.estimate_s(of_file, 100)
     assert from_file < 0.75 * 3 * laptop  # at this machine's pace, without looking
-    pace.measured(cpu, 100, 4 * from_file, looks=False)
-    assert pace.estimate_s(cpu, 100, looks=False) == pytest.approx(4 * from_file)
+    pace.measured(of_file, 100, 4 * from_file)
+    assert pace.estimate_s(of_file, 100) == pytest.approx(4 * from_file)
     assert pace.estimate_s(cpu, 100) == pytest.approx(3 * laptop)
     for broken in ("[]", "{", '{"cpu": 3}', '{"cpu": ["x"]}'):
         assert Pace(broken).estimate_s(cpu, 100) == laptop
     assert duration(laptop).startswith(("a few", "about"))
+
+
+def test_steps_that_a_model_does_not_take_cost_no_time():
+    few, many = (SamplingSettings(n_steps=n_steps) for n_steps in (1, 1000))
+    one_step = Pace().estimate_s(Effort(few), 100)
+    assert Pace().estimate_s(Effort(many), 100) > 2 * one_step
+    assert Pace().estimate_s(Effort(many, has_network=False), 100) == one_step
 
 
 def test_a_bar_does_not_move_where_it_is_not_known_how_far_a_job_is(qapp):
@@ -128,7 +142,7 @@ def test_the_dock_leads_from_the_slide_to_the_run(model_road):
     assert why.isHidden()
     assert "spots × 32 samples, " in run.text()
     before = run.text()
-    model_road.panels.model.n_draws.setValue(1000)
+    model_road.panels.model.form["n_draws"].setValue(1000)
     assert run.text() != before
     assert "mm²" in hint(model_road, "Region")
     assert "Run" in hint(model_road, "Genes")
@@ -372,13 +386,59 @@ def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypa
     model_road.ask_little(n_draws=2)
     runs, learnt = model_road.panels.run, []
     monkeypatch.setattr(
-        model_road.panels.model.pace, "measured", lambda settings, *_, **__: learnt.append(settings)
+        model_road.panels.model.pace, "measured", lambda effort, *_: learnt.append(effort.settings)
     )
     with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
         runs.run_button.click()
-        model_road.panels.model.n_draws.setValue(1000)
+        model_road.panels.model.form["n_draws"].setValue(1000)
     (settings,) = learnt
     assert settings.n_draws == 2
+
+
+def test_a_run_that_is_cancelled_at_once_leaves_nothing(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    runs, predictions = model_road.panels.run, model_road.panels.model.predictions
+    before = stored_predictions()
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        runs.run_button.click()
+        runs.cancel()
+    assert runs.progress_text.text() == "Stopped before anything was predicted."
+    spots = (predictions.table.index(row, 1).data() for row in range(predictions.table.rowCount()))
+    assert not [each for each in spots if each.startswith("0 of")]
+    assert stored_predictions() == before
+    assert model_road.maps is None
+    assert model_road.dock.steps.tabText(model_road.dock.steps.currentIndex()) == "Region"
+
+
+def test_a_run_that_is_cancelled_before_its_first_spots_leaves_the_map_before(
+    model_road, monkeypatch
+):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    model_road.run()
+    first = model_road.maps.prediction
+
+    def steps(_self, _prediction, is_stopped):
+        while not is_stopped():
+            time.sleep(0.01)
+        yield from ()
+
+    monkeypatch.setattr("napari_stem.prediction_job.PredictionJob.steps", steps)
+    model_road.ask_little(n_draws=3)
+    runs, predictions = model_road.panels.run, model_road.panels.model.predictions
+    runs.run_button.click()
+    model_road.wait(lambda: model_road.maps.prediction is not first)
+    begun = model_road.maps.prediction.path
+    assert predictions.table.row_of(begun) is not None
+    with model_road.qtbot.waitSignal(runs.ended, timeout=120_000):
+        runs.cancel()
+    assert runs.progress_text.text() == "Stopped before anything was predicted."
+    assert predictions.table.row_of(begun) is None
+    assert model_road.maps.prediction is first
+    assert not begun.exists()
 
 
 @pytest.mark.slow
@@ -448,3 +508,19 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
     road.dock.panels.run.cancel()
     road.wait(lambda: not road.dock.panels.run.is_running)
     assert len(asked) == 2  # not again, once it was wanted all the same
+
+
+def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(
+    model_road, monkeypatch, notifications
+):
+    road, job = model_road, "napari_stem.prediction_job.PredictionJob"
+    monkeypatch.setattr(f"{job}.doubt", lambda _self, _stop=None: "Blurred.")
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+    road.run()
+    (question,) = road.panels.run.findChildren(QMessageBox)
+    road.panels.run.run_button.click()
+    question.button(QMessageBox.StandardButton.Yes).click()
+    assert notifications == ["Another run is on its way. Once it has ended, click Run again."]
+    road.wait(lambda: not road.panels.run.is_running)

@@ -58,6 +58,21 @@ def test_a_form_gives_the_settings_that_are_chosen(qtbot):
     assert form["cups_of_flour"].text().endswith(" cups")
 
 
+def test_a_form_shows_what_is_restored_and_lays_out_every_field_once(qtbot):
+    ovens = [("Gas", "gas"), ("Electric", "electric")]
+    form = Form(Baking, eggs={"max": 9}, cups_of_flour={"label": "Flour"}, oven={"choices": ovens})
+    told = []
+    form.when_changed(lambda: told.append(form.settings()))
+    form.restore({"eggs": 10**12, "cups_of_flour": 1.5, "oven": "electric", "sugar": 3})
+    form.restore({"oven": "solar"})
+    wanted = Baking(eggs=9, cups_of_flour=1.5, oven="electric")
+    assert form.settings() == wanted
+    assert told[-1] == wanted
+    first, rest = form.rows("cups_of_flour"), form.rows()
+    assert (first.rowCount(), rest.rowCount()) == (1, 2)
+    assert first.labelForField(form["cups_of_flour"]).text() == "Flour"
+
+
 def test_what_the_settings_refuse_is_refused(qtbot):
     form = Form(TissueSettings, sensitivity={"max": 200})
     form["sensitivity"].setValue(150)
@@ -69,12 +84,12 @@ def test_the_settings_refuse_nothing_that_can_be_chosen(model_road):
     tissue, model = model_road.panels.region.tissue, model_road.panels.model
     tissue.sensitivity.setValue(150)
     assert tissue.settings() == TissueSettings(sensitivity=100)
-    model.n_draws.setValue(1)
-    model.quantity.setCurrentText("Share of all counts (per 10,000)")
-    model.patient.setCurrentText("As in training")
+    model.form["n_draws"].setValue(1)
+    model.form["quantity"].setCurrentText("Share of all counts (per 10,000)")
+    model.form["patient"].setCurrentText("As in training")
     asked = model.settings()
     assert (asked.n_draws, asked.quantity, asked.patient) == (2, "share", "same")
-    assert model.n_draws.toolTip().startswith("Samples per spot, at least 2.")
+    assert model.form["n_draws"].toolTip().startswith("Samples per spot, at least 2.")
 
 
 def test_a_file_is_replaced_only_where_the_user_was_asked_about_its_name(

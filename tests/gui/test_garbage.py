@@ -97,3 +97,13 @@ def test_the_oldest_generation_is_collected_in_its_turn(qapp, monkeypatch):
         monkeypatch.setattr(garbage.gc, "get_count", lambda counts=counts: counts)
         garbage.collect_what_is_due()
     assert asked == [0, 1, 2, 2]
+
+
+def test_jobs_keep_nothing_of_what_has_ended(qapp):
+    jobs = Jobs()
+    ended, running = weakref.ref(jobs.new_stop()), jobs.new_stop()
+    gc.collect()
+    assert ended() is None
+    assert not running.is_set()
+    jobs.close()
+    assert running.is_set()

@@ -127,7 +127,7 @@ def test_a_drag_is_no_click(predicted):
 def test_another_run_forgets_the_spot(predicted):
     click(predicted, 3)
     predicted.wait(lambda: not predicted.panels.inspect.spot.isHidden())
-    predicted.panels.model.n_draws.setValue(3)
+    predicted.panels.model.form["n_draws"].setValue(3)
     predicted.run()
     assert predicted.panels.inspect.spot.isHidden()
 

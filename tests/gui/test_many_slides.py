@@ -76,7 +76,7 @@ def test_what_the_dock_asks_for_meanwhile_is_offered_when_the_window_comes_back(
     assert not many.run_button.isEnabled()
     assert "spots 200 µm apart" in many.how.text()
     before = many.outcomes[0].order.out
-    panel.n_draws.setValue(panel.n_draws.value() + 2)
+    panel.form["n_draws"].setValue(panel.form["n_draws"].value() + 2)
     QApplication.sendEvent(many, QEvent(QEvent.Type.WindowActivate))
     model_road.wait(lambda: not many.job.is_running)
     assert many.run_button.isEnabled()

@@ -165,7 +165,7 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
 
 def test_the_measured_depth_is_what_the_next_run_asks_for(predicted, monkeypatch):
     model, measured = predicted.panels.model, predicted.panels.measured
-    model.quantity.setCurrentText("Share of all counts (per 10,000)")
+    model.form["quantity"].setCurrentText("Share of all counts (per 10,000)")
     load(predicted, monkeypatch)
     deep = float(np.median(np.asarray(anndata.read_h5ad(COUNTS).X.sum(axis=1))))
     assert measured.depth_button.text() == f"Take over their depth: {deep:,.0f} counts per spot"
@@ -214,14 +214,14 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     assert "Their places differ" in said
     assert not panel.predict_button.isHidden()
     predicted.draw(ON_GLASS)
-    caution = predicted.panels.run.caution
-    predicted.wait(lambda: "bare glass" in caution.text())
+    warning = predicted.panels.run.warning
+    predicted.wait(lambda: "bare glass" in warning.text())
     with predicted.qtbot.waitSignal(predicted.dock.panels.run.ended, timeout=120_000):
         panel.predict_button.click()
-        assert "bare glass" not in caution.text()  # of the regions; these spots are measured ones
+        assert "bare glass" not in warning.text()  # of the regions; these spots are measured ones
     control = predicted.panels.measured
     predicted.wait(lambda: control.match() is not None and len(control.match().rows) == 23)
-    assert "bare glass" not in caution.text()
+    assert "bare glass" not in warning.text()
     assert control.match().apart_um == 0
     assert "23 of 23 predicted spots matched by name with 23 of 23" in panel.summary.text()
     assert panel.predict_button.isHidden()

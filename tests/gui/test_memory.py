@@ -92,6 +92,23 @@ def test_a_dock_keeps_every_choice_that_it_was_given(dock_on, qtbot, tmp_path, m
     assert recall() == wanted
 
 
+def test_what_cannot_be_chosen_is_at_its_default(dock_on, qtbot):
+    by_hand = {
+        "quantity": "logcounts",
+        "patient": "old",
+        "seed": ["1", "2"],
+        "tissue_sensitivity": 999,
+        "colormap": "none",
+    }
+    for name, value in by_hand.items():
+        store().setValue(name, value)
+    road = dock_on(ViewerModel())
+    qtbot.addWidget(road.dock)
+    settings = road.panels.model.settings()
+    assert (settings.quantity, settings.patient, settings.seed) == ("counts", "new", 0)
+    road.close()
+
+
 def test_preferences_are_those_of_napari(model_road):
     from napari.settings import get_plugin_settings
 
@@ -101,7 +118,7 @@ def test_preferences_are_those_of_napari(model_road):
     assert (panel.settings().n_draws, panel.settings().device) == (50, "cpu")
     folder = panel.encoders.window_of_all.folder_text
     model_road.wait(lambda: "/encoders holds no encoder" in folder.text())
-    panel.n_steps.setValue(7)
+    panel.form["n_steps"].setValue(7)
     model_road.dock.shut_down()
     assert preferences.predicting.n_steps == 7
     assert "n_steps: 7" in preferences.config_path.read_text()

@@ -542,31 +542,25 @@ def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model
     assert doubt_at(0.86, lambda: True) is None
 
 
-def test_what_was_begun_in_doubt_is_not_left_behind(
-    slide, model, spots, tmp_path, monkeypatch
-) -> None:
+def test_what_was_begun_in_doubt_is_not_left_behind(slide, model, spots, tmp_path) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
-    monkeypatch.setattr(PredictionJob, "domain_warning", lambda _self, _stop: "Blurred.")
-    assert job.create_or_warn(out) == "Blurred."
+    with job.created_while(out, lambda: "Blurred.") as (begun, doubt):
+        assert (begun.path, doubt) == (out, "Blurred.")
     assert not out.exists()
-    monkeypatch.undo()
-    assert job.create_or_warn(out).path == out
-    monkeypatch.setattr(PredictionJob, "domain_warning", lambda _self, _stop: "Blurred.")
-    assert job.create_or_warn(out) == "Blurred."
+    job.create_or_resume(out, resume=False)
+    with job.created_while(out, lambda: "Blurred.") as (_, doubt):
+        assert doubt == "Blurred."
     assert Prediction.open(out).spots.names == spots.names  # it was there before
 
 
-def test_an_encoder_that_breaks_leaves_nothing_behind(
-    slide, model, spots, tmp_path, monkeypatch
-) -> None:
+def test_an_encoder_that_breaks_leaves_nothing_behind(slide, model, spots, tmp_path) -> None:
     job, out = PredictionJob.planned(slide, model, SETTINGS, spots=spots), tmp_path / "p.zarr"
 
-    def broken(_self, _stop):
+    def broken():
         raise EncoderError("The file is damaged.")
 
-    monkeypatch.setattr(PredictionJob, "domain_warning", broken)
-    with pytest.raises(EncoderError, match="damaged"):
-        job.create_or_warn(out)
+    with pytest.raises(EncoderError, match="damaged"), job.created_while(out, broken):
+        pass
     assert not out.exists()
 
 

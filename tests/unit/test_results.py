@@ -433,7 +433,7 @@ def test_resume_goes_on_where_a_setting_changes_no_value(slide, model, tmp_path,
     spots = lattice(slide.size, slide.require_mpp(), 1500)
     job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
     other = replace(job, settings=replace(SETTINGS, **change))
-    job.begin(tmp_path / "p.zarr", resume=False)
+    job.create_or_resume(tmp_path / "p.zarr", resume=False)
     other.begin(tmp_path / "p.zarr", resume=True)
     assert other.cache_path() == job.cache_path()
 

@@ -49,7 +49,7 @@ class Coordinator(QObject):
         self._go_on, self._show_hints = go_on, show_hints
         self.jobs = Jobs(partial(tell_error, viewer), self)
         self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
-        self._wary = ""  # of the regions, as counted last
+        self._warning = ""  # of the regions, as counted last
         self.panels = panels = Panels(viewer, self.jobs, remembered)
         run, predictions = panels.run, panels.model.predictions
         self.sessions = SessionControl(self.jobs, panels, parent=self)
@@ -76,7 +76,10 @@ class Coordinator(QObject):
         run.run_button.clicked.connect(self.run)
         run.cancel_button.clicked.connect(self._forget_click)
         panels.maps.map_updated.connect(panels.region.relabel_soon)
-        for changed in (panels.model.changed, panels.measured.changed, run.began, run.ended):
+        run.begun.connect(predictions.put_on_map)
+        run.grown.connect(panels.maps.grow)
+        run.ended.connect(predictions.finish)
+        for changed in (panels.model.changed, panels.measured.changed, run.started, run.ended):
             changed.connect(self.refresh)
         run.ended.connect(self._run_waiting)
         # not as maps are drawn: some of it is read from disk
@@ -133,14 +136,8 @@ class Coordinator(QObject):
         panels, state = self.panels, self._state()
         # a run reads all patches at one pixel size
         panels.slide.pixel_size.keep(is_kept=panels.run.is_running_on(self.slide))
-        n_places, missing = state.n_spots, missing_for_run(state)
-        if panels.model.takes_file:
-            n_places = panels.model.about.count_patches(panels.region.regions())
-            if not missing and not n_places:
-                missing = (
-                    "No patch of the file lies in the regions; draw them where its patches are."
-                )
-        panels.run.show_spots(n_places, missing, self._wary)
+        n_places = state.n_spots if state.n_patches is None else state.n_patches
+        panels.run.show_spots(n_places, missing_for_run(state), self._warning)
         self._show_hints(hints(state))
 
     def _on_activated(self, slide: Slide | None) -> None:
@@ -151,7 +148,7 @@ class Coordinator(QObject):
         self._run_waiting()
 
     def _on_counted(self) -> None:
-        self._wary = self.panels.region.wary
+        self._warning = self.panels.region.warning
         self.refresh()
 
     def _on_shown(self, slide: Slide) -> None:
@@ -189,9 +186,9 @@ class Coordinator(QObject):
 
     def _run(self, regions: tuple[Region, ...]) -> None:
         slide = self.slide
-        missing = missing_for_run(self._state())
-        if slide is None or not regions or missing:
-            show_error(missing or "Choose a region first.")
+        missing = missing_for_run(self._state(regions))
+        if slide is None or missing:
+            show_error(missing)
             return
         self.panels.region.layers.put_tool_away(slide)
         self.panels.run.start(slide, regions)
@@ -203,7 +200,7 @@ class Coordinator(QObject):
         if model.missing:
             show_error(model.missing)
         elif slide is not None and found is not None and model.model_name():
-            self._wary = ""  # of regions, which are not what is predicted
+            self._warning = ""  # of regions, which are not what is predicted
             self.panels.run.start(slide, spots=found.spots)
 
     def _take_measured_depth(self) -> None:
@@ -212,7 +209,9 @@ class Coordinator(QObject):
         if loaded is not None:
             self.panels.model.ask_depth(loaded.depth)
 
-    def _state(self) -> RoadState:
+    def _state(self, regions: tuple[Region, ...] | None = None) -> RoadState:
+        """Say how far the user has come, who asks for regions of the active slide; None: for all."""
+        regions = self.panels.region.regions() if regions is None else regions
         slide, shown = self.slide, self.panels.maps.current()
         layer, model = self.panels.slide.layer, self.panels.model
         gene = self.panels.genes.settings.gene
@@ -221,8 +220,9 @@ class Coordinator(QObject):
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
             has_pixel_size=slide is not None and slide.mpp is not None,
-            n_regions=self.panels.region.n_regions,
+            n_regions=min(len(regions), self.panels.region.n_regions),  # that are counted
             n_spots=self.panels.region.n_spots,
+            n_patches=model.about.count_patches(regions) if model.takes_file else None,
             area_mm2=self.panels.region.area_mm2,
             model_name=model.models.box.currentText() if model.model_name() else "",
             model_missing=model.missing,

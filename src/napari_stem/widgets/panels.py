@@ -37,7 +37,7 @@ class Panels:
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
         self.slide.activated.connect(maps.activate)  # first: those below ask maps for it
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
-        self.run = RunBar(jobs, self.slide, self.model, maps, remembered)
+        self.run = RunBar(jobs, self.slide, self.model, remembered)
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
         self.uncertainty = UncertaintyPanel(maps)
         self.inspect = InspectPanel(jobs, maps)
@@ -67,15 +67,13 @@ class Panels:
 
     def choices(self) -> Remembered:
         """Return what to remember of them."""
-        settings, tissue = self.model.settings(), self.region.tissue.settings()
-        sampling = ("n_draws", "n_steps", "seed", "quantity", "patient")
+        tissue = self.region.tissue.settings()
         return Remembered(
             folder=self.slide.folder,
             export_folder=self.export.folder,
             model_name=self.model.model_name() or Remembered.model_name,
             model_folders=self.model.models.folders(),
-            **{name: getattr(settings, name) for name in sampling},
-            device=self.model.device.currentText(),
+            **self.model.choices(),
             **self.genes.settings.look(),
             region_folder=self.region.folder,
             n_click_spots=int(self.region.click_size.value()),

@@ -218,7 +218,7 @@ class SessionControl(QObject):
         for sentence in missing:
             self._jobs.fail(sentence)
         for prediction in predictions:
-            self._panels.model.predictions.begin(slide, prediction)
+            self._panels.model.predictions.put_on_map(slide, prediction)
         if predictions and entry.gene and not self._panels.maps.choose_gene(slide, entry.gene):
             self._jobs.fail(f"{entry.gene} is not in the predictions that were found.")
         if entry.measured and self._panels.measured.path_of(slide) is None:

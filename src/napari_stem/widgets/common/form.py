@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSlider
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
+
+from napari_stem.widgets.common.parts import labelled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from magicgui.widgets.bases import ValueWidget
 
@@ -20,10 +22,10 @@ Settings = TypeVar("Settings")
 
 
 class Form(Generic[Settings]):
-    """Fields for some attributes of a dataclass of settings; panels lay them out.
+    """Fields for some attributes of a dataclass of settings.
 
     The numpydoc ``Attributes`` of the class become tooltips. By attribute ``options`` are what magicgui's
-    widget takes (``min``, ``choices``, …), and ``suffix``, such as a unit.
+    widget takes (``min``, ``choices``, ``label``, …), and ``suffix``, such as a unit.
     """
 
     def __init__(self, kind: type[Settings], **options: Mapping[str, Any]) -> None:
@@ -31,13 +33,16 @@ class Form(Generic[Settings]):
         hints, helps = get_type_hints(kind), attribute_helps(kind)
         defaults = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]
         self._widgets: dict[str, ValueWidget[Any]] = {}
+        self._laid_out: set[str] = set()
         for name, asked in options.items():
             given = dict(asked)
             suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
+            label = given.pop("label", "")
             made = create_widget(
                 defaults[name],
                 annotation=hints[name],
                 name=name,
+                label=label,
                 widget_type=widget_type,
                 options={"tooltip": helps.get(name, ""), **given},
             )
@@ -58,6 +63,30 @@ class Form(Generic[Settings]):
         """Return the settings as chosen; ``others`` are attributes that have no field."""
         chosen = {name: widget.value for name, widget in self._widgets.items()}
         return self._kind(**chosen, **others)
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Show values by attribute; what has no field or is none of its choices is left out."""
+        for name in self._widgets.keys() & values.keys():
+            field = self[name]
+            if not isinstance(field, QComboBox):
+                field.setValue(values[name])  # or the nearest that it takes
+            elif (place := field.findData(values[name])) >= 0:
+                field.setCurrentIndex(place)
+
+    def when_changed(self, act: Callable[[], object]) -> None:
+        """Call a function whenever a field shows something else."""
+        for name in self._widgets:
+            field = self[name]
+            is_choice = isinstance(field, QComboBox)
+            (field.currentIndexChanged if is_choice else field.valueChanged).connect(
+                lambda _: act()
+            )
+
+    def rows(self, *names: str) -> QFormLayout:
+        """Lay out the fields of attributes with their labels; without names, all that are left."""
+        names = names or tuple(name for name in self._widgets if name not in self._laid_out)
+        self._laid_out.update(names)
+        return labelled({self._widgets[name].label: self[name] for name in names})
 
 
 def attribute_helps(kind: type) -> dict[str, str]:

@@ -25,6 +25,8 @@ class RoadState:
     area_mm2: float = 0.0
     model_name: str = ""  # empty: none is ready
     model_missing: str = ""  # what it still needs, such as its encoder
+    # of a file of embeddings in the regions, which are predicted instead of spots; None: an encoder looks
+    n_patches: int | None = None
     is_running: bool = False  # a run, of whatever slide
     shown: str = ""  # gene of the map on screen, and how many there are
     keeps_samples: bool = True  # the prediction on screen
@@ -39,9 +41,13 @@ def missing_for_run(state: RoadState) -> str:
         return "State the slide's pixel size first."
     if not state.n_regions:
         return "Choose a region first."
-    if not state.n_spots:
+    if not state.n_spots and state.n_patches is None:
         return "No spot fits into the regions: draw larger ones or set the spots closer together."
-    return state.model_missing if state.model_name else "Choose a model first."
+    if not state.model_name:
+        return "Choose a model first."
+    if state.n_patches == 0 and not state.model_missing:
+        return "No patch of the file lies in the regions; draw them where its patches are."
+    return state.model_missing
 
 
 @dataclass(frozen=True)

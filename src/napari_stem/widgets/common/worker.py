@@ -11,6 +11,7 @@ import warnings
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from napari.utils.notifications import notification_manager, show_error, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
@@ -50,6 +51,7 @@ class Jobs(QObject):
         # what follows each job: here, as no thread may hold the last reference to a widget
         self._following: dict[object, tuple[Callable[[Any], None], Callable[[], object]]] = {}
         self._ends: list[Callable[[], object]] = []
+        self._stops: WeakSet[threading.Event] = WeakSet()  # of jobs that may still look at them
         self.is_closed = False
         self._told.connect(self._hear)
 
@@ -88,7 +90,7 @@ class Jobs(QObject):
     def new_stop(self) -> threading.Event:
         """Make what tells a job to stop; it is set at the latest by ``close``."""
         stop = threading.Event()
-        self.at_end(stop.set)
+        self._stops.add(stop)
         return stop
 
     def listen(self, *heard: tuple[Any, Callable[..., object]]) -> None:
@@ -107,6 +109,8 @@ class Jobs(QObject):
     def close(self) -> None:
         """Stop what runs; results on disk stay."""
         self.is_closed = True
+        for stop in self._stops:
+            stop.set()
         while self._ends:
             self._ends.pop()()
         for timer in self.findChildren(QTimer):
@@ -131,25 +135,20 @@ class Jobs(QObject):
             raise error
 
 
-class LatestJob:
-    """Runs one job at a time; of those asked for while it runs, only the last follows."""
+class _OneJob:
+    """Runs one job at a time."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._next: Callable[[], None] | None = None
         self.is_running = False
 
-    def start(
+    def _start(
         self,
         function: Callable[..., Any],
         *args: Any,
         done: Callable[[Any], None],
         failed: Callable[[], object] = lambda: None,
     ) -> None:
-        """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
-        if self.is_running:
-            self._next = partial(self.start, function, *args, done=done, failed=failed)
-            return
         self.is_running = True
         ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
         self._jobs.start(function, *args, **ends)
@@ -157,52 +156,54 @@ class LatestJob:
     def _end(self, tell: Callable[..., object], *found: Any) -> None:
         self.is_running = False
         tell(*found)
+
+
+class LatestJob(_OneJob):
+    """Runs one job at a time; of those asked for while it runs, only the last follows."""
+
+    _next: Callable[[], None] | None = None
+
+    def start(self, function: Callable[..., Any], *args: Any, **ends: Callable[..., Any]) -> None:
+        """Call a function in a thread, as `Jobs.start` does, now or after what runs."""
+        if self.is_running:
+            self._next = partial(self.start, function, *args, **ends)
+        else:
+            self._start(function, *args, **ends)
+
+    def _end(self, tell: Callable[..., object], *found: Any) -> None:
+        super()._end(tell, *found)
         following, self._next = self._next, None
         if following is not None:
             following()
 
 
-class StoppableJob:
-    """Runs one job at a time, which tells how far it is and can be stopped.
+class StoppableJob(_OneJob):
+    """Runs one job at a time, which can be stopped, and may report how far it is.
 
     ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
 
     def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:
-        self._jobs, self.reported = jobs, reported
-        self._stop: threading.Event | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a job is on its way, stopped or not."""
-        return self._stop is not None
+        super().__init__(jobs)
+        self.reported, self._stop = reported, threading.Event()
 
     @property
     def is_wanted(self) -> bool:
         """Whether a job is on its way and was not asked to stop."""
-        return self._stop is not None and not self._stop.is_set()
+        return self.is_running and not self._stop.is_set()
 
-    def start(
-        self,
-        function: Callable[..., Any],
-        *args: Any,
-        done: Callable[[Any], None],
-        failed: Callable[[], None],
-    ) -> None:
-        """Call a function in a thread, with what tells it to stop and what it reports to as last arguments."""
+    def start(self, function: Callable[..., Any], *args: Any, **ends: Callable[..., Any]) -> None:
+        """Call a function in a thread, as `Jobs.start` does, with what tells it to stop as last argument.
+
+        Where there is somebody to hear what is ``reported``, what it reports to comes after that.
+        """
         self._stop = self._jobs.new_stop()
-        asked = *args, self._stop.is_set, self._jobs.in_window(self._hear)
-        ends = {"done": partial(self._end, done), "failed": partial(self._end, failed)}
-        self._jobs.start(function, *asked, **ends)
-
-    def _end(self, tell: Callable[..., None], *found: Any) -> None:
-        self._stop = None
-        tell(*found)
+        heard = () if self.reported is None else (self._jobs.in_window(self._hear),)
+        self._start(function, *args, self._stop.is_set, *heard, **ends)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""
-        if self._stop is not None:
-            self._stop.set()
+        self._stop.set()
 
     def _hear(self, text: str, done: int, total: int) -> None:
         if self.reported is not None and self.is_wanted:

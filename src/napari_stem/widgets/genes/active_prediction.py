@@ -58,6 +58,7 @@ class ActivePrediction:
         self.is_seen = False  # its map has been on screen
         # its slide's pixel size was changed: it no longer lies where it should
         self.is_away = False
+        self.is_growing = False  # a run fills it
         self._stop = jobs.new_stop()
         # (genes, spots) of fields that were read. On disk a gene lies in one file per thousand spots or so:
         # quick for a region, seconds for a whole slide.
@@ -68,6 +69,7 @@ class ActivePrediction:
     def summarise(self) -> None:
         """Read the prediction, which no longer grows."""
         self.forget()
+        self.is_growing = False
         self._stop = self._jobs.new_stop()
         self._compute(self._take, summary_of, self.prediction)
 
@@ -78,6 +80,7 @@ class ActivePrediction:
     def forget(self) -> None:
         """Give up what is being computed, and what was: the prediction grows again."""
         self.stop()
+        self.is_growing = True
         self.background = self.limits_of_all = None
         self._by_gene.clear()
         self.columns.clear()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.geometry import lattice
@@ -22,13 +22,15 @@ from napari_stem.settings import MAX_STEPS, SamplingSettings
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, attribute_helps, number
-from napari_stem.widgets.common.memory import DEVICES, Remembered
+from napari_stem.widgets.common.memory import DEVICES, PREDICTING, PREFERENCES, Remembered
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.slide.base import Slide
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
 
 QUANTITIES = {"Counts": "counts", "Share of all counts (per 10,000)": "share"}
 PATIENTS = {"New": "new", "As in training": "same"}
-DEEPEST = 1e6  # counts per spot
+DEEPEST, PER_SPOT = 1e6, " counts per spot"
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000  # as napari.yaml has it, which keeps them; `napari_stem.settings` allow more
 LARGEST_SEED = 2**31 - 1  # that Qt's field holds
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
+# settings that are remembered from one session to the next
+REMEMBERED = {each.name for each in fields(SamplingSettings)} & vars(Remembered()).keys()
 FINER_UM = (100.0, 50.0)  # offered beside the model's own
 ONE_STEP = "This model draws a sample in one step"
 FINER_TIP = (
@@ -56,50 +60,56 @@ KEPT = 8  # measurements
 LEAST_SPOTS = 32  # of a run that counts as a measurement
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a run asks of a machine."""
+
+    settings: SamplingSettings
+    looks: bool = True  # an encoder looks at the spots; else embeddings come from a file
+    has_network: bool = True  # else the model draws a sample in one step
+
+    @property
+    def kind(self) -> str:
+        """Where which work is done."""
+        device = self.settings.device
+        return device if self.looks else f"{device}, embeddings from a file"
+
+    def laptop_s(self, n_spots: int) -> float:
+        """Seconds that it takes a laptop."""
+        n_steps = self.settings.n_draws * (self.settings.n_steps if self.has_network else 1)
+        return START_S + n_spots * (LOOK_S * self.looks + STEP_S * n_steps)
+
+
 class Pace:
     """Estimates from what this machine needed, relative to a laptop, ``remembered`` as `as_text` gives it.
 
-    Anything else is a machine that has not run yet. ``looks``: an encoder looks at the spots; else embeddings
-    come from a file.
+    Anything else is a machine that has not run yet.
     """
 
     def __init__(self, remembered: str = "") -> None:
-        self._factors: dict[str, list[float]] = {}
+        self._factors: dict[str, list[float]] = {}  # by kind of effort
         with suppress(ValueError, TypeError, AttributeError):  # a file edited by hand
             told = json.loads(remembered or "{}")
             self._factors = {str(k): [float(f) for f in v][-KEPT:] for k, v in told.items()}
 
-    def measured(
-        self, settings: SamplingSettings, n_spots: int, seconds: float, *, looks: bool = True
-    ) -> None:
+    def measured(self, effort: Effort, n_spots: int, seconds: float) -> None:
         """Learn from a run; runs of few spots say more about starting than about pace."""
-        if n_spots < LEAST_SPOTS or seconds <= 0:
-            return
-        factor = seconds / _laptop_s(settings, n_spots, looks=looks)
-        key = _key(settings.device, looks=looks)
-        self._factors[key] = [*self._factors.get(key, []), factor][-KEPT:]
+        if n_spots >= LEAST_SPOTS and seconds > 0:
+            factors = *self._factors.get(effort.kind, ()), seconds / effort.laptop_s(n_spots)
+            self._factors[effort.kind] = list(factors[-KEPT:])
 
-    def estimate_s(self, settings: SamplingSettings, n_spots: int, *, looks: bool = True) -> float:
+    def estimate_s(self, effort: Effort, n_spots: int) -> float:
         """Seconds that a run will take, about."""
-        device = settings.device
-        factors = self._factors.get(_key(device, looks=looks)) or self._factors.get(device) or [1.0]
-        return _laptop_s(settings, n_spots, looks=looks) * median(factors)
+        known = self._factors.get(effort.kind) or self._factors.get(effort.settings.device)
+        return effort.laptop_s(n_spots) * median(known or [1.0])
 
-    def is_measured(self, device: str, *, looks: bool = True) -> bool:
+    def is_measured(self, effort: Effort) -> bool:
         """Whether this machine has made such a run before."""
-        return bool(self._factors.get(_key(device, looks=looks)))
+        return bool(self._factors.get(effort.kind))
 
     def as_text(self) -> str:
         """JSON, to be remembered."""
         return json.dumps({k: [round(f, 4) for f in v] for k, v in self._factors.items()})
-
-
-def _key(device: str, *, looks: bool) -> str:
-    return device if looks else f"{device}, embeddings from a file"
-
-
-def _laptop_s(settings: SamplingSettings, n_spots: int, *, looks: bool) -> float:
-    return START_S + n_spots * (LOOK_S * looks + STEP_S * settings.n_draws * settings.n_steps)
 
 
 class ModelPanel(QWidget):
@@ -129,42 +139,46 @@ class ModelPanel(QWidget):
         for place, made in enumerate(self._pitch_buttons):
             made.clicked.connect(partial(self._choose_pitch, place))
             self._pitch_rows.addWidget(made)
-        self._form = Form(
+        self.form = Form(
             SamplingSettings,
-            n_draws={"min": 2, "max": MOST_SAMPLES},
-            n_steps={"min": 1, "max": MAX_STEPS},
-            seed={"max": LARGEST_SEED},
-            quantity={"choices": list(QUANTITIES.items())},
-            depth={"max": DEEPEST, "step": 1000},
-            patient={"choices": list(PATIENTS.items())},
-            device={"choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
+            n_draws={"label": "Samples per spot", "min": 2, "max": MOST_SAMPLES},
+            quantity={"label": "Values", "choices": list(QUANTITIES.items())},
+            patient={"label": "Patient", "choices": list(PATIENTS.items())},
+            depth={"label": "Sequencing depth", "max": DEEPEST, "step": 1000, "suffix": PER_SPOT},
+            n_steps={"label": "Steps per sample", "min": 1, "max": MAX_STEPS},
+            seed={"label": "Random seed", "max": LARGEST_SEED},
+            device={"label": "Compute on", "choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
-        self.n_draws, self.n_steps = self._form["n_draws"], self._form["n_steps"]
-        self.seed, self.device = self._form["seed"], self._form["device"]
-        self.quantity, self.depth = self._form["quantity"], self._form["depth"]
-        self.patient = self._form["patient"]
-        self.depth.setDecimals(0)
-        self.depth.setSpecialValueText("as in training")
-        self.depth.setSuffix(" counts per spot")
-        self.quantity.setCurrentIndex(list(QUANTITIES.values()).index(remembered.quantity))
-        self.patient.setCurrentIndex(list(PATIENTS.values()).index(remembered.patient))
-        self.seed.setValue(remembered.seed)
-        self.prefer(remembered)
+        self.form["depth"].setDecimals(0)
+        self.form["depth"].setSpecialValueText("as in training")
+        self.prefer(remembered, REMEMBERED)
         self.scale_warning = ScaleWarning(jobs, slides)
         self._lay_out()
         self._offer_pitches(self.pitch.value())
         self.about.changed.connect(self._on_missing)
         slides.activated.connect(lambda _: self._load_ahead())
 
-    def prefer(self, remembered: Remembered) -> None:
-        """Show what the user prefers."""
-        self.n_draws.setValue(remembered.n_draws)
-        self.n_steps.setValue(remembered.n_steps)
-        self.device.setCurrentIndex(max(0, self.device.findText(remembered.device)))
+    def prefer(
+        self, remembered: Remembered, names: Iterable[str] = PREFERENCES[PREDICTING]
+    ) -> None:
+        """Show settings as remembered: what the user prefers."""
+        values = vars(remembered) | {"device": DEVICES.get(remembered.device)}
+        self.form.restore({name: values[name] for name in names})
+
+    def choices(self) -> dict[str, Any]:
+        """Return what to remember of the settings."""
+        settings = self.settings()
+        values = {name: getattr(settings, name) for name in REMEMBERED}
+        return values | {"device": self.form["device"].currentText()}
 
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
-        return self._form.settings()
+        return self.form.settings()
+
+    def effort(self) -> Effort:
+        """Return what a run as chosen asks of this machine."""
+        has_network = self.form["n_steps"].isEnabled()
+        return Effort(self.settings(), not self.takes_file, has_network)
 
     @property
     def missing(self) -> str:
@@ -186,15 +200,16 @@ class ModelPanel(QWidget):
 
         ``n_now`` are those at the spacing that is chosen.
         """
+        effort = self.effort()
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
-            seconds = self.pace.estimate_s(self.settings(), n_spots, looks=not self.takes_file)
-            cost = f": {count(n_spots, 'spot')}, {duration(seconds)}" if n_spots else ""
+            takes = duration(self.pace.estimate_s(effort, n_spots))
+            cost = f": {count(n_spots, 'spot')}, {takes}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
             made.setChecked(pitch_um == self.pitch.value())
             made.setAutoExclusive(True)
-            made.setEnabled(not self.takes_file)
+            made.setEnabled(effort.looks)
 
     def _offer_pitches(self, own_um: float) -> None:
         offered = (own_um, *(finer for finer in FINER_UM if finer < own_um))
@@ -210,10 +225,11 @@ class ModelPanel(QWidget):
         config, self._model = self.models.config(), None
         if config is not None:
             # others draw from a Gaussian, at once
-            has_network = bool(config.denoiser)
-            self.n_steps.setEnabled(has_network)
-            told = attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
-            self.n_steps.setToolTip(told)
+            has_network, n_steps = bool(config.denoiser), self.form["n_steps"]
+            n_steps.setEnabled(has_network)
+            n_steps.setToolTip(
+                attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
+            )
             self._pitch_um = self.pitch.value()
             self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)
@@ -238,7 +254,7 @@ class ModelPanel(QWidget):
         slide = self._slides.slide
         if self._model is not None and slide is not None:
             model, encoder = self.loaded()
-            device = self.device.currentText()
+            device = self.form["device"].currentText()
 
             def keep(found: Encoder | None) -> None:
                 self._warm = model, device, found
@@ -249,7 +265,7 @@ class ModelPanel(QWidget):
     def loaded(self) -> tuple[Model | None, Encoder | None]:
         """Return the chosen model, and its encoder on the chosen device, where they are loaded."""
         model, device, encoder = self._warm
-        is_it = model is self._model and device == self.device.currentText()
+        is_it = model is self._model and device == self.form["device"].currentText()
         return self._model, encoder if is_it else None
 
     def _take(self, name: str, model: Model) -> None:
@@ -265,28 +281,22 @@ class ModelPanel(QWidget):
 
     def ask_depth(self, depth: float) -> None:
         """Ask for counts of a sequencing depth, in counts per spot."""
-        self.quantity.setCurrentIndex(self.quantity.findData("counts"))
-        self.depth.setValue(depth)
+        self.form["quantity"].setCurrentIndex(self.form["quantity"].findData("counts"))
+        field = self.form["depth"]
+        field.setValue(depth)
         self.advanced.open()
         show_info(
-            f"The next run gives counts at {self.depth.value():,.0f} per spot (Sequencing depth, in Model)."
+            f"The next run gives counts at {field.value():,.0f} per spot (Sequencing depth, in Model)."
         )
 
     def _lay_out(self) -> None:
-        form, numbers = QFormLayout(), QFormLayout()
-        form.addRow(self.models)
-        form.addRow(self.encoders)
-        form.addRow("Spacing between spots", self.pitch)
-        form.addRow(self._pitch_rows)
-        form.addRow("Samples per spot", self.n_draws)
-        form.addRow("Values", self.quantity)
-        form.addRow("Patient", self.patient)
-        numbers.addRow("Sequencing depth", self.depth)
-        numbers.addRow("Steps per sample", self.n_steps)
-        numbers.addRow("Random seed", self.seed)
-        numbers.addRow("Compute on", self.device)
+        form = self.form.rows("n_draws", "quantity", "patient")
+        form.insertRow(0, self.models)
+        form.insertRow(1, self.encoders)
+        form.insertRow(2, "Spacing between spots", self.pitch)
+        form.insertRow(3, self._pitch_rows)
         further = QWidget()
-        stack(further, numbers)
+        stack(further, self.form.rows())
         about = Folding("About this slide", self.about, is_open=False)
         self.advanced = Folding("More settings", further, is_open=False)
         stack(self, form, self.advanced, about, self.scale_warning, self.predictions)

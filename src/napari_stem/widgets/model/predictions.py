@@ -64,15 +64,33 @@ class PredictionsList(QWidget):
         timer.timeout.connect(self._touch)
         timer.start(TOUCH_S * 1000)
 
-    def begin(self, slide: Slide, prediction: Prediction) -> None:
+    def put_on_map(self, slide: Slide, prediction: Prediction) -> None:
         """Show a prediction on its slide, which need not be the active one."""
-        self._open[prediction.path] = prediction
+        self._open.pop(prediction.path, None)
+        self._open[prediction.path] = prediction  # as the last
         self._touch()
         self._slides.note_prediction(slide, prediction)
         with self._slides.kept_unless_active(slide):
             self._maps.begin(slide, prediction)
         self.refresh()
         self.shown.emit(slide)
+
+    def finish(self, slide: Slide, prediction: Prediction | None) -> None:
+        """Show a prediction of a slide as it stays, or no more where it ended without any spot."""
+        if prediction is None:
+            return
+        if prediction.done.any():
+            self._maps.finish(slide)
+            self.refresh()
+            self.make_room()
+            return
+        for known in (self._open, self._stored):
+            known.pop(prediction.path, None)
+        if self._on_screen(slide) == prediction.path:
+            self._maps.put_away(slide)
+            if earlier := self.paths(slide):
+                self.put_on_map(slide, self._open[earlier[-1]])
+        self.refresh()
 
     def make_room(self) -> None:
         """Remove what was used least recently, if the cache is full."""
@@ -112,7 +130,7 @@ class PredictionsList(QWidget):
                 f"{um_per_pixel(slide.mpp)}: to see it, change the pixel size back; else predict again."
             )
             return
-        self.begin(slide, prediction)
+        self.put_on_map(slide, prediction)
         self.make_room()
 
     def _on_resized(self, slide: Slide) -> None:
@@ -180,10 +198,8 @@ def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:
     about, size = prediction.provenance, um_per_pixel(prediction.mpp)
     is_other = not is_same_size(prediction.mpp, mpp)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-    moment, now = (
-        datetime.fromtimestamp(_made(prediction)).astimezone(),
-        datetime.now().astimezone(),
-    )
+    now = datetime.now().astimezone()
+    moment = datetime.fromtimestamp(_made(prediction)).astimezone()
     tip = (
         f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
         f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"

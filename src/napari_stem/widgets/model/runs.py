@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
@@ -16,21 +16,20 @@ from napari_stem.io import only_writer
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
 from napari_stem.widgets.common import parts
-from napari_stem.widgets.common.hints import few_samples, of_result
+from napari_stem.widgets.common.hints import RoadState, few_samples, missing_for_run, of_result
 from napari_stem.widgets.common.memory import CacheBox, Remembered
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari_stem.geometry import Region, Spots
+    from napari_stem.model.bundle import Model
     from napari_stem.prediction_blocks import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
     from napari_stem.results import Prediction
-    from napari_stem.settings import SamplingSettings
     from napari_stem.slide.base import Slide
-    from napari_stem.widgets.genes.map_display import MapDisplay
-    from napari_stem.widgets.model.model_panel import ModelPanel
+    from napari_stem.widgets.model.model_panel import Effort, ModelPanel
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
 STAGES = {
@@ -38,109 +37,97 @@ STAGES = {
     "embedding": "Looking at the tissue",
     "sampling": "Predicting",
 }
-MOST_REST_S = 1.0
+STOPPED = "Stopped before anything was predicted."
+ASKED = "Predict all the same? It is asked in a window of its own."
+REST_S = 0.3  # without it the first colours of a click come .3 to .5 s later
 
 
-@dataclass(eq=False)
-class Run:
-    """What a run depends on, fixed when Run is clicked, and how far it is."""
+@dataclass(frozen=True, eq=False)
+class RunRequest:
+    """What a run depends on, fixed when Run is clicked."""
 
     slide: Slide  # that was active then; results belong to it whatever is active later
-    settings: SamplingSettings
-    looks: bool  # an encoder looks at the spots; else embeddings come from a file
-    plan: Callable[[], PredictionJob]  # checks all that was chosen; StemError where it does not fit
-    # what a run in doubt is trusted for: the slide as it is sized, and the model
-    trust: tuple[object, ...]
-    are_seen: threading.Event = field(default_factory=threading.Event)  # spots of it
-    prediction: Prediction | None = None  # once it grows
-    n_before: int = 0  # spots that were done already
-    began_s: float = 0.0
-    expected_s: float = 0.0
-    nothing: str = "Stopped before anything was predicted."  # what is said where nothing was
+    effort: Effort  # of its settings
+    model_name: str
+    model: Model | None  # where it is loaded already
+    further: Mapping[str, Any]  # what else `PredictionJob.planned` takes
+    # what a doubt is about, once it is put aside: the slide as it was sized, and the model
+    subject: tuple[object, ...]
+
+    def job(self) -> PredictionJob:
+        """Check all that was chosen; StemError where it does not fit."""
+        # torch comes with these; it must not be loaded by merely showing the dock
+        from napari_stem.model import load_model
+        from napari_stem.prediction_job import PredictionJob
+
+        model = self.model or load_model(self.model_name)
+        return PredictionJob.planned(self.slide, model, self.effort.settings, **self.further)
 
 
 def run_prediction(
-    plan: Callable[[], PredictionJob],
+    request: RunRequest,
     despite_doubt: bool,
-    report: Callable[[Prediction | str | PredictionProgress], None],
-    are_seen: threading.Event,
+    begun: Callable[[Prediction], None],
+    progressed: Callable[[PredictionProgress], None],
     is_stopped: Callable[[], bool],
-    _report: object,
-) -> bool:
+) -> str | None:
     """Run a prediction; every finished block is on disk before it is reported.
 
-    ``report`` is told first where the results grow, or why it should not begin unasked, unless that is wanted
-    ``despite_doubt``; then how far it is. The run rests until the first spots ``are_seen``, as drawing them
-    needs the same cores, and ends at the next block, or sooner within a long one, where it ``is_stopped``.
-    Gives whether it ended by itself; StemError is what stopped it.
+    ``begun`` is told where the results grow, then ``progressed`` how far it is. The run rests after the first
+    spots, as drawing them needs the same cores, and ends at the next block, or sooner within a long one, where
+    it ``is_stopped``. Of a run that ends without any spot nothing is left.
+
+    Gives why it should not begin unasked, and did not, unless that is wanted ``despite_doubt``; else None.
+    StemError is what stopped it.
     """
-    job = plan()
-    with only_writer(out := job.cache_path()):
-        if despite_doubt:
-            begun: Prediction | str = job.create_or_resume(out, resume=True)
-        else:
-            begun = job.create_or_warn(out, is_stopped)
-        if isinstance(begun, str):
-            report(begun)
-            return not is_stopped()
-        _ = begun.gene_accuracy  # kept, so that the window need not read it
-        report(begun)
-        n_before = int(begun.done.sum())
-        for step in job.steps(begun, is_stopped):
-            report(step)
-            if step.n_done > n_before:
-                are_seen.wait(MOST_REST_S)
-                are_seen.set()
-    return not is_stopped()
+    job = request.job()
+    out, check = job.cache_path(), partial(job.domain_warning, is_stopped)
+    with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
+        prediction, doubt = found
+        if doubt or is_stopped():
+            return None if is_stopped() else doubt
+        _ = prediction.gene_accuracy  # kept, so that the window need not read it
+        n_before, has_rested = int(prediction.done.sum()), False
+        begun(prediction)
+        for step in job.steps(prediction, is_stopped):
+            progressed(step)
+            if step.n_done > n_before and not has_rested:
+                time.sleep(REST_S)
+                has_rested = True
+    return None
 
 
 class RunBar(QWidget):
-    """Runs a prediction from the model panel to the maps, and shows how far it is; asks before one in doubt."""
+    """Runs a prediction as the model panel asks, and shows how far it is; asks before one in doubt."""
 
-    began = Signal()
-    ended = Signal()
+    started = Signal()
+    begun = Signal(object, object)  # slide, and its prediction, which grows from now on
+    grown = Signal(object)  # slide of which more spots are done
+    ended = Signal(object, object)  # slide, and its prediction; None where nothing was begun
 
     def __init__(
-        self,
-        jobs: Jobs,
-        slides: SlidePanel,
-        model: ModelPanel,
-        maps: MapDisplay,
-        remembered: Remembered,
+        self, jobs: Jobs, slides: SlidePanel, model: ModelPanel, remembered: Remembered
     ) -> None:
         super().__init__()
-        self._jobs, self._slides, self._model, self._maps = jobs, slides, model, maps
-        self._predictions = model.predictions
-        self._n_spots = 0
-        self._missing = self._wary = ""
-        # runs in doubt that were wanted all the same
-        self._trusted: set[tuple[object, ...]] = set()
+        self._jobs, self._slides, self._model = jobs, slides, model
+        self._n_spots, self._missing, self._warning = 0, missing_for_run(RoadState()), ""
+        self._put_aside: set[tuple[object, ...]] = set()  # subjects of doubts
         self._job = StoppableJob(jobs)
-        self._run: Run | None = None  # on its way
+        # of the run on its way: what was asked for, and, once they grow, its results
+        self._request: RunRequest | None = None
+        self._prediction: Prediction | None = None
+        self._n_before, self._began_s = 0, 0.0  # spots that were done already, and when it began
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
-        self.run_button, self.cancel_button = (
-            parts.button("Run"),
-            parts.button("Cancel", act=self.cancel),
-        )
+        self.run_button = parts.button("Run")
+        self.cancel_button = parts.button("Cancel", act=self.cancel)
         self.why_not = parts.Note()
-        self.caution = parts.warning()  # of regions and samples
+        self.warning = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
-        parts.stack(
-            self,
-            self.cache,
-            self.progress_text,
-            self.progress,
-            self.caution,
-            self.why_not,
-            parts.row(self.run_button, self.cancel_button),
-        ).setSpacing(4)
-        for changed in (
-            model.n_draws.valueChanged,
-            model.n_steps.valueChanged,
-            model.device.currentIndexChanged,
-        ):
-            changed.connect(self._refresh)
+        told = self.progress_text, self.progress, self.warning, self.why_not
+        buttons = parts.row(self.run_button, self.cancel_button)
+        parts.stack(self, self.cache, *told, buttons).setSpacing(4)
+        model.form.when_changed(self._refresh)
         slides.activated.connect(self._say_end)
         self._show()
         self.cache.look(jobs)
@@ -152,7 +139,7 @@ class RunBar(QWidget):
 
     def is_running_on(self, slide: Slide | None) -> bool:
         """Whether a run predicts this slide."""
-        return self._run is not None and slide is self._run.slide
+        return self._request is not None and slide is self._request.slide
 
     def _say_end(self, *_: object) -> None:
         """Say of the active slide how its own last run ended, unless a run is on its way."""
@@ -172,52 +159,41 @@ class RunBar(QWidget):
 
         What is in view is predicted first. Ignored while another run is on its way.
         """
-        panel, begin_at_um = self._model, self._slides.centre_um()
-        name, settings, pitch_um = panel.model_name(), panel.settings(), panel.pitch.value()
-        embedder, species = panel.about.embedder, panel.about.stated_species
-        model, encoder = panel.loaded()
+        panel = self._model
+        name, (model, encoder) = panel.model_name(), panel.loaded()
+        further = {
+            "spots": spots,
+            "regions": regions or None,
+            "pitch_um": panel.pitch.value(),
+            "embedder": panel.about.embedder,
+            "encoder": encoder,
+            "begin_at_um": self._slides.centre_um(),
+            "species": panel.about.stated_species or None,
+            "keep_draws": None,
+        }
+        subject = slide.fingerprint, slide.mpp, name
+        self._start(RunRequest(slide, panel.effort(), name, model, further, subject))
 
-        def plan() -> PredictionJob:
-            # torch comes with these; it must not be loaded by merely showing the dock
-            from napari_stem.model import load_model
-            from napari_stem.prediction_job import PredictionJob
-
-            job = PredictionJob.planned(
-                slide,
-                model or load_model(name),
-                settings,
-                spots=spots,
-                regions=regions or None,
-                pitch_um=pitch_um,
-                embedder=embedder,
-                species=species or None,
-                keep_draws=None,
-            )
-            return replace(job, encoder=encoder, begin_at_um=begin_at_um)
-
-        trust = slide.fingerprint, slide.mpp, name
-        self._start(Run(slide, settings, embedder is None, plan, trust))
-
-    def _start(self, run: Run) -> None:
+    def _start(self, request: RunRequest) -> None:
         if self.is_running:
             return
-        self._run = run
+        self._request, self._prediction = request, None
         self._job.start(
             run_prediction,
-            run.plan,
-            run.trust in self._trusted,
-            self._jobs.in_window(partial(self._progressed, run)),
-            run.are_seen,
-            done=partial(self._finished, run),
-            failed=partial(self._finished, run, False),
+            request,
+            request.subject in self._put_aside,
+            self._jobs.in_window(partial(self._on_begun, request)),
+            self._jobs.in_window(partial(self._on_progress, request)),
+            done=partial(self._on_end, request),
+            failed=partial(self._on_end, request),
         )
         self.progress.show_share(0, 0)
         self._show(STAGES["starting"])
-        self.began.emit()
+        self.started.emit()
 
-    def show_spots(self, n_spots: int, missing: str = "", wary: str = "") -> None:
-        """Say on the Run button how much there is to do, beside it what is missing or to be wary of."""
-        self._n_spots, self._missing, self._wary = n_spots, missing, wary
+    def show_spots(self, n_spots: int, missing: str = "", warning: str = "") -> None:
+        """Say on the Run button how much there is to do, beside it what is missing or what to be wary of."""
+        self._n_spots, self._missing, self._warning = n_spots, missing, warning
         self._refresh()
 
     def cancel(self) -> None:
@@ -227,87 +203,78 @@ class RunBar(QWidget):
             self.cancel_button.setEnabled(False)
             self.progress_text.say("Stopping; what is finished is kept.")
 
-    def _progressed(self, run: Run, step: Prediction | str | PredictionProgress) -> None:
-        from napari_stem.results import Prediction
+    def _on_begun(self, request: RunRequest, prediction: Prediction) -> None:
+        self._prediction = prediction
+        self._began_s, self._n_before = time.monotonic(), int(prediction.done.sum())
+        self.begun.emit(request.slide, prediction)
 
-        slide, settings = run.slide, run.settings
-        if isinstance(step, str):
-            run.nothing = "Predict all the same? It is asked in a window of its own."
-            self._ask(run, step)
-            return
-        if isinstance(step, Prediction):
-            run.prediction = step
-            run.began_s, run.n_before = time.monotonic(), int(step.done.sum())
-            n_spots, pace = len(step.spots) - run.n_before, self._model.pace
-            run.expected_s = pace.estimate_s(settings, n_spots, looks=run.looks)
-            self._predictions.begin(slide, step)
-            return
-        if step.n_done > run.n_before:
-            self._maps.grow(slide)
-            if not run.are_seen.is_set():
-                self._maps.layer_queue.afterwards(run.are_seen.set)
+    def _on_progress(self, request: RunRequest, step: PredictionProgress) -> None:
+        slide = request.slide
+        if step.n_done > self._n_before:
+            self.grown.emit(slide)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before
-                left = max(0.0, run.expected_s - (time.monotonic() - run.began_s))
+                n_spots, since_s = step.n_spots - self._n_before, time.monotonic() - self._began_s
+                left = max(0.0, self._model.pace.estimate_s(request.effort, n_spots) - since_s)
             text = "" if slide is self._slides.slide else f"{slide.path.stem}: "
             text += STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
-            where = device_title(settings.device)  # torch has come by now, if needed
+            where = device_title(request.effort.settings.device)  # torch has come by now, if needed
             self.progress.show_share(step.n_done, step.n_spots)
             self._show(f"{text}, {parts.duration(left)} left ({where})")
 
-    def _ask(self, run: Run, sentence: str) -> None:
-        """Ask whether to predict all the same; until it is answered, nothing is held up."""
+    def _ask(self, request: RunRequest, doubt: str) -> None:
+        """Ask whether to predict all the same; meanwhile the window can be used, and other runs be made."""
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         asked = QMessageBox(
-            QMessageBox.Icon.Warning, "Unlike the training data", sentence, yes | no, self
+            QMessageBox.Icon.Warning, "Unlike the training data", doubt, yes | no, self
         )
         asked.setInformativeText("Predict all the same?")
         asked.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def on_answer(answer: int) -> None:
-            if answer == yes:
-                self._trusted.add(run.trust)
-                self._start(replace(run, nothing=Run.nothing))
-            else:
-                self._tell(run.slide, f"Nothing was predicted. {sentence}")
+            if answer != yes:
+                self._tell(request.slide, f"Nothing was predicted. {doubt}")
+                return
+            self._put_aside.add(request.subject)
+            if self.is_running:
+                show_info("Another run is on its way. Once it has ended, click Run again.")
+            self._start(request)
 
         asked.finished.connect(on_answer)
         asked.open()
 
-    def _finished(self, run: Run, ended_by_itself: bool) -> None:
-        slide, prediction = run.slide, run.prediction
-        self._run = None
-        if prediction is None:
-            self._tell(slide, run.nothing)
+    def _on_end(self, request: RunRequest, doubt: str | None = None) -> None:
+        """Say how the run ended: by itself, stopped, by an error, which has been shown, or in ``doubt``."""
+        slide, prediction, self._request = request.slide, self._prediction, None
+        n_done = 0 if prediction is None else int(prediction.done.sum())
+        if prediction is None or not n_done:
+            self._tell(slide, ASKED if doubt else STOPPED)
             self.cache.look(self._jobs)
-            self.ended.emit()
+            if doubt:
+                self._ask(request, doubt)
+            self.ended.emit(slide, prediction)
             return
-        self._maps.finish(slide)
-        self._predictions.refresh()
-        self._predictions.make_room()
-        n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-        seconds, n_new = time.monotonic() - run.began_s, n_done - run.n_before
-        self._model.pace.measured(run.settings, n_new, seconds, looks=run.looks)
+        n_spots, n_new = len(prediction.spots), n_done - self._n_before
+        seconds = time.monotonic() - self._began_s
+        self._model.pace.measured(request.effort, n_new, seconds)
         text = f"Done: {count(n_spots, 'spot')} predicted."
         if n_done < n_spots:
-            text = f"{n_done:,} of {count(n_spots, 'spot')} predicted"
-            text = (
-                f"{text}." if ended_by_itself else f"Stopped: {text} and kept. Run again to go on."
-            )
+            of_all = f"{n_done:,} of {count(n_spots, 'spot')}"
+            text = f"Stopped: {of_all} predicted and kept. Run again to go on."
         self._tell(slide, text)
-        self._jobs.start(_caution, slide, prediction, done=partial(self._tell_caution, slide, text))
-        self.ended.emit()
+        self._jobs.start(_warning, slide, prediction, done=partial(self._tell_warning, slide, text))
+        self.ended.emit(slide, prediction)
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
         self._say_end()
 
-    def _tell_caution(self, slide: Slide, text: str, caution: str) -> None:
+    def _tell_warning(self, slide: Slide, text: str, warning: str) -> None:
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since
-            self._tell(slide, f"{text} {caution}".strip())
+            self._tell(slide, f"{text} {warning}".strip())
 
     def _show(self, text: str = "") -> None:
         """Say how far a run is, or how the last one ended."""
@@ -320,37 +287,34 @@ class RunBar(QWidget):
         self._refresh()
 
     def _refresh(self) -> None:
-        settings, n_spots, looks = self._model.settings(), self._n_spots, not self._model.takes_file
-        pace = self._model.pace
+        effort, n_spots = self._model.effort(), self._n_spots
+        n_draws, looks = effort.settings.n_draws, effort.looks
+        pace, is_ready = self._model.pace, not self._missing
         self._model.show_costs(n_spots)
-        missing = self._missing or ("" if self._model.model_name() else "No model is ready yet.")
-        is_ready = n_spots > 0 and not missing
-        wary = (self._wary, few_samples(settings.n_draws)) if is_ready else ()
+        warnings = (self._warning, few_samples(n_draws)) if is_ready else ()
         told = self.progress_text.text()
-        self.caution.say(" ".join(each for each in wary if each not in told))
+        self.warning.say(" ".join(each for each in warnings if each not in told))
         self.run_button.setEnabled(is_ready)
-        self.why_not.setText("" if is_ready else missing or "Choose a region first.")
+        self.why_not.setText(self._missing)
         self.why_not.setVisible(not is_ready and not self.is_running)
         if not is_ready:
             self.run_button.setText("Run")
             return
-        seconds = pace.estimate_s(settings, n_spots, looks=looks)
+        seconds = pace.estimate_s(effort, n_spots)
         text = count(n_spots, "spot")
         if not looks:
             text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
-        self.run_button.setText(
-            f"Run: {text} × {settings.n_draws} samples, {parts.duration(seconds)}"
-        )
+        self.run_button.setText(f"Run: {text} × {n_draws} samples, {parts.duration(seconds)}")
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"
-            if pace.is_measured(settings.device, looks=looks)
+            if pace.is_measured(effort)
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
 
 
-def _caution(slide: Slide, prediction: Prediction) -> str:
+def _warning(slide: Slide, prediction: Prediction) -> str:
     done = prediction.done
     n_unlike = int((prediction.ood & done).sum()) if prediction.knows_domain else 0
     n_on_glass = int((on_glass(slide, prediction.spots) & done).sum())

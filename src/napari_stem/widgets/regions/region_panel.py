@@ -104,7 +104,7 @@ class RegionPanel(QWidget):
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
         self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
-        self.wary = ""  # of these regions
+        self.warning = ""  # of these regions
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
@@ -234,7 +234,7 @@ class RegionPanel(QWidget):
         self._show_regions(rows, can_undo=can_undo)
         key = ("" if ready is None else ready[0].fingerprint, len(rows), n_spots, area_mm2)
         if key != self._key:
-            self._key, self.wary = key, ""
+            self._key, self.warning = key, ""
             is_drawn = not all(FOUND.fullmatch(region.name) for region in regions)
             if ready is not None and n_spots and is_drawn:
                 told = partial(self._tell_glass, key)
@@ -254,7 +254,7 @@ class RegionPanel(QWidget):
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
-            self.wary = f"{share:.0%} of the area is bare glass."
+            self.warning = f"{share:.0%} of the area is bare glass."
             self.counted.emit()
 
     def use_tool(self, tool: str) -> None:

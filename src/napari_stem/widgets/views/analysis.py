@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     IsStopped = Callable[[], bool]
     Report = Callable[[str, int, int], None]
 
+GROWING = -1  # spots: what is found is of all that there are in the end
 GONE = "The domains are no longer stored beside this prediction; find them again."
 CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
@@ -104,7 +105,8 @@ class AnalysisPanel(QWidget):
         self._jobs, self._maps, self.folder = jobs, maps, folder
         self.settings = settings = maps.settings
         self._running = StoppableJob(jobs)
-        self._key: tuple[str, int] | None = None  # the prediction spoken of, and its finished spots
+        # the prediction spoken of, and its finished spots, or that it grows
+        self._key: tuple[str, int] | None = None
         self.domains: Domains | None = None  # of the active prediction
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.layer_queue)
@@ -165,6 +167,8 @@ class AnalysisPanel(QWidget):
         self.setEnabled(active is not None)
         self.visible_box.setChecked(self.settings.view == DOMAINS)
         key = None if active is None else active.state()
+        if active is not None and active.is_growing:
+            key = str(active.prediction.path), GROWING
         if key != self._key:
             was_shown, self._key = self.is_shown(), key
             self.domains = self._ranking = None
@@ -172,7 +176,7 @@ class AnalysisPanel(QWidget):
             self._show_domains()
             self._show_morans()
             self.on_slide.hide()
-            if active is not None and active.prediction.done.any():
+            if active is not None and active.prediction.done.any() and not active.is_growing:
                 self._load(active.prediction)
             if active is not None and was_shown:  # those were another prediction's
                 self.settings.update(view=MEAN)

@@ -104,11 +104,8 @@ class CompareWindow(QWidget):
         super().__init__(parent, Qt.WindowType.Window)
         self._jobs, self._maps, self.folder = jobs, maps, ""
         self.compared: Compared | None = None
-        self.heading, self.explanation, self.message = (
-            parts.Note(),
-            parts.Note(EXPLANATION),
-            parts.Note(),
-        )
+        self.heading, self.message = parts.Note(), parts.Note()
+        self.explanation = parts.Note(EXPLANATION)
         self.search = line("Find a gene", is_search=True)
         self.table = Table(GENE_COLUMNS)
         self.view = TableView(self.table, sort_by=Q_VALUE)
@@ -142,8 +139,8 @@ class CompareWindow(QWidget):
             f"{n_called:,} of {count(len(found), 'gene')} differ at a false "
             f"discovery rate of {LIMIT:.0%}."
         )
-        wary = few_samples(compared.prediction.n_kept_draws)
-        self.heading.setText(" ".join(filter(None, (told, wary, NOTICE))))
+        warning = few_samples(compared.prediction.n_kept_draws)
+        self.heading.setText(" ".join(filter(None, (told, warning, NOTICE))))
         self.table.fill(_frame(found))
         self.view.sortByColumn(Q_VALUE, Qt.SortOrder.AscendingOrder)
         self.view.scrollToTop()
@@ -304,7 +301,7 @@ class ComparePanel(QWidget):
             self.message.say(f"{TOO_LARGE} to compare regions.")
             return
 
-        def compare(is_stopped: Callable[[], bool], _report: object) -> Compared | None:
+        def compare(is_stopped: Callable[[], bool]) -> Compared | None:
             groups = drawn_groups(prediction, first, other, is_stopped)
             if groups is None:
                 return None

@@ -363,7 +363,6 @@ def match(
     loaded: Loaded,
     mpp: Mpp,
     is_stopped: Callable[[], bool],
-    _report: object,
 ) -> MeasuredMatch | None:
     """Lay counts beside a prediction; None where nothing of it was measured, or not yet."""
     try:
