@@ -434,7 +434,7 @@ def test_resume_goes_on_where_a_setting_changes_no_value(slide, model, tmp_path,
     job = PredictionJob(slide=slide, spots=spots, model=model, settings=SETTINGS)
     other = replace(job, settings=replace(SETTINGS, **change))
     job.create_or_resume(tmp_path / "p.zarr", resume=False)
-    other.begin(tmp_path / "p.zarr", resume=True)
+    other.create_or_resume(tmp_path / "p.zarr", resume=True)
     assert other.cache_path() == job.cache_path()
 
 
