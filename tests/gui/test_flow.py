@@ -514,7 +514,7 @@ def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(
     model_road, monkeypatch, notifications
 ):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
-    monkeypatch.setattr(f"{job}.doubt", lambda _self, _stop=None: "Blurred.")
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()
