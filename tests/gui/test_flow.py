@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from qtpy.QtWidgets import QMessageBox
 from napari_stem.caches import entries
 from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
+from napari_stem.prediction_job import PredictionJob
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
@@ -24,10 +28,15 @@ from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
 from napari_stem.widgets.model.model_panel import Effort, Pace
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.gui
 
 TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 BESIDE = [(5200, 3400), (6300, 3400), (6300, 4500), (5200, 4500)]
+LARGE = [(4200, 3400), (6300, 3400), (6300, 5500), (4200, 5500)]
+NEW_SEEDS = count(100)  # so that no run finds what another left
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
 
 
@@ -378,6 +387,50 @@ def test_after_cancel_no_click_begins_another_run(model_road):
         regions.click_at((4700 * mpp.y_um, 4700 * mpp.x_um))
         runs.cancel_button.click()
     assert not runs.is_running
+
+
+@pytest.fixture
+def held_run(model_road, monkeypatch) -> Iterator[tuple[Any, threading.Event]]:
+    """A run that waits after its first block of spots, until it is told to go on."""
+    road, go_on, fill = model_road, threading.Event(), PredictionJob.steps
+
+    def steps(job, prediction, is_stopped):
+        for step in fill(job, prediction, is_stopped, write_every_s=0):
+            yield step
+            if step.n_done:
+                go_on.wait()
+
+    monkeypatch.setattr(PredictionJob, "steps", steps)
+    road.open(sample_path())
+    road.draw(LARGE)
+    road.ask_little()
+    road.panels.model.form["seed"].setValue(next(NEW_SEEDS))
+    road.panels.run.run_button.click()
+    road.wait(lambda: road.maps is not None and road.maps.prediction.done.any())
+    yield road, go_on
+    go_on.set()
+
+
+@pytest.mark.parametrize("asked", ["session", "open"])
+def test_what_is_opened_again_during_its_run_goes_on_growing(held_run, asked):
+    road, go_on = held_run
+    predictions, sessions = road.panels.model.predictions, road.dock.coordinator.sessions
+    begun = road.maps
+    assert not begun.prediction.done.all()
+    if asked == "session":
+        sessions.restore(sessions.session())
+    else:
+        predictions.open(begun.prediction.path)
+    road.wait(lambda: road.maps is not begun)
+    assert road.maps.is_growing
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    prediction = road.maps.prediction
+    assert prediction.done.all()
+    assert not road.maps.is_growing
+    assert np.isfinite(road.layer("mean").data).sum() == len(prediction.spots)
+    row = predictions.table.row_of(prediction.path)
+    assert predictions.table.index(row, 1).data() == str(len(prediction.spots))
 
 
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
