@@ -84,9 +84,7 @@ class PredictionsList(QWidget):
         self._touch()
         self._slides.note_prediction(slide, prediction)
         with self._slides.kept_unless_active(slide):
-            self._maps.begin(slide, prediction)
-            if is_growing:
-                self._maps.grow(slide)
+            self._maps.begin(slide, prediction, is_growing=is_growing)
         self.refresh()
         self.shown.emit(slide)
 
