@@ -21,7 +21,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
 from napari_stem.prediction_job import PredictionJob
 from napari_stem.sample_data import sample_path
-from napari_stem.settings import SamplingSettings, cache_dir
+from napari_stem.settings import CACHE_VARIABLE, SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
@@ -561,6 +561,63 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
     road.dock.panels.run.cancel()
     road.wait(lambda: not road.dock.panels.run.is_running)
     assert len(asked) == 2  # not again, once it was wanted all the same
+
+
+def test_a_doubt_is_asked_once_and_the_window_can_be_used_meanwhile(model_road, monkeypatch):
+    road, job = model_road, "napari_stem.prediction_job.PredictionJob"
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+
+    def questions() -> list[QMessageBox]:
+        return [each for each in road.panels.run.findChildren(QMessageBox) if each.isVisible()]
+
+    road.run()
+    (first,) = questions()
+    assert not first.isModal()
+    road.ask_little(n_draws=3)
+    road.run()
+    (second,) = questions()
+    assert second is not first
+    assert "Predict all the same?" in road.panels.run.progress_text.text()
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        second.button(QMessageBox.StandardButton.Yes).click()
+    assert road.maps.prediction.provenance["draws"] == 3
+    assert questions() == []
+
+
+def test_a_run_says_whose_it_is_at_once_when_another_slide_is_looked_at(held_run, crop):
+    road, go_on = held_run
+    told, slide = road.panels.run.progress_text, road.dock.coordinator.slide
+    assert not told.text().startswith(slide.path.stem)
+    road.open(crop)
+    assert told.text().startswith(f"{slide.path.stem}: Predicting")
+    road.panels.slide.activate(slide)
+    assert told.text().startswith("Predicting")
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        road.panels.run.cancel()
+        road.open(crop)
+        assert told.text() == "Stopping; what is finished is kept."
+        go_on.set()
+
+
+def test_a_run_that_cannot_keep_its_results_says_what_to_do(
+    model_road, monkeypatch, tmp_path, notifications
+):
+    road = model_road
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    (tmp_path / "predictions").write_text("no folder")
+    road.run()
+    assert "Nothing was predicted" in road.panels.run.progress_text.text()
+    assert "Stopped" not in road.panels.run.progress_text.text()
+    (told,) = notifications
+    assert told.startswith(f"Results cannot be kept in {tmp_path}")
+    assert told.endswith("choose another folder.")
+    road.wait(lambda: not road.panels.run.cache.isHidden())  # which offers one
 
 
 def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(

@@ -101,6 +101,8 @@ DOMAIN_COLUMNS = (
 class AnalysisPanel(QWidget):
     """Asks for analyses; keeps the domains of the active prediction, here, on the slide and on disk."""
 
+    _text = ""  # of the analysis on its way, or how the last one ended
+
     def __init__(self, jobs: Jobs, maps: MapDisplay, folder: str) -> None:
         super().__init__()
         self._jobs, self._maps, self.folder = jobs, maps, folder
@@ -112,7 +114,6 @@ class AnalysisPanel(QWidget):
         self._ranking: pd.DataFrame | None = None  # Moran's I of its genes
         self.on_slide = DomainLayer(maps.layer_queue)
         self._is_loading = False
-        self._text = ""  # of the analysis on its way, or how the last one ended
         self.resolution = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self.resolution.setDecimals(1)
         self.resolution.setRange(LEAST_RESOLUTION, MOST_RESOLUTION)
