@@ -83,35 +83,25 @@ def run_prediction(
     Gives why it should not begin unasked, and did not, unless that is wanted ``despite_doubt``; else None.
     StemError is what stopped it.
     """
-    try:
-        return _run(request, despite_doubt, begun, progressed, is_stopped)
-    except OutputError as error:
-        if why := why_unwritable():  # what the bar offers another folder for
-            raise OutputError(why) from error
-        raise
-
-
-def _run(
-    request: RunRequest,
-    despite_doubt: bool,
-    begun: Callable[[Prediction], None],
-    progressed: Callable[[PredictionProgress], None],
-    is_stopped: Callable[[], bool],
-) -> str | None:
     job = request.job()
     out, check = job.cache_path(), partial(job.domain_warning, is_stopped)
-    with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
-        prediction, doubt = found
-        if doubt or is_stopped():
-            return None if is_stopped() else doubt
-        _ = prediction.gene_accuracy  # kept, so that the window need not read it
-        n_before, has_rested = int(prediction.done.sum()), False
-        begun(prediction)
-        for step in job.steps(prediction, is_stopped):
-            progressed(step)
-            if step.n_done > n_before and not has_rested:
-                time.sleep(REST_S)
-                has_rested = True
+    try:
+        with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
+            prediction, doubt = found
+            if doubt or is_stopped():
+                return None if is_stopped() else doubt
+            _ = prediction.gene_accuracy  # kept, so that the window need not read it
+            n_before, has_rested = int(prediction.done.sum()), False
+            begun(prediction)
+            for step in job.steps(prediction, is_stopped):
+                progressed(step)
+                if step.n_done > n_before and not has_rested:
+                    time.sleep(REST_S)
+                    has_rested = True
+    except OutputError as error:
+        if why := why_unwritable():  # for which the bar offers another folder
+            raise OutputError(why) from error
+        raise
     return None
 
 
