@@ -130,14 +130,15 @@ def entries(names: Iterable[str] = CACHES) -> list[Entry]:
 
 
 def why_unwritable() -> str:
-    """Say why nothing can be kept in the folder of all caches; empty where it can."""
-    folder = cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return ""
-    except OSError as error:
-        return f"Results cannot be kept in {folder} ({error.strerror}); choose another folder."
+    """Say why nothing can be kept in the folder of all caches, or no predictions; empty where all can."""
+    for folder in (cache_dir(), CACHES["predictions"].folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                continue
+        except OSError as error:
+            return f"Results cannot be kept in {folder} ({error.strerror}); choose another folder."
+    return ""
 
 
 def touch(path: Path) -> None:

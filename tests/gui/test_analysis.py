@@ -238,6 +238,23 @@ def test_while_a_run_grows_no_domains_are_looked_for(model_road, monkeypatch):
     assert looked == [n_spots, n_spots]
 
 
+def test_while_a_run_grows_no_analysis_starts_and_it_is_said_why(predicted, monkeypatch):
+    panel, maps = predicted.panels.analysis, predicted.panels.maps
+    slide, started = predicted.dock.coordinator.slide, []
+    monkeypatch.setattr(analysis, "find_domains", lambda *_: started.append(1))
+    maps.grow(slide)
+    maps.draw()
+    for button in (panel.find_button, panel.morans_button):
+        assert not button.isEnabled()
+    assert "until the run has ended" in panel.message.text()
+    panel.find_domains()
+    assert started == []
+    maps.finish(slide)
+    for button in (panel.find_button, panel.morans_button):
+        assert button.isEnabled()
+    assert panel.message.text() == ""
+
+
 def test_too_small_a_region_is_said(model_road, notifications):
     model_road.open(sample_path())
     model_road.draw([(4600, 3600), (5000, 3600), (5000, 4000)])

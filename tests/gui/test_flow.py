@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,18 +19,24 @@ from qtpy.QtWidgets import QMessageBox
 from napari_stem.caches import entries
 from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
+from napari_stem.prediction_job import PredictionJob
 from napari_stem.sample_data import sample_path
-from napari_stem.settings import SamplingSettings, cache_dir
+from napari_stem.settings import CACHE_VARIABLE, SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
 from napari_stem.widgets.model.model_panel import Effort, Pace
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.gui
 
 TUMOUR = [(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)]
 BESIDE = [(5200, 3400), (6300, 3400), (6300, 4500), (5200, 4500)]
+LARGE = [(4200, 3400), (6300, 3400), (6300, 5500), (4200, 5500)]
+NEW_SEEDS = count(100)  # so that no run finds what another left
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
 
 
@@ -380,6 +389,50 @@ def test_after_cancel_no_click_begins_another_run(model_road):
     assert not runs.is_running
 
 
+@pytest.fixture
+def held_run(model_road, monkeypatch) -> Iterator[tuple[Any, threading.Event]]:
+    """A run that waits after its first block of spots, until it is told to go on."""
+    road, go_on, fill = model_road, threading.Event(), PredictionJob.steps
+
+    def steps(job, prediction, is_stopped):
+        for step in fill(job, prediction, is_stopped, write_every_s=0):
+            yield step
+            if step.n_done:
+                go_on.wait()
+
+    monkeypatch.setattr(PredictionJob, "steps", steps)
+    road.open(sample_path())
+    road.draw(LARGE)
+    road.ask_little()
+    road.panels.model.form["seed"].setValue(next(NEW_SEEDS))
+    road.panels.run.run_button.click()
+    road.wait(lambda: road.maps is not None and road.maps.prediction.done.any())
+    yield road, go_on
+    go_on.set()
+
+
+@pytest.mark.parametrize("asked", ["session", "open"])
+def test_what_is_opened_again_during_its_run_goes_on_growing(held_run, asked):
+    road, go_on = held_run
+    predictions, sessions = road.panels.model.predictions, road.dock.coordinator.sessions
+    begun = road.maps
+    assert not begun.prediction.done.all()
+    if asked == "session":
+        sessions.restore(sessions.session())
+    else:
+        predictions.open(begun.prediction.path)
+    road.wait(lambda: road.maps is not begun)
+    assert road.maps.is_growing
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    prediction = road.maps.prediction
+    assert prediction.done.all()
+    assert not road.maps.is_growing
+    assert np.isfinite(road.layer("mean").data).sum() == len(prediction.spots)
+    row = predictions.table.row_of(prediction.path)
+    assert predictions.table.index(row, 1).data() == str(len(prediction.spots))
+
+
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
@@ -508,6 +561,63 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
     road.dock.panels.run.cancel()
     road.wait(lambda: not road.dock.panels.run.is_running)
     assert len(asked) == 2  # not again, once it was wanted all the same
+
+
+def test_a_doubt_is_asked_once_and_the_window_can_be_used_meanwhile(model_road, monkeypatch):
+    road, job = model_road, "napari_stem.prediction_job.PredictionJob"
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+
+    def questions() -> list[QMessageBox]:
+        return [each for each in road.panels.run.findChildren(QMessageBox) if each.isVisible()]
+
+    road.run()
+    (first,) = questions()
+    assert not first.isModal()
+    road.ask_little(n_draws=3)
+    road.run()
+    (second,) = questions()
+    assert second is not first
+    assert "Predict all the same?" in road.panels.run.progress_text.text()
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        second.button(QMessageBox.StandardButton.Yes).click()
+    assert road.maps.prediction.provenance["draws"] == 3
+    assert questions() == []
+
+
+def test_a_run_says_whose_it_is_at_once_when_another_slide_is_looked_at(held_run, crop):
+    road, go_on = held_run
+    told, slide = road.panels.run.progress_text, road.dock.coordinator.slide
+    assert not told.text().startswith(slide.path.stem)
+    road.open(crop)
+    assert told.text().startswith(f"{slide.path.stem}: Predicting")
+    road.panels.slide.activate(slide)
+    assert told.text().startswith("Predicting")
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        road.panels.run.cancel()
+        road.open(crop)
+        assert told.text() == "Stopping; what is finished is kept."
+        go_on.set()
+
+
+def test_a_run_that_cannot_keep_its_results_says_what_to_do(
+    model_road, monkeypatch, tmp_path, notifications
+):
+    road = model_road
+    road.open(sample_path())
+    road.draw(TUMOUR)
+    road.ask_little()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    (tmp_path / "predictions").write_text("no folder")
+    road.run()
+    assert "Nothing was predicted" in road.panels.run.progress_text.text()
+    assert "Stopped" not in road.panels.run.progress_text.text()
+    (told,) = notifications
+    assert told.startswith(f"Results cannot be kept in {tmp_path}")
+    assert told.endswith("choose another folder.")
+    road.wait(lambda: not road.panels.run.cache.isHidden())  # which offers one
 
 
 def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(

@@ -127,6 +127,7 @@ def test_workers_that_overlap_leave_warnings_as_they_were(qtbot, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", notification_manager.receive_warning)
     jobs.start(int, done=ended.append)  # where napari shows warnings, libraries' news is left out
     qtbot.waitUntil(lambda: ("ignore", None, FutureWarning, None, 0) in warnings.filters)
+    assert ("ignore", None, SyntaxWarning, None, 0) in warnings.filters
     QThreadPool.globalInstance().waitForDone()
 
 

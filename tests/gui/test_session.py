@@ -196,6 +196,21 @@ def test_clicked_places_are_predicted_together_after_a_session_too(model_road, t
     assert [each.is_clicked for each in region.drawn()] == [False, True, True]
 
 
+def test_regions_that_were_cleared_come_back_with_their_session(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    region, sessions = model_road.panels.region, model_road.dock.coordinator.sessions
+    saved = sessions.session()
+    region.clear_button.click()
+    assert region.drawn() == []
+    with model_road.qtbot.waitSignal(sessions.restored, timeout=60_000):
+        sessions.restore(saved)
+    assert len(region.drawn()) == 1
+    with model_road.qtbot.waitSignal(sessions.restored, timeout=60_000):
+        sessions.restore(saved)
+    assert len(region.drawn()) == 1  # what is there stays as it is
+
+
 def test_a_session_without_word_of_clicks_is_read(tmp_path):
     write_session(Session((entry_of(tmp_path),)), tmp_path / "s.json")
     saved = json.loads((tmp_path / "s.json").read_text())

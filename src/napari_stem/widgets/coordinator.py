@@ -76,7 +76,7 @@ class Coordinator(QObject):
         run.run_button.clicked.connect(self.run)
         run.cancel_button.clicked.connect(self._forget_click)
         panels.maps.map_updated.connect(panels.region.relabel_soon)
-        run.begun.connect(predictions.put_on_map)
+        run.begun.connect(predictions.begin)
         run.grown.connect(panels.maps.grow)
         run.ended.connect(predictions.finish)
         for changed in (panels.model.changed, panels.measured.changed, run.started, run.ended):

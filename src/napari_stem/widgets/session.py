@@ -201,8 +201,8 @@ class SessionControl(QObject):
         )
 
     def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
-        layer = self._panels.slide.layer_of(slide)
-        is_there = self._panels.region.layers.find(slide) is not None
+        layer, drawn_on = self._panels.slide.layer_of(slide), self._panels.region.layers.find(slide)
+        is_there = drawn_on is not None and drawn_on.nshapes > 0
         if not entry.regions.get("features") or layer is None or is_there:
             return
         try:

@@ -28,7 +28,13 @@ logger = logging.getLogger(__name__)
 
 # Qt would have as many as cores: a slide would not open while two others are measured
 MOST_JOBS = 8
-TO_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning)
+TO_DEVELOPERS = (
+    DeprecationWarning,
+    PendingDeprecationWarning,
+    FutureWarning,
+    ResourceWarning,
+    SyntaxWarning,
+)
 
 
 class Jobs(QObject):

@@ -80,18 +80,19 @@ class MapDisplay(QObject):
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
 
-    def begin(self, slide: Slide, prediction: Prediction) -> None:
-        """Show a prediction, in place of an older one of the same slide."""
+    def begin(self, slide: Slide, prediction: Prediction, *, is_growing: bool = False) -> None:
+        """Show a prediction, in place of an older one of the same slide; ``is_growing``: a run fills it."""
         if (older := self._shown.get(slide.fingerprint)) is not None:
             older.stop()
         if (gene := self.gene_of(slide)) not in prediction.genes:
             gene = next(iter(prediction.reliability), prediction.genes[0])
         shown = ActivePrediction(self._jobs, slide, prediction, gene, self._on_summary)
+        shown.is_growing = is_growing
         self._shown[slide.fingerprint] = shown
         if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
-        if prediction.done.any():  # from an earlier run; one that goes on lets go of it again
+        if prediction.done.any() and not is_growing:
             shown.summarise()
 
     def grow(self, slide: Slide) -> None:

@@ -48,6 +48,7 @@ class PredictionsList(QWidget):
         self._jobs, self._maps, self._slides = jobs, maps, slides
         self._open: dict[Path, Prediction] = {}  # were shown in this session
         self._stored: dict[Path, Prediction] = {}  # of slides that were looked at
+        self._growing: Prediction | None = None  # that a run fills
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
         for column in (1, 2):
@@ -64,19 +65,32 @@ class PredictionsList(QWidget):
         timer.timeout.connect(self._touch)
         timer.start(TOUCH_S * 1000)
 
+    def begin(self, slide: Slide, prediction: Prediction) -> None:
+        """Show a prediction that a run fills, until `finish`."""
+        self._growing = prediction
+        self.put_on_map(slide, prediction)
+
     def put_on_map(self, slide: Slide, prediction: Prediction) -> None:
-        """Show a prediction on its slide, which need not be the active one."""
+        """Show a prediction on its slide, which need not be the active one.
+
+        Of one that a run fills the run's own object is shown, however often it is read from disk meanwhile.
+        """
+        growing = self._growing
+        is_growing = growing is not None and growing.path == prediction.path
+        if growing is not None and is_growing:
+            prediction = growing
         self._open.pop(prediction.path, None)
         self._open[prediction.path] = prediction  # as the last
         self._touch()
         self._slides.note_prediction(slide, prediction)
         with self._slides.kept_unless_active(slide):
-            self._maps.begin(slide, prediction)
+            self._maps.begin(slide, prediction, is_growing=is_growing)
         self.refresh()
         self.shown.emit(slide)
 
     def finish(self, slide: Slide, prediction: Prediction | None) -> None:
         """Show a prediction of a slide as it stays, or no more where it ended without any spot."""
+        self._growing = None
         if prediction is None:
             return
         if prediction.done.any():

@@ -11,7 +11,9 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
+from napari_stem.caches import why_unwritable
 from napari_stem.device import device_title
+from napari_stem.errors import OutputError
 from napari_stem.io import only_writer
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
@@ -38,6 +40,7 @@ STAGES = {
     "sampling": "Predicting",
 }
 STOPPED = "Stopped before anything was predicted."
+FAILED = "Nothing was predicted, for the reason that was shown."
 ASKED = "Predict all the same? It is asked in a window of its own."
 REST_S = 0.3  # without it the first colours of a click come .3 to .5 s later
 
@@ -82,18 +85,23 @@ def run_prediction(
     """
     job = request.job()
     out, check = job.cache_path(), partial(job.domain_warning, is_stopped)
-    with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
-        prediction, doubt = found
-        if doubt or is_stopped():
-            return None if is_stopped() else doubt
-        _ = prediction.gene_accuracy  # kept, so that the window need not read it
-        n_before, has_rested = int(prediction.done.sum()), False
-        begun(prediction)
-        for step in job.steps(prediction, is_stopped):
-            progressed(step)
-            if step.n_done > n_before and not has_rested:
-                time.sleep(REST_S)
-                has_rested = True
+    try:
+        with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
+            prediction, doubt = found
+            if doubt or is_stopped():
+                return None if is_stopped() else doubt
+            _ = prediction.gene_accuracy  # kept, so that the window need not read it
+            n_before, has_rested = int(prediction.done.sum()), False
+            begun(prediction)
+            for step in job.steps(prediction, is_stopped):
+                progressed(step)
+                if step.n_done > n_before and not has_rested:
+                    time.sleep(REST_S)
+                    has_rested = True
+    except OutputError as error:
+        if why := why_unwritable():  # for which the bar offers another folder
+            raise OutputError(why) from error
+        raise
     return None
 
 
@@ -118,6 +126,9 @@ class RunBar(QWidget):
         self._prediction: Prediction | None = None
         self._n_before, self._began_s = 0, 0.0  # spots that were done already, and when it began
         self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
+        self._under_way = ""  # how far the run on its way is
+        # open questions, by the subject of the doubt
+        self._questions: dict[tuple[object, ...], QMessageBox] = {}
         self.run_button = parts.button("Run")
         self.cancel_button = parts.button("Cancel", act=self.cancel)
         self.why_not = parts.Note()
@@ -128,7 +139,7 @@ class RunBar(QWidget):
         buttons = parts.row(self.run_button, self.cancel_button)
         parts.stack(self, self.cache, *told, buttons).setSpacing(4)
         model.form.when_changed(self._refresh)
-        slides.activated.connect(self._say_end)
+        slides.activated.connect(self._say)
         self._show()
         self.cache.look(jobs)
 
@@ -141,16 +152,19 @@ class RunBar(QWidget):
         """Whether a run predicts this slide."""
         return self._request is not None and slide is self._request.slide
 
-    def _say_end(self, *_: object) -> None:
-        """Say of the active slide how its own last run ended, unless a run is on its way."""
-        slide = self._slides.slide
+    def _say(self, *_: object) -> None:
+        """Say how far the run on its way is, and of which slide; else how the active slide's own ended."""
+        slide, request = self._slides.slide, self._request
         if not self.is_running:
             self._show(self._told.get(slide.fingerprint, "") if slide else "")
+        elif request is not None and self._job.is_wanted:
+            whose = "" if request.slide is slide else f"{request.slide.path.stem}: "
+            self._show(f"{whose}{self._under_way}")
 
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
         self._told.pop(slide.fingerprint, None)
-        self._say_end()
+        self._say()
 
     def start(
         self, slide: Slide, regions: tuple[Region, ...] = (), spots: Spots | None = None
@@ -185,10 +199,11 @@ class RunBar(QWidget):
             self._jobs.in_window(partial(self._on_begun, request)),
             self._jobs.in_window(partial(self._on_progress, request)),
             done=partial(self._on_end, request),
-            failed=partial(self._on_end, request),
+            failed=partial(self._on_end, request, has_failed=True),
         )
         self.progress.show_share(0, 0)
-        self._show(STAGES["starting"])
+        self._under_way = STAGES["starting"]
+        self._say()
         self.started.emit()
 
     def show_spots(self, n_spots: int, missing: str = "", warning: str = "") -> None:
@@ -217,24 +232,33 @@ class RunBar(QWidget):
             if left is None:  # no pace of this run is known yet: as runs were before
                 n_spots, since_s = step.n_spots - self._n_before, time.monotonic() - self._began_s
                 left = max(0.0, self._model.pace.estimate_s(request.effort, n_spots) - since_s)
-            text = "" if slide is self._slides.slide else f"{slide.path.stem}: "
-            text += STAGES.get(step.stage, step.stage)
+            text = STAGES.get(step.stage, step.stage)
             if step.stage == "sampling":
                 text += f": {step.n_done:,} of {count(step.n_spots, 'spot')} done"
             where = device_title(request.effort.settings.device)  # torch has come by now, if needed
             self.progress.show_share(step.n_done, step.n_spots)
-            self._show(f"{text}, {parts.duration(left)} left ({where})")
+            self._under_way = f"{text}, {parts.duration(left)} left ({where})"
+            self._say()
 
     def _ask(self, request: RunRequest, doubt: str) -> None:
-        """Ask whether to predict all the same; meanwhile the window can be used, and other runs be made."""
+        """Ask whether to predict all the same; meanwhile the window can be used, and other runs be made.
+
+        A later question of the same subject takes the place of an earlier one.
+        """
+        if (earlier := self._questions.pop(request.subject, None)) is not None:
+            earlier.finished.disconnect()
+            earlier.close()
         yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
         asked = QMessageBox(
             QMessageBox.Icon.Warning, "Unlike the training data", doubt, yes | no, self
         )
         asked.setInformativeText("Predict all the same?")
         asked.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        asked.setWindowModality(Qt.WindowModality.NonModal)
+        self._questions[request.subject] = asked
 
         def on_answer(answer: int) -> None:
+            del self._questions[request.subject]
             if answer != yes:
                 self._tell(request.slide, f"Nothing was predicted. {doubt}")
                 return
@@ -244,14 +268,16 @@ class RunBar(QWidget):
             self._start(request)
 
         asked.finished.connect(on_answer)
-        asked.open()
+        asked.show()
 
-    def _on_end(self, request: RunRequest, doubt: str | None = None) -> None:
+    def _on_end(
+        self, request: RunRequest, doubt: str | None = None, *, has_failed: bool = False
+    ) -> None:
         """Say how the run ended: by itself, stopped, by an error, which has been shown, or in ``doubt``."""
         slide, prediction, self._request = request.slide, self._prediction, None
         n_done = 0 if prediction is None else int(prediction.done.sum())
         if prediction is None or not n_done:
-            self._tell(slide, ASKED if doubt else STOPPED)
+            self._tell(slide, ASKED if doubt else FAILED if has_failed else STOPPED)
             self.cache.look(self._jobs)
             if doubt:
                 self._ask(request, doubt)
@@ -270,7 +296,7 @@ class RunBar(QWidget):
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
-        self._say_end()
+        self._say()
 
     def _tell_warning(self, slide: Slide, text: str, warning: str) -> None:
         if self._told.get(slide.fingerprint) == text:  # no other run has ended since

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 GROWING = -1  # spots: what is found is of all that there are in the end
 GONE = "The domains are no longer stored beside this prediction; find them again."
+UNFINISHED = "Domains and Moran's I are of all spots: they wait until the run has ended."
 CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
 LEAST_RESOLUTION, DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.1, 0.5, 2.0
@@ -99,6 +100,8 @@ DOMAIN_COLUMNS = (
 
 class AnalysisPanel(QWidget):
     """Asks for analyses; keeps the domains of the active prediction, here, on the slide and on disk."""
+
+    _text = ""  # of the analysis on its way, or how the last one ended
 
     def __init__(self, jobs: Jobs, maps: MapDisplay, folder: str) -> None:
         super().__init__()
@@ -166,6 +169,7 @@ class AnalysisPanel(QWidget):
         active = self._maps.current()
         self.setEnabled(active is not None)
         self.visible_box.setChecked(self.settings.view == DOMAINS)
+        self._show(self._text)
         key = None if active is None else active.state()
         if active is not None and active.is_growing:
             key = str(active.prediction.path), GROWING
@@ -209,7 +213,7 @@ class AnalysisPanel(QWidget):
         self, run: Callable[..., Any], *args: Any, take: Callable[[Prediction, Any], None]
     ) -> None:
         active = self._maps.current()
-        if active is None or self._running.is_running:
+        if active is None or active.is_growing or self._running.is_running:
             return
         prediction = active.prediction
 
@@ -309,12 +313,14 @@ class AnalysisPanel(QWidget):
             self.plot.plot(draw_neighbours, *shown)
 
     def _show(self, text: str) -> None:
-        is_running = self._running.is_running
+        active, is_running = self._maps.current(), self._running.is_running
+        is_growing = active is not None and active.is_growing
+        self._text = text
         for asking in (self.find_button, self.morans_button):
-            asking.setEnabled(not is_running)
+            asking.setEnabled(not is_running and not is_growing)
         for part in (self.cancel_button, self.progress):
             part.setVisible(is_running)
-        self.message.say(text)
+        self.message.say(UNFINISHED if is_growing and not is_running else text)
 
 
 def _domain_frame(domains: Domains) -> pd.DataFrame:
