@@ -102,6 +102,15 @@ def test_limits_set_in_napari_become_the_fixed_values(screen):
     assert_allclose(screen.mean.contrast_limits, expected)
 
 
+def test_napari_s_continuous_contrast_changes_no_setting_and_no_other_gene(screen):
+    screen.mean.auto_contrast = True
+    screen.range("gene")
+    for gene in other_genes(screen, 3):
+        screen.genes.choose(gene)
+        assert screen.genes.settings.range_kind == "gene"
+        assert_allclose(screen.mean.contrast_limits, colour_limits(screen.prediction.values(gene)))
+
+
 def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
     screen.genes.views["sd"].click()
     screen.layer("sd").contrast_limits = (0.1, 0.2)

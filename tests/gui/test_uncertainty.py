@@ -14,6 +14,7 @@ from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probabili
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
+from napari_stem.widgets.views.export import seen_map
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -175,6 +176,34 @@ def test_the_width_follows_the_percentiles_that_are_chosen(predicted):
     settings.apply(range_kind="percentile", range_low=20.0, range_high=60.0)
     width = layer.data[np.isfinite(layer.data)].astype(float)
     assert_allclose(layer.contrast_limits, np.percentile(width, (20, 60)), rtol=1e-6)
+
+
+def test_faded_colours_are_those_of_the_legend_whatever_napari_s_controls_set(predicted):
+    layer, maps = wanted(predicted, FADED), predicted.panels.maps
+    faded = maps.faded.layer
+    layer.colormap, layer.gamma, layer.opacity = "inferno", 2.0, 0.2
+    seen = seen_map(maps.special_maps())
+    (legend,) = seen.legends
+
+    def expected(gene: str) -> np.ndarray:
+        low, high = layer.contrast_limits
+        share = np.clip((predicted.maps.values(gene) - low) / (high - low), 0, 1)
+        return 255 * np.array(layer.colormap.map(share**layer.gamma))[:, :3]
+
+    gene, other = predicted.panels.genes.settings.gene, predicted.maps.prediction.genes[3]
+    assert_allclose(on_spots(predicted, faded.data)[:, :3], expected(gene), atol=1)
+    assert faded.opacity == 0.2
+    assert legend.gamma == 2.0
+    assert_allclose(legend.colours, layer.colormap.map(np.linspace(0, 1, 256)))
+    drawn = on_spots(predicted, seen.pixels)
+    is_seen = drawn[:, 3] > 0.1  # others are too faint for eight bits
+    assert is_seen.any()
+    assert drawn[:, 3].max() == pytest.approx(0.2)
+    assert_allclose(255 * drawn[is_seen, :3], expected(gene)[is_seen], atol=3)
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: layer.name.startswith(other))
+    assert_allclose(on_spots(predicted, faded.data)[:, :3], expected(other), atol=1)
+    assert faded.opacity == layer.opacity == 0.2
 
 
 @pytest.mark.parametrize("kind", [SAMPLE, PROBABLE, WIDTH, SD, FADED])

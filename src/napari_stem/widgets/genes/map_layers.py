@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import CyclicLabelColormap, ensure_colormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, SpotGrid, SpotShape
 from napari_stem.layers.values import MOST_LINES, faded_colours, legend_lines, readable_on
+from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.genes.layer_queue import DOMAIN_RANK, LayerQueue
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class SpotMap:
         spot = spot_under(self.grid, position)
         return float("nan") if spot is None else float(self.values[spot])
 
-    def colours(self) -> NDArray[np.uint8]:
-        """(n_spots, 4) colours of a map that is not equally strong everywhere."""
-        low, high = self.limits
-        scaled = np.clip((self.values - low) / (high - low), 0, 1)
-        rgba = ensure_colormap(self.colormap).map(np.nan_to_num(scaled))
+    def colours(self, legend: Image) -> NDArray[np.uint8]:
+        """(n_spots, 4) colours of a map that is not equally strong everywhere, as its legend has them.
+
+        The opacity of the legend's layer is left to the layer of the colours.
+        """
+        rgba = colours_of_values(legend, self.values)
+        rgba[:, 3] = 1
         return faded_colours(rgba, 1.0 if self.opacity is None else self.opacity)
 
 
@@ -121,13 +124,14 @@ class ScalarMap(SpotLayer):
         """
         layer, values, limits = self.layer, shown.values, shown.limits
         is_legend = shown.opacity is not None
-        layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
-        self._place(shown.grid)
         layer.name = shown.title
         if layer.colormap.name != shown.colormap:
             layer.colormap = shown.colormap
         known = np.append(values[np.isfinite(values)], limits)
+        # napari sets limits of its own with the data where its auto-contrast is "continuous"
         with layer.events.contrast_limits.blocker(self._on_limits):
+            layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
+            self._place(shown.grid)
             layer.contrast_limits_range = (float(known.min()), float(known.max()))
             layer.contrast_limits = limits
         self._show(shown.about, shown.title, self._letters_pt if with_legend else 0)
