@@ -173,6 +173,60 @@ def test_what_does_not_hold_for_the_uncertainty_is_said(screen):
     assert look.note.isHidden()
 
 
+def test_what_does_not_hold_for_a_score_is_said(screen):
+    look = screen.genes.look
+    screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
+    screen.genes.choose_arrangement("score")
+    assert look.note.isHidden()
+    screen.range("fixed")
+    assert not look.values[0].isEnabled()
+    assert look.note.text() == "A score has its own range, as this one is of expression."
+    screen.range("percentile")
+    assert look.percents[0].isEnabled()
+    assert look.note.isHidden()
+    screen.genes.choose_arrangement("one")
+    screen.range("fixed")
+    assert look.values[0].isEnabled()
+    assert look.note.isHidden()
+
+
+def test_what_does_not_hold_for_the_difference_is_said(screen):
+    look, settings = screen.genes.look, screen.genes.settings
+    settings.update(view="difference", range_kind="percentile")
+    assert not look.percents[0].isEnabled()
+    assert "its own colours (red" in look.note.text()
+    assert "its own range" in look.note.text()
+    settings.update(view="measured")
+    assert look.percents[0].isEnabled()
+    assert look.note.isHidden()
+
+
+@pytest.mark.parametrize("kind", ["sd", "width", "score", "difference"])
+def test_limits_set_in_napari_are_told_with_the_way_back(screen, kind):
+    look, settings = screen.genes.look, screen.genes.settings
+    if kind == "score":
+        screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
+        screen.genes.choose_arrangement("score")
+    else:
+        settings.update(view="difference" if kind == "difference" else "sd")
+        settings.update(uncertainty="width" if kind == "width" else "sd")
+    settings.set_limits(kind, 0.125, 2.0)
+    told = "Limits 0.125 to 2 were set in napari; choose a range to let go of them."
+    assert look.note.text().endswith(told)
+    assert "its own range, as this one" not in look.note.text()
+    screen.range(settings.range_kind)  # the same again
+    assert "Limits" not in look.note.text()
+
+
+def test_the_tooltip_names_the_uncertainty_that_is_shown(screen):
+    settings, button = screen.genes.settings, screen.genes.views["sd"]
+    assert button.toolTip() == "How much the samples of a spot differ (standard deviation)"
+    settings.update(uncertainty="width")
+    assert "(width of the 90% interval)" in button.toolTip()
+    screen.genes.choose_arrangement("beside")
+    assert "(standard deviation)" in button.toolTip()
+
+
 def test_one_range_for_all_genes(screen):
     screen.range("all")
     prediction = screen.prediction
