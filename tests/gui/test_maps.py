@@ -494,6 +494,21 @@ def test_readout_of_the_uncertainty_says_what_is_on_the_map(screen):
     assert mean.startswith(f"{gene} predicted {prediction.values(gene)[3]:.2f} (90% interval ")
 
 
+def test_readout_of_the_uncertainty_side_by_side_says_what_is_on_the_maps(screen):
+    gene, other = screen.genes.settings.gene, other_genes(screen, 1)[0]
+    screen.genes.choose_arrangement("beside")
+    screen.genes.picked.pick(other)
+    screen.genes.views["sd"].click()
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
+    said = screen.inspect.readout.text().splitlines()
+    for name in (gene, other):
+        sd, mean = (screen.prediction.values(name, field)[3] for field in ("sd", "mean"))
+        title = f"{name} predicted, uncertainty (SD), {screen.prediction.unit}"
+        assert said.pop(0) == f"{sd:.2f}: {title}"
+        assert said.pop(0).startswith(f"{name} predicted {mean:.2f} (90% interval ")
+
+
 def test_a_removed_map_comes_back_when_asked_for(screen):
     layer = screen.mean
     screen.viewer.layers.remove(layer)

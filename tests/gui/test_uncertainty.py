@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,6 +127,22 @@ def test_only_where_probably_high(predicted):
     assert f"{is_shown.sum()} of {len(draws)} spots" in panel.message.text()
     panel.threshold.setValue(100)  # no sample lies above the highest
     assert np.isnan(layer.data).all()
+
+
+def test_the_readout_says_how_probably_a_spot_is_high_also_where_it_is_hidden(predicted):
+    layer, panel = wanted(predicted, PROBABLE), predicted.panels.uncertainty
+    inspect, prediction = predicted.panels.inspect, predicted.maps.prediction
+    panel.threshold.setValue(40)
+    panel.probability.setValue(60)
+    draws = draws_of(predicted, predicted.panels.genes.settings.gene)
+    threshold = draws.min() + 0.4 * (draws.max() - draws.min())
+    probability, mpp = (draws > threshold).mean(1), predicted.panels.slide.slide.mpp
+    for spot, hidden in ((probability.argmax(), ""), (probability.argmin(), " (hidden)")):
+        where = prediction.spots.y_px[spot] * mpp.y_um, prediction.spots.x_px[spot] * mpp.x_um
+        inspect.read_out(predicted.viewer, SimpleNamespace(position=where))
+        said = inspect.readout.text().splitlines()
+        assert said[0] == f"{probability[spot]:.0%}{hidden}: {layer.name}"
+        assert "90% interval" in said[1]
 
 
 def test_samples_are_flipped_through(predicted):
@@ -294,6 +311,13 @@ def test_several_genes_at_once_are_shown_plainly(predicted):
     predicted.panels.genes.choose_arrangement("mix")
     assert not predicted.panels.maps.faded.layer.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
+
+
+def test_the_width_side_by_side_says_what_is_shown_instead(predicted):
+    wanted(predicted, WIDTH)
+    predicted.panels.genes.choose_arrangement("beside")
+    text = predicted.panels.uncertainty.message.text()
+    assert text.endswith("choose One gene in Genes. The standard deviation is shown instead.")
 
 
 def test_a_new_run_takes_the_layers_over(predicted):

@@ -48,6 +48,8 @@ class SpotMap:
     about: dict[str, str] = field(default_factory=dict)  # what it is of, for the layer's metadata
     # (n_spots,), 0 to 1, where the map is not equally strong everywhere
     opacity: NDArray[np.float64] | None = None
+    # (n_spots,), 0 to 1, by which spots are shown or hidden, where they are: read out in place of the values
+    probability: NDArray[np.float64] | None = None
 
     def value_at(self, position: Any) -> float:
         """Value at a world position in um; NaN where there is none."""
