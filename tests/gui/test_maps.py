@@ -254,6 +254,23 @@ def test_expression_and_uncertainty_never_look_alike(screen, name):
     assert screen.layer("sd").colormap.name != name
 
 
+def test_a_colormap_set_in_napari_stays_until_colours_are_chosen(screen):
+    choice = screen.genes.look.choices["colormap"]
+    screen.mean.colormap = "turbo"
+    screen.genes.choose(other_genes(screen, 1)[0])
+    assert screen.mean.colormap.name == "turbo"
+    screen.take(choice, choice.currentData())  # the same again
+    assert screen.mean.colormap.name == choice.currentData() != "turbo"
+    screen.genes.choose_arrangement("mix")
+    light = screen.display.mixed.maps[0].layer
+    given = light.colormap.name
+    light.colormap = "cyan"
+    screen.genes.picked.pick(other_genes(screen, 2)[1])
+    assert light.colormap.name == "cyan"
+    screen.take(screen.genes.look.choices["mix_colours"], "safe")
+    assert light.colormap.name == given
+
+
 def test_circles_have_the_diameter_of_the_spots(screen):
     squares = screen.mean.data
     screen.take(screen.genes.look.choices["spot_shape"], "circle")

@@ -344,6 +344,10 @@ class MapDisplay(QObject):
     def _on_changed(self, names: frozenset[str]) -> None:
         if "opacity_percent" in names:
             self.layer_queue.set_opacity(self.settings.opacity_percent / 100)
+        if names & {"colormap", "mix_colours"}:
+            plain, special = self._plain.values(), [on for _, on in self._offers]
+            for one in (*plain, *special, *self.mixed.maps, *self.beside.maps):
+                one.let_go_of_colormap()
         active = self.current()
         if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
             return

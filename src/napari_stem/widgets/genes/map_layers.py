@@ -113,6 +113,9 @@ class ScalarMap(SpotLayer):
         layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
         super().__init__(queue, layer, field, rank)
         self._edited = edited
+        self._given = (
+            ""  # the colormap that it was given last: one that is set in napari stays meanwhile
+        )
         layer.colorbar.size, self._letters_pt = legend
         for part in (layer.colorbar, layer.name_overlay):
             part.position = "top_right"
@@ -127,8 +130,8 @@ class ScalarMap(SpotLayer):
         layer, values, limits = self.layer, shown.values, shown.limits
         is_legend = shown.opacity is not None
         layer.name = shown.title
-        if layer.colormap.name != shown.colormap:
-            layer.colormap = shown.colormap
+        if self._given != shown.colormap:
+            self._given = layer.colormap = shown.colormap
         known = np.append(values[np.isfinite(values)], limits)
         # napari sets limits of its own with the data where its auto-contrast is "continuous"
         with layer.events.contrast_limits.blocker(self._on_limits):
@@ -137,6 +140,10 @@ class ScalarMap(SpotLayer):
             layer.contrast_limits_range = (float(known.min()), float(known.max()))
             layer.contrast_limits = limits
         self._show(shown.about, shown.title, self._letters_pt if with_legend else 0)
+
+    def let_go_of_colormap(self) -> None:
+        """Have the colormap of the next map, whatever was set in napari."""
+        self._given = ""
 
     def _on_limits(self) -> None:
         self._edited(*map(float, self.layer.contrast_limits))
