@@ -102,6 +102,15 @@ def test_limits_set_in_napari_become_the_fixed_values(screen):
     assert_allclose(screen.mean.contrast_limits, expected)
 
 
+def test_napari_s_continuous_contrast_changes_no_setting_and_no_other_gene(screen):
+    screen.mean.auto_contrast = True
+    screen.range("gene")
+    for gene in other_genes(screen, 3):
+        screen.genes.choose(gene)
+        assert screen.genes.settings.range_kind == "gene"
+        assert_allclose(screen.mean.contrast_limits, colour_limits(screen.prediction.values(gene)))
+
+
 def test_limits_of_the_uncertainty_are_kept_too_and_touch_no_expression(screen):
     screen.genes.views["sd"].click()
     screen.layer("sd").contrast_limits = (0.1, 0.2)
@@ -164,6 +173,60 @@ def test_what_does_not_hold_for_the_uncertainty_is_said(screen):
     assert look.note.isHidden()
 
 
+def test_what_does_not_hold_for_a_score_is_said(screen):
+    look = screen.genes.look
+    screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
+    screen.genes.choose_arrangement("score")
+    assert look.note.isHidden()
+    screen.range("fixed")
+    assert not look.values[0].isEnabled()
+    assert look.note.text() == "A score has its own range, as this one is of expression."
+    screen.range("percentile")
+    assert look.percents[0].isEnabled()
+    assert look.note.isHidden()
+    screen.genes.choose_arrangement("one")
+    screen.range("fixed")
+    assert look.values[0].isEnabled()
+    assert look.note.isHidden()
+
+
+def test_what_does_not_hold_for_the_difference_is_said(screen):
+    look, settings = screen.genes.look, screen.genes.settings
+    settings.update(view="difference", range_kind="percentile")
+    assert not look.percents[0].isEnabled()
+    assert "its own colours (red" in look.note.text()
+    assert "its own range" in look.note.text()
+    settings.update(view="measured")
+    assert look.percents[0].isEnabled()
+    assert look.note.isHidden()
+
+
+@pytest.mark.parametrize("kind", ["sd", "width", "score", "difference"])
+def test_limits_set_in_napari_are_told_with_the_way_back(screen, kind):
+    look, settings = screen.genes.look, screen.genes.settings
+    if kind == "score":
+        screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
+        screen.genes.choose_arrangement("score")
+    else:
+        settings.update(view="difference" if kind == "difference" else "sd")
+        settings.update(uncertainty="width" if kind == "width" else "sd")
+    settings.set_limits(kind, 0.125, 2.0)
+    told = "Limits 0.125 to 2 were set in napari; choose a range to let go of them."
+    assert look.note.text().endswith(told)
+    assert "its own range, as this one" not in look.note.text()
+    screen.range(settings.range_kind)  # the same again
+    assert "Limits" not in look.note.text()
+
+
+def test_the_tooltip_names_the_uncertainty_that_is_shown(screen):
+    settings, button = screen.genes.settings, screen.genes.views["sd"]
+    assert button.toolTip() == "How much the samples of a spot differ (standard deviation)"
+    settings.update(uncertainty="width")
+    assert "(width of the 90% interval)" in button.toolTip()
+    screen.genes.choose_arrangement("beside")
+    assert "(standard deviation)" in button.toolTip()
+
+
 def test_one_range_for_all_genes(screen):
     screen.range("all")
     prediction = screen.prediction
@@ -189,6 +252,23 @@ def test_expression_and_uncertainty_never_look_alike(screen, name):
     screen.take(screen.genes.look.choices["colormap"], name)
     assert screen.mean.colormap.name == name
     assert screen.layer("sd").colormap.name != name
+
+
+def test_a_colormap_set_in_napari_stays_until_colours_are_chosen(screen):
+    choice = screen.genes.look.choices["colormap"]
+    screen.mean.colormap = "turbo"
+    screen.genes.choose(other_genes(screen, 1)[0])
+    assert screen.mean.colormap.name == "turbo"
+    screen.take(choice, choice.currentData())  # the same again
+    assert screen.mean.colormap.name == choice.currentData() != "turbo"
+    screen.genes.choose_arrangement("mix")
+    light = screen.display.mixed.maps[0].layer
+    given = light.colormap.name
+    light.colormap = "cyan"
+    screen.genes.picked.pick(other_genes(screen, 2)[1])
+    assert light.colormap.name == "cyan"
+    screen.take(screen.genes.look.choices["mix_colours"], "safe")
+    assert light.colormap.name == given
 
 
 def test_circles_have_the_diameter_of_the_spots(screen):
@@ -429,6 +509,21 @@ def test_readout_of_the_uncertainty_says_what_is_on_the_map(screen):
     sd = prediction.values(gene, "sd")[3]
     assert said == f"{sd:.2f}: {gene} predicted, uncertainty (SD), {prediction.unit}"
     assert mean.startswith(f"{gene} predicted {prediction.values(gene)[3]:.2f} (90% interval ")
+
+
+def test_readout_of_the_uncertainty_side_by_side_says_what_is_on_the_maps(screen):
+    gene, other = screen.genes.settings.gene, other_genes(screen, 1)[0]
+    screen.genes.choose_arrangement("beside")
+    screen.genes.picked.pick(other)
+    screen.genes.views["sd"].click()
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
+    said = screen.inspect.readout.text().splitlines()
+    for name in (gene, other):
+        sd, mean = (screen.prediction.values(name, field)[3] for field in ("sd", "mean"))
+        title = f"{name} predicted, uncertainty (SD), {screen.prediction.unit}"
+        assert said.pop(0) == f"{sd:.2f}: {title}"
+        assert said.pop(0).startswith(f"{name} predicted {mean:.2f} (90% interval ")
 
 
 def test_a_removed_map_comes_back_when_asked_for(screen):

@@ -123,6 +123,17 @@ def test_the_readout_tells_measured_from_predicted(predicted, monkeypatch):
     assert said[1].startswith(f"{gene} predicted {mean[spot]:.2f} (90% interval ")
 
 
+def test_measured_spots_have_the_shape_that_is_chosen(predicted, monkeypatch):
+    load(predicted, monkeypatch)
+    settings, layer = predicted.panels.genes.settings, predicted.panels.measured.map.layer
+    predicted.panels.measured.choose_view("measured")
+    squares = layer.data
+    settings.update(spot_shape="circle")
+    assert layer.data.shape != squares.shape
+    settings.update(spot_shape="square")
+    np.testing.assert_array_equal(layer.data, squares)
+
+
 def test_limits_of_the_measured_maps_stay(predicted, monkeypatch):
     load(predicted, monkeypatch)
     panel, genes = predicted.panels.measured, predicted.panels.genes

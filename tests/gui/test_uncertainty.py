@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probabili
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
+from napari_stem.widgets.views.export import seen_map
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -127,6 +129,22 @@ def test_only_where_probably_high(predicted):
     assert np.isnan(layer.data).all()
 
 
+def test_the_readout_says_how_probably_a_spot_is_high_also_where_it_is_hidden(predicted):
+    layer, panel = wanted(predicted, PROBABLE), predicted.panels.uncertainty
+    inspect, prediction = predicted.panels.inspect, predicted.maps.prediction
+    panel.threshold.setValue(40)
+    panel.probability.setValue(60)
+    draws = draws_of(predicted, predicted.panels.genes.settings.gene)
+    threshold = draws.min() + 0.4 * (draws.max() - draws.min())
+    probability, mpp = (draws > threshold).mean(1), predicted.panels.slide.slide.mpp
+    for spot, hidden in ((probability.argmax(), ""), (probability.argmin(), " (hidden)")):
+        where = prediction.spots.y_px[spot] * mpp.y_um, prediction.spots.x_px[spot] * mpp.x_um
+        inspect.read_out(predicted.viewer, SimpleNamespace(position=where))
+        said = inspect.readout.text().splitlines()
+        assert said[0] == f"{probability[spot]:.0%}{hidden}: {layer.name}"
+        assert "90% interval" in said[1]
+
+
 def test_samples_are_flipped_through(predicted):
     layer, panel = wanted(predicted, SAMPLE), predicted.panels.uncertainty
     gene = predicted.panels.genes.settings.gene
@@ -175,6 +193,34 @@ def test_the_width_follows_the_percentiles_that_are_chosen(predicted):
     settings.apply(range_kind="percentile", range_low=20.0, range_high=60.0)
     width = layer.data[np.isfinite(layer.data)].astype(float)
     assert_allclose(layer.contrast_limits, np.percentile(width, (20, 60)), rtol=1e-6)
+
+
+def test_faded_colours_are_those_of_the_legend_whatever_napari_s_controls_set(predicted):
+    layer, maps = wanted(predicted, FADED), predicted.panels.maps
+    faded = maps.faded.layer
+    layer.colormap, layer.gamma, layer.opacity = "inferno", 2.0, 0.2
+    seen = seen_map(maps.special_maps())
+    (legend,) = seen.legends
+
+    def expected(gene: str) -> np.ndarray:
+        low, high = layer.contrast_limits
+        share = np.clip((predicted.maps.values(gene) - low) / (high - low), 0, 1)
+        return 255 * np.array(layer.colormap.map(share**layer.gamma))[:, :3]
+
+    gene, other = predicted.panels.genes.settings.gene, predicted.maps.prediction.genes[3]
+    assert_allclose(on_spots(predicted, faded.data)[:, :3], expected(gene), atol=1)
+    assert faded.opacity == 0.2
+    assert legend.gamma == 2.0
+    assert_allclose(legend.colours, layer.colormap.map(np.linspace(0, 1, 256)))
+    drawn = on_spots(predicted, seen.pixels)
+    is_seen = drawn[:, 3] > 0.1  # others are too faint for eight bits
+    assert is_seen.any()
+    assert drawn[:, 3].max() == pytest.approx(0.2)
+    assert_allclose(255 * drawn[is_seen, :3], expected(gene)[is_seen], atol=3)
+    predicted.panels.genes.choose(other)
+    predicted.wait(lambda: layer.name.startswith(other))
+    assert_allclose(on_spots(predicted, faded.data)[:, :3], expected(other), atol=1)
+    assert faded.opacity == layer.opacity == 0.2
 
 
 @pytest.mark.parametrize("kind", [SAMPLE, PROBABLE, WIDTH, SD, FADED])
@@ -265,6 +311,13 @@ def test_several_genes_at_once_are_shown_plainly(predicted):
     predicted.panels.genes.choose_arrangement("mix")
     assert not predicted.panels.maps.faded.layer.visible
     assert "one gene at a time" in predicted.panels.uncertainty.message.text()
+
+
+def test_the_width_side_by_side_says_what_is_shown_instead(predicted):
+    wanted(predicted, WIDTH)
+    predicted.panels.genes.choose_arrangement("beside")
+    text = predicted.panels.uncertainty.message.text()
+    assert text.endswith("choose One gene in Genes. The standard deviation is shown instead.")
 
 
 def test_a_new_run_takes_the_layers_over(predicted):

@@ -148,6 +148,13 @@ class DisplaySettings:
         """What the map shows where it is of one gene: the view, or what stands for it."""
         return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
 
+    @property
+    def shown_kind(self) -> str:
+        """What the colours on the map stand for: `kind`, ``score``, or `field` where several genes are."""
+        if self.view not in {MEAN, SD}:
+            return self.view
+        return {ONE: self.kind, SCORE: SCORE}.get(self.shown_arrangement, self.field)
+
     def range_of(self, kind: str) -> ColourRange:
         """How the limits of the colours are chosen, of a map that shows a kind of values."""
         chosen = ColourRange(cast("RangeKind", self.range_kind), self.range_low, self.range_high)

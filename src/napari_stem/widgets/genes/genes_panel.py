@@ -34,6 +34,7 @@ from napari_stem.widgets.state import (
     ANY_VALUE,
     BESIDE,
     COLORMAPS,
+    DIFFERENCE,
     FAVOURITES,
     MEAN,
     MIX,
@@ -42,6 +43,7 @@ from napari_stem.widgets.state import (
     ONE,
     SCORE,
     SD,
+    WIDTH,
     DisplaySettings,
     uncertainty_colormap,
 )
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
 VIEWS = {
     MEAN: ("Expression", "The predicted expression: the mean of all samples"),
-    SD: ("Uncertainty", "How much the samples of a spot differ (standard deviation)"),
+    SD: ("Uncertainty", "How much the samples of a spot differ"),
     NOTHING: ("Slide only", "Hide the map"),
 }
 ARRANGEMENTS = {
@@ -69,6 +71,7 @@ ARRANGEMENTS = {
 }
 NO_SET = "Choose a set or a list of genes above first (Listed)."
 NONE_KNOWN = "This model predicts none of the listed genes, so they have no score; choose others."
+SPREADS = {SD: "standard deviation", WIDTH: "width of the 90% interval"}
 NO_UNCERTAINTY = "Uncertainty is shown for single genes: choose one gene, or side by side"
 LIST_HEIGHT_PX = 190
 FAVOURITES_KEY = "favourite_genes"
@@ -165,12 +168,10 @@ class LookBox(QWidget):
         self._form.setRowVisible(self.choices["mix_colours"], is_mixed)
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
-        is_uncertainty = settings.view == SD  # whose unit and colours are others
-        self._rows["fixed"].setEnabled(not is_uncertainty)
-        own = f"its own colours ({uncertainty_colormap(settings.colormap)})"
-        if settings.range_kind in {"all", "fixed"}:
-            own += " and its own range, as this one is of expression"
-        self.note.say(f"Uncertainty has {own}." if is_uncertainty else "")
+        kind = settings.shown_kind
+        self._rows["fixed"].setEnabled(kind not in {SD, WIDTH, SCORE, DIFFERENCE})
+        self._rows["percentile"].setEnabled(kind != DIFFERENCE)
+        self.note.say(_what_does_not_hold(settings, kind))
 
     def suggest_fixed(self, low: float, high: float) -> None:
         """Where fixed values have not been chosen yet, start from what is on show."""
@@ -184,6 +185,26 @@ class LookBox(QWidget):
         if name == "range_kind":
             asked["limits_by_hand"] = {}
         self._settings.apply(**asked)
+
+
+def _what_does_not_hold(settings: DisplaySettings, kind: str) -> str:
+    """Say what of the range and the colours that are chosen does not hold for a map of a kind of values."""
+    own = {
+        SD: f"Uncertainty has its own colours ({uncertainty_colormap(settings.colormap)})",
+        DIFFERENCE: "The difference has its own colours (red where too much is predicted, blue where too "
+        "little) and its own range, as far below zero as above it",
+    }
+    said = own.get(SD if kind == WIDTH else kind, "")
+    if limits := settings.limits_by_hand.get(kind):
+        low, high = limits
+        by_hand = (
+            f"Limits {low:.4g} to {high:.4g} were set in napari; choose a range to let go of them."
+        )
+        return f"{said}. {by_hand}" if said else by_hand
+    if kind in {SD, WIDTH, SCORE} and settings.range_kind in {"all", "fixed"}:
+        said = f"{said} and its own range" if said else "A score has its own range"
+        said += ", as this one is of expression"
+    return f"{said}." if said else ""
 
 
 def _strip(name: str) -> QIcon:
@@ -359,7 +380,9 @@ class GenesPanel(QWidget):
         self.hint.setText(NO_SET if settings.listed == ALL else NONE_KNOWN)
         has_uncertainty = settings.arrangement in {ONE, BESIDE}
         self.views[SD].setEnabled(has_uncertainty)
-        self.views[SD].setToolTip(VIEWS[SD][1] if has_uncertainty else NO_UNCERTAINTY)
+        spread = SPREADS[settings.uncertainty if settings.shown_arrangement == ONE else SD]
+        tip = f"{VIEWS[SD][1]} ({spread})"
+        self.views[SD].setToolTip(tip if has_uncertainty else NO_UNCERTAINTY)
         self._exclusive.setExclusive(False)  # none is checked where something else is on the map
         for view, button in self.views.items():
             button.setChecked(view == settings.view)

@@ -215,6 +215,9 @@ class MapDisplay(QObject):
     def offer(self, special: Callable[[ActivePrediction], SpotMap | None], on: ScalarMap) -> None:
         """Have a function asked for a map in place of the plain one, shown on a layer; None: it has none."""
         self._offers.append((special, on))
+        events = on.layer.events
+        for event in (events.colormap, events.gamma, events.opacity):
+            event.connect(self._colour_faded)
 
     def draw(self) -> None:
         """Bring the maps in line with the settings, and tell that they are."""
@@ -253,8 +256,14 @@ class MapDisplay(QObject):
         if shown is not None and layer is not None:
             # drawing letters would delay the first values
             layer.show(shown, with_legend=bool(active.prediction.done.any()))
-            if shown.opacity is not None:
-                self.faded.show(shown.grid, shown.colours(), shown.about["prediction"])
+            self._colour_faded()
+
+    def _colour_faded(self) -> None:
+        """Give spots that are not equally strong the colours and the opacity of their legend's layer."""
+        shown, layer = self.shown_map, self._shown_layer
+        if shown is not None and layer is not None and shown.opacity is not None:
+            self.faded.show(shown.grid, shown.colours(layer.layer), shown.about["prediction"])
+            self.faded.layer.opacity = layer.layer.opacity
 
     def _wanted_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
         """Return the one map that is to be seen, special or plain, and its layer; None: none, or several."""
@@ -336,6 +345,10 @@ class MapDisplay(QObject):
     def _on_changed(self, names: frozenset[str]) -> None:
         if "opacity_percent" in names:
             self.layer_queue.set_opacity(self.settings.opacity_percent / 100)
+        if names & {"colormap", "mix_colours"}:
+            plain, special = self._plain.values(), [on for _, on in self._offers]
+            for one in (*plain, *special, *self.mixed.maps, *self.beside.maps):
+                one.let_go_of_colormap()
         active = self.current()
         if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
             return

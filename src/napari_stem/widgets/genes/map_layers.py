@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Points
-from napari.utils.colormaps import CyclicLabelColormap, ensure_colormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, SpotGrid, SpotShape
 from napari_stem.layers.values import MOST_LINES, faded_colours, legend_lines, readable_on
+from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.genes.layer_queue import DOMAIN_RANK, LayerQueue
 
 if TYPE_CHECKING:
@@ -47,17 +48,21 @@ class SpotMap:
     about: dict[str, str] = field(default_factory=dict)  # what it is of, for the layer's metadata
     # (n_spots,), 0 to 1, where the map is not equally strong everywhere
     opacity: NDArray[np.float64] | None = None
+    # (n_spots,), 0 to 1, by which spots are shown or hidden, where they are: read out in place of the values
+    probability: NDArray[np.float64] | None = None
 
     def value_at(self, position: Any) -> float:
         """Value at a world position in um; NaN where there is none."""
         spot = spot_under(self.grid, position)
         return float("nan") if spot is None else float(self.values[spot])
 
-    def colours(self) -> NDArray[np.uint8]:
-        """(n_spots, 4) colours of a map that is not equally strong everywhere."""
-        low, high = self.limits
-        scaled = np.clip((self.values - low) / (high - low), 0, 1)
-        rgba = ensure_colormap(self.colormap).map(np.nan_to_num(scaled))
+    def colours(self, legend: Image) -> NDArray[np.uint8]:
+        """(n_spots, 4) colours of a map that is not equally strong everywhere, as its legend has them.
+
+        The opacity of the legend's layer is left to the layer of the colours.
+        """
+        rgba = colours_of_values(legend, self.values)
+        rgba[:, 3] = 1
         return faded_colours(rgba, 1.0 if self.opacity is None else self.opacity)
 
 
@@ -108,6 +113,9 @@ class ScalarMap(SpotLayer):
         layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
         super().__init__(queue, layer, field, rank)
         self._edited = edited
+        self._given = (
+            ""  # the colormap that it was given last: one that is set in napari stays meanwhile
+        )
         layer.colorbar.size, self._letters_pt = legend
         for part in (layer.colorbar, layer.name_overlay):
             part.position = "top_right"
@@ -121,16 +129,21 @@ class ScalarMap(SpotLayer):
         """
         layer, values, limits = self.layer, shown.values, shown.limits
         is_legend = shown.opacity is not None
-        layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
-        self._place(shown.grid)
         layer.name = shown.title
-        if layer.colormap.name != shown.colormap:
-            layer.colormap = shown.colormap
+        if self._given != shown.colormap:
+            self._given = layer.colormap = shown.colormap
         known = np.append(values[np.isfinite(values)], limits)
+        # napari sets limits of its own with the data where its auto-contrast is "continuous"
         with layer.events.contrast_limits.blocker(self._on_limits):
+            layer.data = shown.grid.raster(np.full_like(values, np.nan) if is_legend else values)
+            self._place(shown.grid)
             layer.contrast_limits_range = (float(known.min()), float(known.max()))
             layer.contrast_limits = limits
         self._show(shown.about, shown.title, self._letters_pt if with_legend else 0)
+
+    def let_go_of_colormap(self) -> None:
+        """Have the colormap of the next map, whatever was set in napari."""
+        self._given = ""
 
     def _on_limits(self) -> None:
         self._edited(*map(float, self.layer.contrast_limits))

@@ -16,6 +16,7 @@ from napari_stem.encoders.registry import BUNDLED, parse_name
 from napari_stem.errors import StemError
 from napari_stem.evaluation.differences import Background, background, spot_profile
 from napari_stem.geometry import PatchSpec
+from napari_stem.layers.values import map_title
 from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
 from napari_stem.slide.patches import PatchReader
@@ -25,7 +26,7 @@ from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
 from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
 from napari_stem.widgets.genes.map_layers import SpotOutlines
-from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE
+from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE, SD
 from napari_stem.widgets.views.plots import LOW, Plot, draw_samples
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from napari_stem.widgets.common.worker import Jobs
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
+    from napari_stem.widgets.genes.map_layers import SpotMap
 
 PATCHES_WIDTH, LARGEST_PATCH, GAP = 288, 140, 6
 N_ROWS_SEEN = 9
@@ -158,14 +160,20 @@ class InspectPanel(QWidget):
     def _reading(self, active: ActivePrediction, position: Any) -> str:
         """Say what the map shows at a place, and what is predicted there where that is something else."""
         shown, spot, lines = self._maps.shown_map, self._spot_at(active, position), []
-        if shown is not None and shown.kind not in {MEAN, FADED}:
+        settings = self._maps.settings
+        if shown is not None and shown.probability is not None:
+            lines += [] if spot is None else _probability(shown, shown.probability[spot], spot)
+        elif shown is not None and shown.kind not in {MEAN, FADED}:
             value = shown.value_at(position)
             sign = "+" if shown.kind in {SCORE, DIFFERENCE} else ""
             lines += [f"{value:{sign}.2f}: {shown.title}"] if np.isfinite(value) else []
         if spot is None:
             return "\n".join(lines)
         here, rows = slice(spot, spot + 1), active.prediction.rows  # one block from disk
-        for gene in () if shown is not None and shown.kind == SCORE else self._maps.settings.genes:
+        for gene in () if shown is not None and shown.kind == SCORE else settings.genes:
+            if settings.shown_arrangement == BESIDE and settings.field == SD:
+                title = map_title(gene, "sd", active.prediction.unit)
+                lines.append(f"{rows(here, 'sd', [gene]).item():.2f}: {title}")
             mean, low, high = (rows(here, field, [gene]).item() for field in ("mean", "q05", "q95"))
             interval = f"90% interval {low:.2f} to {high:.2f}"
             lines.append(f"{gene} predicted {mean:.2f} ({interval}), {active.prediction.unit}")
@@ -236,6 +244,12 @@ class InspectPanel(QWidget):
         why_not = f"{NO_SAMPLES}." if not draws.size else "The spot is still being predicted."
         known = f"{gene} predicted {mean:.2f} (90% interval {low:.2f} to {high:.2f}). "
         self.plot_note.setText((known if np.isfinite(mean) else "") + why_not)
+
+
+def _probability(shown: SpotMap, probability: float, spot: int) -> list[str]:
+    """Say in a line how probably a spot is high, on a map that shows only those that probably are."""
+    hidden = "" if np.isfinite(shown.values[spot]) else " (hidden)"
+    return [f"{probability:.0%}{hidden}: {shown.title}"] if np.isfinite(probability) else []
 
 
 def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp
+    from napari_stem.layers.placement import SpotShape
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
@@ -91,7 +92,7 @@ class Loaded:
     counts: anndata.AnnData
     match: MeasuredMatch | None = None  # what lies beside the prediction, if anything does
     matched: tuple[str, int] | None = None  # path of that prediction, and how many spots were done
-    grid: SpotGrid | None = None  # of the measured spots
+    grids: dict[SpotShape, SpotGrid] = field(default_factory=dict)  # of the measured spots
     is_known: bool = False  # matched with any prediction: they are this slide's
     # what was loaded before, and comes back where these are refused; None once they are matched
     before: Loaded | None = None
@@ -240,10 +241,11 @@ class MeasuredPanel(QWidget):
         about = {"prediction": str(active.prediction.path)}
         plain = replace(active.gene_map(active.gene, "mean", self.settings), about=about)
         if self.shown() == MEASURED:
-            if loaded.grid is None:
-                loaded.grid = SpotGrid.of(found.spots, active.slide.require_mpp())
+            shape, grids = self.settings.shape, loaded.grids
+            if shape not in grids:
+                grids[shape] = SpotGrid.of(found.spots, active.slide.require_mpp(), shape)
             title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)
-            return replace(plain, kind=MEASURED, grid=loaded.grid, values=values, title=title)
+            return replace(plain, kind=MEASURED, grid=grids[shape], values=values, title=title)
         title = f"{active.gene} predicted minus measured, {found.unit}"
         error = found.error(active.gene, plain.values)
         chosen = self.settings.range_of(DIFFERENCE)
@@ -276,7 +278,7 @@ class MeasuredPanel(QWidget):
         def matched(found: MeasuredMatch | None) -> None:
             self.message.say("")
             if self._loaded.get(fingerprint) is loaded:
-                loaded.match, loaded.matched, loaded.grid = found, key, None
+                loaded.match, loaded.matched, loaded.grids = found, key, {}
                 if found is not None:
                     loaded.is_known, loaded.before = True, None
             self._maps.draw()

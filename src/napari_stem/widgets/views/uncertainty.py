@@ -60,6 +60,7 @@ UNCERTAINTY = {
     SD: ("Standard deviation", "Of a spot's samples"),
     WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
 }
+SD_INSTEAD = " The standard deviation is shown instead."
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
@@ -189,7 +190,7 @@ class UncertaintyPanel(QWidget):
         if kind != FADED and kind not in of_samples:
             pass  # the plain map is asked for
         elif self.settings.shown_arrangement != ONE:
-            text = ONE_GENE_ONLY
+            text = ONE_GENE_ONLY + (SD_INSTEAD if kind == WIDTH else "")
         elif kind == FADED:
             shown, text = self._faded(active)
         elif kind in OF_DRAWS and not active.prediction.n_kept_draws:
@@ -226,7 +227,8 @@ class UncertaintyPanel(QWidget):
         self.threshold_label.setText(f"{threshold:.2f}")
         what = f"where P(above {threshold:.2f}) > {settings.probability:.0%}"
         plain = self._plain(active, PROBABLE, what)
-        return replace(plain, values=np.where(is_shown, plain.values, np.float32(np.nan))), (
+        values = np.where(is_shown, plain.values, np.float32(np.nan))
+        return replace(plain, values=values, probability=probability), (
             f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
             f"{threshold:.2f} with a probability over {settings.probability:.0%}."
         )
