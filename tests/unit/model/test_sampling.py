@@ -21,7 +21,7 @@ from napari_stem.geometry import Mpp, Spots
 from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
 from napari_stem.model.head import EmbeddingHead
-from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step
+from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step, sample_network
 from napari_stem.settings import (
     GAUSSIAN,
     MAX_DRAWS,
@@ -168,6 +168,26 @@ def test_a_correction_of_nothing_leaves_the_gaussian_as_it_is(
         for network in (None, untrained)
     )
     np.testing.assert_allclose(walked, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_steps", [4, 16])
+@pytest.mark.parametrize("sampler", SAMPLERS["edm"])
+def test_a_correction_of_nothing_leaves_the_spread_as_it_is(
+    corrected: Model, sampler, n_steps
+) -> None:
+    untrained = build_denoiser(DenoiserConfig.from_dict(corrected.config.denoiser))
+    start = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(0))
+    fresh = torch.Generator().manual_seed(1)
+    drawn = sample_network(
+        corrected.config,
+        untrained,
+        torch.zeros(len(start), corrected.config.denoiser["condition_width"]),
+        start,
+        lambda _: torch.randn(start.shape, generator=fresh),
+        replace(FEW, sampler=sampler, n_steps=n_steps),
+        None,
+    )
+    assert float(drawn.std()) == pytest.approx(1, abs=0.01)
 
 
 def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:
