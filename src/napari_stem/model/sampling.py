@@ -118,11 +118,15 @@ def sample_network(
     solve = getattr(samplers, SIGMA_SAMPLERS[sampler])
     width = 1.0
     if config.objective == "edm":
-        # Finite steps give their Gaussian another width (16 of DPM-Solver++ 1.02, of ancestral .81): divide what
-        # goes in by it. In a column each go the start and each step's noise; the width is the length of the result.
-        inputs = torch.eye(n_steps + 1).split(1)
+        # Finite steps give their Gaussian another width (16 of DPM-Solver++ 1.02, of ancestral .81): what goes
+        # in is divided by it. A column each tells what becomes of the start and of each step's noise; as these
+        # are independent and of unit variance, the width is the length of the result.
+        inputs = torch.eye(n_steps + 1)
         shares = solve(
-            lambda x, sigma: x / (1 + sigma**2), inputs[0] * sigmas[0], sigmas, inputs.__getitem__
+            lambda x, sigma: x / (1 + sigma**2),
+            inputs[:1] * sigmas[0],
+            sigmas,
+            lambda step: inputs[step],
         )
         width = float(shares.norm())
     x = start * sigmas[0] / width
