@@ -17,6 +17,7 @@ from napari_stem.diffusion.objectives import edm_denoised, published_denoised
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 from napari_stem.errors import ModelError, StemError
+from napari_stem.exporting.report import PROVENANCE_TITLES
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
@@ -298,11 +299,14 @@ OTHERWISE = {
 CHANGES_NO_VALUE = {"device", "spots_per_block"}
 
 
-def test_every_setting_that_changes_values_is_recorded(corrected: Model) -> None:
+def test_every_setting_that_changes_values_is_recorded_and_reported(corrected: Model) -> None:
     assert {field.name for field in fields(SamplingSettings)} == {*OTHERWISE, *CHANGES_NO_VALUE}
     usual = corrected.provenance(SamplingSettings())
+    stated = {*PROVENANCE_TITLES, "unit"}  # by the report; the unit says quantity and depth
     for name, value in OTHERWISE.items():
-        assert corrected.provenance(SamplingSettings(**{name: value})) != usual, name
+        other = corrected.provenance(SamplingSettings(**{name: value}))
+        assert other != usual, name
+        assert any(other[key] != usual[key] for key in stated & usual.keys()), name
 
 
 def test_what_is_recorded_without_a_network_is_not_what_was_asked_for(
