@@ -73,6 +73,17 @@ def test_a_form_shows_what_is_restored_and_lays_out_every_field_once(qtbot):
     assert first.labelForField(form["cups_of_flour"]).text() == "Flour"
 
 
+def test_a_form_has_boxes_to_tick(qtbot):
+    form, told = Form(Baking, is_vegan={"label": "Vegan"}), []
+    form.when_changed(lambda: told.append(form.settings().is_vegan))
+    form.restore({"is_vegan": True})
+    form["is_vegan"].setChecked(False)
+    assert told == [True, False]
+    rows = form.rows()
+    assert rows.labelForField(form["is_vegan"]).text() == "Vegan"
+    assert form["is_vegan"].text() == ""
+
+
 def test_what_the_settings_refuse_is_refused(qtbot):
     form = Form(TissueSettings, sensitivity={"max": 200})
     form["sensitivity"].setValue(150)

@@ -126,6 +126,19 @@ def test_a_file_gives_the_numbers_of_the_encoder(looked, bundled_h5, spots_csv, 
     assert "begun with something else: embeddings;" in refused(*other, *QUICK, "--resume")
 
 
+def test_a_run_from_a_file_does_not_go_on_with_the_encoder(bundled_h5, spots_csv, tmp_path) -> None:
+    command = ("predict", CROP, "--spots", spots_csv, "--out", tmp_path / "p.zarr", *QUICK)
+    ok(*command, "--embeddings", bundled_h5)
+    assert "begun with something else: embeddings;" in refused(*command, "--resume")
+
+
+def test_a_run_with_the_encoder_does_not_go_on_from_a_file(looked, bundled_h5, spots_csv) -> None:
+    command = ("predict", CROP, "--spots", spots_csv, "--out", looked, *QUICK, "--resume")
+    ok(*command)
+    said = refused(*command, "--embeddings", bundled_h5)
+    assert "begun with something else: embeddings," in said
+
+
 @pytest.mark.usefixtures("no_encoder")
 def test_the_patches_are_the_spots_where_none_are_given(looked, bundled_h5, tmp_path) -> None:
     ok("predict", CROP, "--embeddings", bundled_h5, "--out", tmp_path / "p.h5ad", *QUICK)

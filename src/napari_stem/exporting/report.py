@@ -56,6 +56,7 @@ PROVENANCE_TITLES = {
     "steps": "Steps per sample",
     "sampler": "How samples were drawn",
     "seed": "Random seed",
+    "patient": "Patient",
     "pitch_um": "Distance between spots, µm",
     "spot_diameter_um": "Spot diameter, µm",
     "shared_tissue": "Neighbouring spots",
@@ -65,6 +66,7 @@ PROVENANCE_TITLES = {
 PROVENANCE_VALUES = {
     "encoder": {"bundled": "bundled with napari-stem"},
     "sampler": SAMPLER_TITLES,
+    "patient": {"new": "a new one: intervals are wider", "same": "as in training"},
     "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
 }
 CARD = {

@@ -149,7 +149,8 @@ class Prediction(StoredValues):
         """
         found = cls.open(path)
         stored, there = found.provenance, found.spots
-        differing = [key for key, value in provenance.items() if stored.get(key) != value]
+        asked = {"embeddings": None, **provenance}  # none are recorded where the encoder looked
+        differing = [key for key, value in asked.items() if stored.get(key) != value]
         if there.names != spots.names or not np.allclose(
             [there.x_px, there.y_px], [spots.x_px, spots.y_px]
         ):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_stem.diffusion import samplers
 from napari_stem.diffusion.noise import located_normal
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, dpmpp_2m, euler_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
+from napari_stem.model.sampling import CHAIN_SAMPLERS, SIGMA_SAMPLERS
 
 MEAN, SPREAD, SIGMA_MAX = 3.0, 0.5, 80.0
 
@@ -137,24 +139,21 @@ def test_published_chain_reaches_the_distribution(start):
         assert float(draws.std()) == pytest.approx(SPREAD, rel=0.06)
 
 
+OF_SIGMA, OF_CHAIN = set(SIGMA_SAMPLERS.values()), set(CHAIN_SAMPLERS.values())
+SAMPLERS = sorted(OF_SIGMA | OF_CHAIN)
+
+
 def run(name: str, x: torch.Tensor, steps: int, callback) -> torch.Tensor:
-    schedule, sigmas = LinearSchedule.published(), karras_sigmas(steps)
-    network, condition = ideal_noise_predictor(schedule), torch.zeros(len(x), 1)
-    noise = torch.zeros_like
-    return {
-        "dpmpp_2m": lambda: dpmpp_2m(ideal_denoiser, x, sigmas, callback=callback),
-        "heun": lambda: heun(ideal_denoiser, x, sigmas, callback=callback),
-        "euler_ancestral": lambda: euler_ancestral(
-            ideal_denoiser, x, sigmas, lambda _: noise(x), callback
-        ),
-        "ddpm_ancestral": lambda: ddpm_ancestral(
-            network, x, schedule, steps, condition, noise=lambda _: noise(x), callback=callback
-        ),
-        "ddim": lambda: ddim(network, x, schedule, steps, condition, callback=callback),
-    }[name]()
+    walk = getattr(samplers, name)
 
+    def noise(step: int) -> torch.Tensor:
+        return torch.zeros_like(x)
 
-SAMPLERS = ["dpmpp_2m", "heun", "euler_ancestral", "ddpm_ancestral", "ddim"]
+    if name in OF_SIGMA:
+        return walk(ideal_denoiser, x, karras_sigmas(steps), noise, callback)
+    schedule, condition = LinearSchedule.published(), torch.zeros(len(x), 1)
+    network = ideal_noise_predictor(schedule)
+    return walk(network, x, schedule, steps, condition, noise, callback)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -19,30 +19,30 @@ from napari_stem.encoders.registry import (
 )
 from napari_stem.errors import EncoderError
 
-WIDTHS = {  # as the cards say
-    "bundled": 1053,
-    "uni": 1024,
-    "uni2-h": 1536,
-    "conch": 512,
-    "conch-v1.5": 768,
-    "virchow": 2560,
-    "virchow2": 2560,
-    "h-optimus-0": 1536,
-    "h-optimus-1": 1536,
-    "h0-mini": 1536,
-    "prov-gigapath": 1536,
-    "phikon": 768,
-    "phikon-v2": 1024,
-    "midnight": 3072,
-    "hibou-b": 768,
-    "hibou-l": 1024,
-    "kaiko-s8": 384,
-    "kaiko-s16": 384,
-    "kaiko-b8": 768,
-    "kaiko-b16": 768,
-    "kaiko-l14": 1024,
-    "lunit-dino": 384,
-    "gpfm": 1024,
+FACTS = {  # width, and whether terms must be accepted first, as the cards say
+    "bundled": (1053, False),
+    "uni": (1024, True),
+    "uni2-h": (1536, True),
+    "conch": (512, True),
+    "conch-v1.5": (768, True),
+    "virchow": (2560, True),
+    "virchow2": (2560, True),
+    "h-optimus-0": (1536, True),
+    "h-optimus-1": (1536, True),
+    "h0-mini": (1536, True),
+    "prov-gigapath": (1536, True),
+    "phikon": (768, False),
+    "phikon-v2": (1024, False),
+    "midnight": (3072, False),
+    "hibou-b": (768, True),
+    "hibou-l": (1024, True),
+    "kaiko-s8": (384, False),
+    "kaiko-s16": (384, False),
+    "kaiko-b8": (768, False),
+    "kaiko-b16": (768, False),
+    "kaiko-l14": (1024, False),
+    "lunit-dino": (384, False),
+    "gpfm": (1024, False),
 }
 
 
@@ -82,9 +82,11 @@ def test_other_names_are_refused_in_words(name, words) -> None:
     assert words in str(caught.value)
 
 
-def test_widths_are_those_of_the_cards() -> None:
-    assert {name: encoder_width(name) for name in WIDTHS} == WIDTHS
-    assert {row["name"]: row["width"] for row in list_encoders()} == WIDTHS
+def test_widths_and_gates_are_those_of_the_cards() -> None:
+    widths = {name: width for name, (width, _) in FACTS.items()}
+    assert {name: encoder_width(name) for name in FACTS} == widths
+    listed = {row["name"]: (row["width"], row["gate"] == "terms") for row in list_encoders()}
+    assert listed == FACTS
 
 
 @pytest.mark.parametrize(

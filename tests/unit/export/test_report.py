@@ -168,6 +168,14 @@ def test_words_are_those_of_readers(prediction: Prediction, altered, tmp_path: P
     assert "log2_counts" not in page.text
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"), [("new", "a new one: intervals are wider"), ("same", "as in training")]
+)
+def test_it_says_which_patient_intervals_are_for(altered, tmp_path: Path, asked, words) -> None:
+    page = page_of(Selection.of(altered(patient=asked), GENES), tmp_path)
+    assert page.row("Patient") == [words]
+
+
 def test_a_model_without_a_network_names_no_solver(prediction: Prediction, tmp_path: Path) -> None:
     page = page_of(Selection.of(prediction, GENES), tmp_path)
     assert page.row("Steps per sample") == ["1"]

@@ -17,11 +17,12 @@ from napari_stem.diffusion.objectives import edm_denoised, published_denoised
 from napari_stem.diffusion.samplers import ddim, ddpm_ancestral, heun
 from napari_stem.diffusion.schedule import LinearSchedule, karras_sigmas
 from napari_stem.errors import ModelError, StemError
+from napari_stem.exporting.report import PROVENANCE_TITLES
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.model import load_model
 from napari_stem.model.bundle import Model, ModelConfig
 from napari_stem.model.head import EmbeddingHead
-from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step
+from napari_stem.model.sampling import SAMPLERS, located_scores, noise_of_step, sample_network
 from napari_stem.settings import (
     GAUSSIAN,
     MAX_DRAWS,
@@ -170,9 +171,31 @@ def test_a_correction_of_nothing_leaves_the_gaussian_as_it_is(
     np.testing.assert_allclose(walked, exact, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_steps", [4, 16])
+@pytest.mark.parametrize("sampler", SAMPLERS["edm"])
+def test_a_correction_of_nothing_leaves_the_spread_as_it_is(
+    corrected: Model, sampler, n_steps
+) -> None:
+    untrained = build_denoiser(DenoiserConfig.from_dict(corrected.config.denoiser))
+    start = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(0))
+    fresh = torch.Generator().manual_seed(1)
+    drawn = sample_network(
+        corrected.config,
+        untrained,
+        torch.zeros(len(start), corrected.config.denoiser["condition_width"]),
+        start,
+        lambda _: torch.randn(start.shape, generator=fresh),
+        replace(FEW, sampler=sampler, n_steps=n_steps),
+        None,
+    )
+    assert float(drawn.std()) == pytest.approx(1, abs=0.01)
+
+
 def test_a_sampler_that_does_not_fit_is_refused(packaged: Model, spots) -> None:
     look = np.tile(packaged.head.centre, (N_SPOTS, 1))
-    with pytest.raises(ModelError, match=r"'ddim' does not fit.*'edm'; choose dpmpp-2m, heun or"):
+    *most, last = SAMPLERS["edm"]
+    words = rf"'ddim' does not fit.*'edm'; choose {', '.join(most)} or {last}\.$"
+    with pytest.raises(ModelError, match=words):
         packaged.sample(look, spots, replace(FEW, sampler="ddim"))
 
 
@@ -278,11 +301,14 @@ OTHERWISE = {
 CHANGES_NO_VALUE = {"device", "spots_per_block"}
 
 
-def test_every_setting_that_changes_values_is_recorded(corrected: Model) -> None:
+def test_every_setting_that_changes_values_is_recorded_and_reported(corrected: Model) -> None:
     assert {field.name for field in fields(SamplingSettings)} == {*OTHERWISE, *CHANGES_NO_VALUE}
     usual = corrected.provenance(SamplingSettings())
+    stated = {*PROVENANCE_TITLES, "unit"}  # by the report; the unit says quantity and depth
     for name, value in OTHERWISE.items():
-        assert corrected.provenance(SamplingSettings(**{name: value})) != usual, name
+        other = corrected.provenance(SamplingSettings(**{name: value}))
+        assert other != usual, name
+        assert any(other[key] != usual[key] for key in stated & usual.keys()), name
 
 
 def test_what_is_recorded_without_a_network_is_not_what_was_asked_for(

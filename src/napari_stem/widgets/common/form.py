@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
 
 from napari_stem.widgets.common.parts import labelled
 
@@ -52,6 +52,8 @@ class Form(Generic[Settings]):
                 made.native.setSizeAdjustPolicy(
                     QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
                 )
+            if isinstance(made.native, QCheckBox):
+                made.native.setText("")  # the row has the label
             if suffix:
                 made.native.setSuffix(suffix)
 
@@ -68,19 +70,17 @@ class Form(Generic[Settings]):
         """Show values by attribute; what has no field or is none of its choices is left out."""
         for name in self._widgets.keys() & values.keys():
             field = self[name]
-            if not isinstance(field, QComboBox):
+            if isinstance(field, QCheckBox):
+                field.setChecked(bool(values[name]))
+            elif not isinstance(field, QComboBox):
                 field.setValue(values[name])  # or the nearest that it takes
             elif (place := field.findData(values[name])) >= 0:
                 field.setCurrentIndex(place)
 
     def when_changed(self, act: Callable[[], object]) -> None:
         """Call a function whenever a field shows something else."""
-        for name in self._widgets:
-            field = self[name]
-            is_choice = isinstance(field, QComboBox)
-            (field.currentIndexChanged if is_choice else field.valueChanged).connect(
-                lambda _: act()
-            )
+        for widget in self._widgets.values():
+            widget.changed.connect(lambda _: act())
 
     def rows(self, *names: str) -> QFormLayout:
         """Lay out the fields of attributes with their labels; without names, all that are left."""
