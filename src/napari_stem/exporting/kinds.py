@@ -16,7 +16,7 @@ from napari_stem.exporting.selection import Selection, most_reliable_genes
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_anndata
-from napari_stem.io import require_replaceable
+from napari_stem.io import ZARR_MARKS, require_replaceable
 from napari_stem.progress import Progress, shown
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
@@ -188,8 +188,33 @@ def export(
 def write(kind: ExportKind, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection as a kind of export, whole or not at all.
 
-    OutputError: as of `require_place`, or it cannot be written. PredictionError: the slide is another than was
-    predicted.
+    OutputError: as of `require_place`, the path is that of the prediction, or it cannot be written.
+    PredictionError: the slide is another than was predicted.
     """
     require_place(kind, path, overwrite=options.overwrite, file_format=options.file_format)
+    require_apart(path, selection.prediction.path, "the prediction")
+    if selection.prediction.was_unpacked_from(path):
+        raise _taken(path, "is the prediction")
     KINDS[kind].write(selection, path, options)
+
+
+def require_apart(path: Path, source: Path, what: str) -> None:
+    """Check that writing at ``path`` leaves alone what an export is made from; ``what`` names that.
+
+    OutputError: it is the same file or folder, holds it, or lies in it where it is a Zarr.
+    """
+    if not source.exists():
+        return
+    if path.exists():
+        if path.samefile(source):
+            raise _taken(path, f"is {what}")
+        if any(parent.samefile(path) for parent in source.resolve().parents):
+            raise _taken(path, f"holds {what}")
+    if any((source / mark).is_file() for mark in ZARR_MARKS) and any(
+        parent.exists() and parent.samefile(source) for parent in path.resolve().parents
+    ):
+        raise _taken(path, f"lies in {what}")
+
+
+def _taken(path: Path, why: str) -> OutputError:
+    return OutputError(f"{path} {why} itself; choose another name for the export.")

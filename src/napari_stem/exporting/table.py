@@ -47,8 +47,6 @@ def write_anndata(
         raise OutputError(
             f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
         )
-    if path.resolve() == selection.prediction.path.resolve():
-        raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
     is_zarr = path.suffix == ".zarr"
     is_all = selection.is_whole and not (selection.regions or genes)
     with written_whole(path, overwrite=options.overwrite) as fresh:

@@ -295,6 +295,10 @@ class Prediction(StoredValues):
         self.done[index], self.ood[index] = True, ood
         self._follow(index, fields)
 
+    def was_unpacked_from(self, path: Path) -> bool:
+        """Whether it is what `open` made of this ``.h5ad``, as that is now."""
+        return path.is_file() and _unpacked_folder(path).resolve() == self.path.resolve()
+
     @property
     def mpp(self) -> Mpp:
         """Pixel size of its slide."""
@@ -372,10 +376,7 @@ def unpacked(path: Path) -> Path:
     """
     require_there(path)
     try:
-        stat = path.stat()
-        digest = hashlib.blake2b(digest_size=6)
-        digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
-        folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
+        folder = _unpacked_folder(path)
         if folder.is_dir():
             return folder
         table = read_exported(path)
@@ -386,3 +387,11 @@ def unpacked(path: Path) -> Path:
             f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."
         ) from error
     return folder
+
+
+def _unpacked_folder(path: Path) -> Path:
+    """Where `unpacked` puts a file, as it is now."""
+    stat = path.stat()
+    digest = hashlib.blake2b(digest_size=6)
+    digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
+    return CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
