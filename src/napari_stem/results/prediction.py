@@ -130,7 +130,7 @@ class Prediction(StoredValues):
         """
         path = Path(path)
         require_there(path)
-        if path.suffix == ".h5ad":
+        if path.suffix.lower() == ".h5ad":
             path = unpacked(path)
         if not path.is_dir():
             raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
@@ -149,7 +149,10 @@ class Prediction(StoredValues):
         """
         found = cls.open(path)
         stored, there = found.provenance, found.spots
-        differing = [key for key, value in provenance.items() if stored.get(key) != value]
+        compared = provenance.keys() - {"notice"}  # its words may have changed since
+        differing = [
+            key for key in provenance if key in compared and stored.get(key) != provenance[key]
+        ]
         if there.names != spots.names or not np.allclose(
             [there.x_px, there.y_px], [spots.x_px, spots.y_px]
         ):
