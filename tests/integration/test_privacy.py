@@ -87,6 +87,7 @@ def written(folder: Path) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.filterwarnings("ignore")  # what spatialdata, zarr and dask say of each other
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_nothing_that_is_written_names_the_patient(
     slide: Path, tmp_path: Path, run: Callable[..., str], is_asked: bool
