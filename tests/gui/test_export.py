@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,15 @@ def test_what_cannot_be_written_is_said_and_loses_nothing(
 def test_a_figure_of_too_many_genes_is_said(predicted, tmp_path, monkeypatch, notifications):
     assert save(predicted, monkeypatch, "figure", tmp_path / "f.png", "all") == "Not saved."
     assert "at most 24" in notifications[-1]
+
+
+def test_slides_of_one_patient_get_names_of_their_own(model_road, c5_prediction, tmp_path):
+    panel, place = model_road.panels.export, tmp_path / "TCGA-AA-3506-01Z-00-DX1.zarr"
+    shutil.copytree(c5_prediction, place)
+    model_road.open(sample_path())
+    model_road.panels.model.predictions.open(place)
+    model_road.wait(panel.isEnabled)
+    assert panel.suggested_name == "TCGA-AA-3506-01Z-00-DX1_predicted"
 
 
 def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):

@@ -203,3 +203,23 @@ def test_limits_that_are_none(c5_prediction: Path, tmp_path: Path) -> None:
     result = run(*order)
     assert result.exit_code == 2
     assert "--limits" in result.stderr
+
+
+@pytest.mark.parametrize("genes", ["", ",", " , "])
+def test_genes_that_are_none(c5_prediction: Path, tmp_path: Path, genes: str) -> None:
+    result = run(c5_prediction, "--to", "csv", "--out", tmp_path / "p.csv", "--genes", genes)
+    assert result.exit_code == 2
+    assert "--genes names no gene" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_regions_stay(c5_prediction: Path, regions: Path) -> None:
+    order = ("--to", "geojson", "--out", regions, "--regions", regions, "--overwrite")
+    assert "is the file of regions itself" in refused(c5_prediction, *order)
+    assert json.loads(regions.read_text()) == REGION
+
+
+def test_help_says_how_many_genes_each_kind_takes() -> None:
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", run("--help").stdout).split())
+    for kind, about in KINDS.items():
+        assert about.n_genes is None or f"{kind} ({about.n_genes})" in said

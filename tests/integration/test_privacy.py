@@ -19,6 +19,7 @@ from napari_stem.cli.terminal import Manner, _place_in
 from napari_stem.cohort.orders import Order
 from napari_stem.cohort.outcomes import Outcome, rows_of
 from napari_stem.errors import OutputError, SlideError
+from napari_stem.exporting.kinds import KINDS
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide.pseudonym import pseudonym, read_key
 from napari_stem.texts import visible
@@ -86,6 +87,7 @@ def written(folder: Path) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.filterwarnings("ignore")  # what spatialdata, zarr and dask say of each other
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_nothing_that_is_written_names_the_patient(
     slide: Path, tmp_path: Path, run: Callable[..., str], is_asked: bool
@@ -103,13 +105,9 @@ def test_nothing_that_is_written_names_the_patient(
     )  # fmt: skip
     name = pseudonym(SLIDE, key.read_bytes()) if is_asked else SLIDE
     prediction = out / f"{name}.zarr"
-    for kind, ending in {
-        "report": "html",
-        "csv": "csv",
-        "geojson": "geojson",
-        "h5ad": "h5ad",
-    }.items():
-        run("export", prediction, "--to", kind, "--out", out / f"p.{ending}", "--genes", "SCD,CD74")
+    for kind, about in KINDS.items():
+        place = out / f"{kind}{about.suffixes[0]}"
+        run("export", prediction, "--to", kind, "--out", place, "--genes", "SCD,CD74")
     text = written(out)
     assert text.count(name) > 5  # it is found where it should be
     told = log.read_text()

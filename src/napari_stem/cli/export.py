@@ -55,10 +55,7 @@ def export(
     ] = None,
     limits: Annotated[
         str | None,
-        Option(
-            help="Colour limits of a map: percentiles p2,p98 or values 0,4.5.",
-            show_default="p1,p99",
-        ),
+        Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5; default: p1,p99."),
     ] = None,
     image_max_px: Annotated[
         int | None,
@@ -79,6 +76,10 @@ def export(
         look = Look() if limits is None else Look(Limits.parse(limits))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limits") from error
+    refuse_if(
+        genes is not None and not listed(genes),
+        "--genes names no gene; name some, or leave it out.",
+    )
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
     kinds.require_place(to, out, overwrite=overwrite, file_format=file_format)
     given = {
@@ -94,6 +95,10 @@ def export(
             value is not None and name not in kinds.KINDS[to].options,
             f"--to {to} does not use {option}; leave it out.",
         )
+    if regions is not None:
+        kinds.require_apart(out, regions, "the file of regions")
+    if slide is not None:
+        kinds.require_apart(out, slide, "the slide")
     within = as_regions(regions)
     selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
     with (

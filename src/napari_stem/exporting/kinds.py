@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.errors import OutputError
+from napari_stem.errors import OutputError, require_extra
 from napari_stem.exporting.figure import write_figure
 from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions, FigureFormat
 from napari_stem.exporting.qupath import write_geojson
@@ -16,7 +16,7 @@ from napari_stem.exporting.selection import Selection, most_reliable_genes
 from napari_stem.exporting.spatial_data import write_spatialdata
 from napari_stem.exporting.spreadsheet import write_csv
 from napari_stem.exporting.table import write_anndata
-from napari_stem.io import require_replaceable
+from napari_stem.io import ZARR_MARKS, require_replaceable
 from napari_stem.progress import Progress, shown
 from napari_stem.results import Prediction
 from napari_stem.slide import open_slide
@@ -44,6 +44,7 @@ class Kind:
     # fields of `ExportOptions` that it uses, beside ``overwrite`` and ``progress``
     options: tuple[str, ...] = ()
     n_genes: int | None = None  # how many it takes where none are named; None takes all
+    needs: tuple[str, str, str] | None = None  # as of `require_extra`
 
 
 KINDS: dict[ExportKind, Kind] = {
@@ -73,6 +74,7 @@ KINDS: dict[ExportKind, Kind] = {
         (".zarr",),
         write_spatialdata,
         options=("slide", "image_max_px"),
+        needs=("spatialdata", "spatialdata", "Export as SpatialData"),
     ),
     "csv": Kind(
         "Spreadsheet (.csv)",
@@ -96,28 +98,38 @@ def require_place(
 ) -> None:
     """Check that a kind of export may be written at a path.
 
-    OutputError: there is no such kind, the ending is not one of its, and ``file_format`` (of a figure) says no
-    other, or the place is taken.
+    OutputError: there is no such kind, the ending is not one of its, a package that it needs is not installed,
+    or the place is taken. Where ``file_format`` (of a figure) is given, an ending may be any that no export and
+    no other format has.
     """
     if kind not in KINDS:
         raise OutputError(f"There is no export '{kind}'; choose one of {', '.join(KINDS)}.")
     about = KINDS[kind]
-    has_stated_format = file_format is not None and "file_format" in about.options
-    if path.suffix.lower() not in about.suffixes and not has_stated_format:
+    suffix, suffixes = path.suffix.lower(), about.suffixes
+    if file_format is not None and "file_format" in about.options:
+        suffixes = (f".{file_format}",)
+        is_wrong = suffix in {ending for each in KINDS.values() for ending in each.suffixes}
+    else:
+        is_wrong = True
+    if is_wrong and suffix not in suffixes:
         raise OutputError(
-            f"{path.name} should end in {' or '.join(about.suffixes)}; choose another name."
+            f"{path.name} should end in {' or '.join(suffixes)}; choose another name."
         )
+    if about.needs is not None:
+        require_extra(*about.needs, OutputError)
     require_replaceable(path, overwrite=overwrite)
 
 
 def select(
     kind: ExportKind,
     prediction: Prediction,
-    genes: Sequence[str] = (),
+    genes: str | Sequence[str] = (),
     regions: Sequence[Region] = (),
 ) -> Selection:
     """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
+    if isinstance(genes, str):
+        genes = (genes,)
     if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
@@ -130,7 +142,7 @@ def export(
     kind: ExportKind,
     out: str | Path,
     *,
-    genes: Sequence[str] = (),
+    genes: str | Sequence[str] = (),
     regions: Region | Sequence[Region] | str | Path | None = None,
     slide: Slide | str | Path | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
@@ -148,7 +160,8 @@ def export(
     out
         File or folder to make, with an ending that fits the kind.
     genes
-        By name; ``["all"]`` takes all; none takes what suits the kind, the most reliable ones first.
+        By name, one or several; ``"all"`` takes all; none takes what suits the kind, the most reliable ones
+        first.
     regions
         One, several, or a GeoJSON file: named, outlined, and summed up where the kind can; all spots are
         exported all the same.
@@ -172,6 +185,11 @@ def export(
     """
     out = Path(out)
     require_place(kind, out, overwrite=overwrite, file_format=options.file_format)
+    if isinstance(regions, (str, Path)):
+        require_apart(out, Path(regions), "the file of regions")
+    if slide is not None:
+        place = slide if isinstance(slide, (str, Path)) else slide.path
+        require_apart(out, Path(place), "the slide")
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     selection = select(kind, prediction, genes, as_regions(regions))
@@ -188,8 +206,35 @@ def export(
 def write(kind: ExportKind, selection: Selection, path: Path, options: ExportOptions) -> None:
     """Write a selection as a kind of export, whole or not at all.
 
-    OutputError: as of `require_place`, or it cannot be written. PredictionError: the slide is another than was
-    predicted.
+    OutputError: as of `require_place`, the path is that of the prediction, or it cannot be written.
+    PredictionError: the slide is another than was predicted.
     """
     require_place(kind, path, overwrite=options.overwrite, file_format=options.file_format)
+    require_apart(path, selection.prediction.path, "the prediction")
+    if selection.prediction.was_unpacked_from(path):
+        raise _taken(path, "is the prediction")
+    if options.slide is not None:
+        require_apart(path, options.slide.path, "the slide")
     KINDS[kind].write(selection, path, options)
+
+
+def require_apart(path: Path, source: Path, what: str) -> None:
+    """Check that writing at ``path`` leaves alone what an export is made from; ``what`` names that.
+
+    OutputError: it is the same file or folder, holds it, or lies in it where it is a Zarr.
+    """
+    if not source.exists():
+        return
+    if path.exists():
+        if path.samefile(source):
+            raise _taken(path, f"is {what}")
+        if any(parent.samefile(path) for parent in source.resolve().parents):
+            raise _taken(path, f"holds {what}")
+    if any((source / mark).is_file() for mark in ZARR_MARKS) and any(
+        parent.exists() and parent.samefile(source) for parent in path.resolve().parents
+    ):
+        raise _taken(path, f"lies in {what}")
+
+
+def _taken(path: Path, why: str) -> OutputError:
+    return OutputError(f"{path} {why} itself; choose another name for the export.")

@@ -51,7 +51,7 @@ def write_geojson(
         The place is taken or cannot be written.
     """
     n_spots = len(selection.spot_indices)
-    about = {"notice": NOTICE, **selection.prediction.provenance}
+    about = {**selection.prediction.provenance, "notice": NOTICE}
     with (
         written_whole(path, overwrite=options.overwrite) as fresh,
         fresh.open("w", encoding="utf-8") as file,

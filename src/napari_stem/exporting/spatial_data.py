@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.errors import OutputError, require_extra
 from napari_stem.exporting.drawing import require_same_slide
 from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.exporting.table import selected_anndata
@@ -39,7 +38,7 @@ def write_spatialdata(
     Raises
     ------
     OutputError
-        The place is taken or cannot be written, or spatialdata is not installed.
+        The place is taken or cannot be written.
     PredictionError
         The slide is another than was predicted.
     """
@@ -48,7 +47,6 @@ def write_spatialdata(
     import dask
     from dask.callbacks import Callback
 
-    require_extra("spatialdata", "spatialdata", "Export as SpatialData", OutputError)
     if options.slide is not None:
         require_same_slide(selection, options.slide)
 

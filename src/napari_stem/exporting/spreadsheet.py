@@ -14,7 +14,7 @@ from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.io import written_whole
 from napari_stem.model.genes import BY_CHANCE
 from napari_stem.results import FIELDS
-from napari_stem.texts import NOTICE, visible
+from napari_stem.texts import NOTICE, count, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -134,8 +134,8 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
     meanings = [f"{c}: {MEANINGS[c.removeprefix('GENE_')]}" for c in (*columns, *per_gene)]
     by_chance = prediction.gene_accuracy["by_chance"][list(selection.genes)]
     lines = [
-        f"One row per {'spot and gene' if is_long else 'spot'}; {len(selection.spot_indices)} spots, "
-        f"{len(selection.genes)} genes.",
+        f"One row per {'spot and gene' if is_long else 'spot'}; "
+        f"{count(len(selection.spot_indices), 'spot')}, {count(len(selection.genes), 'gene')}.",
         "",
         *meanings,
         "",
@@ -149,5 +149,9 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
         "",
     ]
     if selection.n_missing:
-        lines = [f"{selection.n_missing} spots were not predicted yet and are missing.", "", *lines]
+        lines = [
+            f"{selection.n_missing} spots were not predicted yet and are missing.",
+            "",
+            *lines,
+        ]
     return "\n".join(lines)

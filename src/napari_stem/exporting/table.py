@@ -43,13 +43,12 @@ def write_anndata(
     OutputError
         The ending is another one, or the place is taken or cannot be written.
     """
-    if path.suffix not in (".h5ad", ".zarr"):
+    suffix = path.suffix.lower()
+    if suffix not in (".h5ad", ".zarr"):
         raise OutputError(
             f"{path.name} has an ending that is not .h5ad or .zarr; choose one of these."
         )
-    if path.resolve() == selection.prediction.path.resolve():
-        raise OutputError(f"{path} is the prediction itself; choose another name for the copy.")
-    is_zarr = path.suffix == ".zarr"
+    is_zarr = suffix == ".zarr"
     is_all = selection.is_whole and not (selection.regions or genes)
     with written_whole(path, overwrite=options.overwrite) as fresh:
         options.progress("Reading", 0, 2)

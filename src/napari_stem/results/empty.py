@@ -15,6 +15,7 @@ from napari_stem import __version__
 from napari_stem.geometry import Region, Spots, region_names
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.spatial.gene_sets import ensembl_ids
+from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ PROVENANCE_KEY = "napari_stem"
 COMMON_PROVENANCE = {
     "format": FORMAT,
     "predicted": True,
-    "notice": "Predicted from an H&E image, not measured. For research use only.",
+    "notice": NOTICE,
     "version": __version__,
 }
 LIBRARY = "slide"

@@ -130,7 +130,7 @@ class Prediction(StoredValues):
         """
         path = Path(path)
         require_there(path)
-        if path.suffix == ".h5ad":
+        if path.suffix.lower() == ".h5ad":
             path = unpacked(path)
         if not path.is_dir():
             raise PredictionError(f"{path} is no prediction (.zarr or .h5ad); check the path.")
@@ -149,7 +149,8 @@ class Prediction(StoredValues):
         """
         found = cls.open(path)
         stored, there = found.provenance, found.spots
-        asked = {"embeddings": None, **provenance}  # none are recorded where the encoder looked
+        # no embeddings are recorded where the encoder looked; the notice's words may have changed since
+        asked = {"embeddings": None, **provenance, "notice": stored.get("notice")}
         differing = [key for key, value in asked.items() if stored.get(key) != value]
         if there.names != spots.names or not np.allclose(
             [there.x_px, there.y_px], [spots.x_px, spots.y_px]
@@ -296,6 +297,10 @@ class Prediction(StoredValues):
         self.done[index], self.ood[index] = True, ood
         self._follow(index, fields)
 
+    def was_unpacked_from(self, path: Path) -> bool:
+        """Whether it is what `open` made of this ``.h5ad``, as that is now."""
+        return path.is_file() and _unpacked_folder(path).resolve() == self.path.resolve()
+
     @property
     def mpp(self) -> Mpp:
         """Pixel size of its slide."""
@@ -373,10 +378,7 @@ def unpacked(path: Path) -> Path:
     """
     require_there(path)
     try:
-        stat = path.stat()
-        digest = hashlib.blake2b(digest_size=6)
-        digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
-        folder = CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
+        folder = _unpacked_folder(path)
         if folder.is_dir():
             return folder
         table = read_exported(path)
@@ -387,3 +389,11 @@ def unpacked(path: Path) -> Path:
             f"{path} cannot be unpacked ({error}); open the .zarr folder it was made from."
         ) from error
     return folder
+
+
+def _unpacked_folder(path: Path) -> Path:
+    """Where `unpacked` puts a file, as it is now."""
+    stat = path.stat()
+    digest = hashlib.blake2b(digest_size=6)
+    digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
+    return CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"

@@ -172,7 +172,7 @@ def test_a_note_that_was_left_over_is_replaced(prediction: Prediction, tmp_path:
     write_csv(Selection.of(prediction, GENES), tmp_path / "p.csv")
     (tmp_path / "p.csv").unlink()
     write_csv(Selection.of(prediction, GENES[:1]), tmp_path / "p.csv")
-    assert "1 genes" in (tmp_path / "p_README.txt").read_text(encoding="utf-8")
+    assert ", 1 gene." in (tmp_path / "p_README.txt").read_text(encoding="utf-8")
 
 
 def test_a_value_that_is_unknown_is_an_empty_cell(half_done: Prediction, tmp_path: Path) -> None:

@@ -140,9 +140,6 @@ def test_what_cannot_be_written_is_said(prediction: Prediction, tmp_path: Path) 
     for suffix in SUFFIXES:
         with pytest.raises(OutputError, match=rf"copy\{suffix} cannot be written"):
             write_anndata(selection, tmp_path / "file" / f"copy{suffix}")
-    with pytest.raises(OutputError, match="the prediction itself"):
-        write_anndata(selection, prediction.path, ExportOptions(overwrite=True))
-    assert Prediction.open(prediction.path).done.all()
 
 
 def test_a_damaged_prediction_is_told(half_done: Prediction, tmp_path: Path) -> None:

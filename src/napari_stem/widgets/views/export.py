@@ -14,6 +14,7 @@ from qtpy.QtCore import QRect, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QImage, QPainter
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_stem.caches import CACHES
 from napari_stem.exporting import kinds
 from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS
@@ -127,8 +128,10 @@ class ExportPanel(QWidget):
         active = self._maps.current()
         self.setEnabled(active is not None)
         if active is not None:
-            stem = active.prediction.path.stem
-            self.suggested_name = f"{stem.rsplit('-', 1)[0]}_predicted"
+            path = active.prediction.path
+            is_cached = path.parent == CACHES["predictions"].folder  # there as NAME-DIGEST
+            stem = path.stem.rsplit("-", 1)[0] if is_cached else path.stem
+            self.suggested_name = f"{stem}_predicted"
 
     def _cancel(self) -> None:
         self._running.stop()
