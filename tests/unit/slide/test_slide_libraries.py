@@ -161,6 +161,16 @@ def test_czi_without_its_library_or_cut_short(czi_path, tmp_path, monkeypatch):
         open_slide(czi_path)  # OpenSlide cannot read this one
 
 
+def test_slides_whose_index_is_alike_are_told_apart(pixels, tmp_path):
+    pytest.importorskip("openslide")
+    fingerprints = set()
+    for name, shown in (("one", pixels[:192, :256]), ("other", pixels[500:692, :256])):
+        (tmp_path / name).mkdir()
+        write_vms(tmp_path / name / "slide.vms", shown)
+        fingerprints.add(describe(tmp_path / name / "slide.vms")["fingerprint"])
+    assert len(fingerprints) == 2
+
+
 @pytest.mark.parametrize("kind", ["vms", "DICOM folder", "DICOM label"])
 def test_a_slide_of_several_files_is_not_imported_as_one(kind, dicom, pixels, tmp_path):
     """A section has one image file: linked alone it could not be read, and would be said to be imported."""
