@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# advice what to export as, of programs that write little else; what is read is in ``READERS``
+# advice: formats that most programs export; what is read is in ``READERS``
 READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 
 
