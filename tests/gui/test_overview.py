@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 from PIL import Image
@@ -276,6 +277,37 @@ def test_names_of_regions_do_not_wait_for_levels_that_are_being_made(road, jpeg,
         patch.setattr(Level, "window", lambda *_: pytest.fail("pixels were read"))
         colours = label_colours([outline * layer.scale], [layer])
     assert colours.tolist() == [[0, 0, 0, 1]]
+
+
+def test_of_a_slide_with_levels_down_to_one_pixel_more_is_seen_than_that(qtbot, tmp_path):
+    """By those of 1 x 1 px the overview would be of one colour, and so the names of all regions."""
+    half = np.zeros((64, 64, 3), np.uint8)
+    half[:, 32:] = 255
+    group = zarr.open_group(tmp_path / "deep.zarr", mode="w", zarr_format=3)
+    datasets = []
+    for number in range(7):
+        group.create_array(str(number), data=half[:: 2**number, :: 2**number])
+        scale = {"type": "scale", "scale": [2**number, 2**number, 1]}
+        datasets.append({"path": str(number), "coordinateTransformations": [scale]})
+    axes = [*({"name": name, "type": "space"} for name in "yx"), {"name": "c", "type": "channel"}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    viewer = ViewerModel()
+    widget = Overview(viewer, Jobs())
+    qtbot.addWidget(widget)
+    (layer,) = viewer._add_layer_from_data(
+        *slide_layer(open_slide(tmp_path / "deep.zarr", Mpp.square(1)))
+    )
+    assert layer.data[-1].shape == (1, 1, 3)
+    corners = np.array([(20, 4), (20, 24), (40, 24), (40, 4)], float)
+    kept_chunks.clear()
+    for _ in ("nothing is known yet", "all is"):
+        colours = label_colours([corners, corners + np.array([0, 32])], [layer])
+        assert colours[:, 0].tolist() == [1, 0]  # white on black, black on white
+        pyramid_of(layer).arrays[0].compute()
+    widget.show_slide(layer)
+    qtbot.waitUntil(lambda: widget.image is not None)
+    assert (widget.image.width(), widget.image.height()) == (64, 64)
+    pyramid_of(layer).slide.close()
 
 
 def test_a_picture_that_proves_damaged_is_taken_away_with_one_sentence(

@@ -27,7 +27,7 @@ class Slide(StoredSlide):
     ----------
     levels
         Finest first; each later one coarser; the last at most 1024 px on its longer side, and down to a
-        single pixel where the file stores such.
+        single pixel where the file stores such: the whole is seen in that of ``overview_level``.
     mpp_sources
         Every statement of the pixel size, the user's too: ``mpp`` is the first one's.
     reader

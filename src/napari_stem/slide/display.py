@@ -104,6 +104,8 @@ class Pyramid:
         self.has_previewed = False  # a level that was not made yet, drawn from the slide's preview
         self._number = next(_numbers)
         self.levels, self._origins = levels_between(slide.levels)
+        # as `Slide.overview_level`, in ``levels``
+        self.overview_level = self.levels.index(slide.levels[slide.overview_level])
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
         self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
@@ -232,13 +234,12 @@ class Pyramid:
 
     @property
     def known(self) -> NDArray[np.uint8] | None:
-        """The whole, (h, w, 3), as far as it is known already: the coarsest level, or else the preview."""
+        """The whole, (h, w, 3), as far as it is known already: the overview level, or else the preview."""
         if not self.slide.is_complete:
             return self.slide.preview
-        size = self.levels[-1].size
-        return self._kept_window(
-            len(self.levels) - 1, slice(0, size.height_px), slice(0, size.width_px)
-        )
+        size = self.levels[self.overview_level].size
+        whole = slice(0, size.height_px), slice(0, size.width_px)
+        return self._kept_window(self.overview_level, *whole)
 
 
 def _extent(rows: slice, columns: slice) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -327,11 +328,12 @@ def downsample(level_0: SizePx, size: SizePx) -> float:
 
     Scanners shrink by whole factors and cut (or fill) the last row and column, which makes the
     plain ratio of the sizes slightly wrong and shifts far corners by pixels: a whole factor that
-    explains the size is preferred.
+    explains the size is preferred, and of those that explain a small size a power of two, as most
+    levels are halved.
     """
     pairs = ((level_0.height_px, size.height_px), (level_0.width_px, size.width_px))
     ratio = sum(fine / coarse for fine, coarse in pairs) / 2
-    whole = round(ratio)
-    if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
-        return float(whole)
+    for whole in (2 ** max(0, round(math.log2(ratio))), round(ratio)):
+        if all(abs(coarse * whole - fine) < whole for fine, coarse in pairs):
+            return float(whole)
     return ratio

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# advice: formats that most programs export; what is read is in ``READERS``
 READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 
 
@@ -176,7 +177,7 @@ def _choose(location: Location) -> tuple[str, StoredSlide]:
         elif isinstance(reason, MissingLibrary):
             missing.append(reason)
         if name == "openslide" and unsuited is not None:
-            break  # what neither TIFF's reader nor OpenSlide can show right, none of the rest can
+            break  # what neither TIFF's reader nor OpenSlide can show right, none after it can (`READERS`)
     but = "whatever its name says; export it"
     if location.is_folder:
         but = "but a folder; choose the slide itself, exported"

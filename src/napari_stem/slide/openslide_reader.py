@@ -22,7 +22,7 @@ from napari_stem.geometry import SizePx
 from napari_stem.slide.level import AS_STORED, Colour, Level, colour_of, over_white
 from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
-from napari_stem.slide.recognising import READERS
+from napari_stem.slide.recognising import READERS, TIFF_MAGIC
 from napari_stem.slide.stored import (
     MissingLibrary,
     OpenFile,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MISSING = MissingLibrary(
     "a file for OpenSlide, which is not installed (pip install 'napari-stem[openslide]')"
 )
-SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu-vms", "hamamatsu-vmu"})
+SEVERAL_FILES = frozenset({"mirax", "dicom", "hamamatsu"})  # but for Hamamatsu's NDPI, a TIFF
 TILE_PX = 512  # OpenSlide's own cache holds decoded tiles, so that the extent matters little
 MAX_DICOM_FILES = 4096
 SERIES_UID = re.compile(rb"\x20\x00\x0e\x00UI(..)([0-9.]+)", re.DOTALL)  # (0020,000E), explicit VR
@@ -146,7 +146,7 @@ def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     return StoredSlide(
         location.path,
         levels,
-        _fingerprint(path, vendor, said.get("openslide.quickhash-1", "")),
+        _fingerprint(location, path, vendor, said.get("openslide.quickhash-1", "")),
         vendor,
         properties,
         _mpp(said, vendor),
@@ -155,12 +155,12 @@ def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     )
 
 
-def _fingerprint(path: Path, vendor: str, quickhash: str) -> str:
+def _fingerprint(location: Location, path: Path, vendor: str, quickhash: str) -> str:
     """Digest of the file, and of its companions where the slide is more than one file.
 
     OpenSlide's quick hash covers the coarsest level and the metadata of all files.
     """
-    if vendor not in SEVERAL_FILES:
+    if vendor not in SEVERAL_FILES or location.head().startswith(TIFF_MAGIC):
         return fingerprint(path)
     # which of a DICOM slide's files was named makes no difference
     own = "" if vendor == "dicom" and quickhash else fingerprint(path)

@@ -125,27 +125,30 @@ def image_file(path: Path) -> Iterator[Image.Image]:
     """Open with Pillow, header only; what goes wrong within becomes a SlideError."""
     from PIL import Image
 
-    with refusing_damage(f"{path.name} is damaged or incomplete"):
-        with _limit_lock:
-            usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, LIMIT_PX // 2
-            try:  # Pillow warns above this number and refuses twice as many
-                with warnings.catch_warnings():
-                    # of size, and of damaged tags that no one needs
-                    warnings.simplefilter("ignore")
-                    image = Image.open(path, formats=FORMATS)
-            except Image.DecompressionBombError as error:
-                raise SlideError(
-                    f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
-                ) from error
-            finally:
-                Image.MAX_IMAGE_PIXELS = usual
-        with image:
-            if image.mode not in MODES:
-                raise SlideError(
-                    f"{path.name} stores {image.mode} pixels, not 8-bit RGB; "
-                    f"export it as 8-bit RGB."
-                )
-            yield image
+    try:
+        with refusing_damage(f"{path.name} is damaged or incomplete"):
+            with _limit_lock:
+                usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, LIMIT_PX // 2
+                try:  # Pillow warns above this number and refuses twice as many
+                    with warnings.catch_warnings():
+                        # of size, and of damaged tags that no one needs
+                        warnings.simplefilter("ignore")
+                        image = Image.open(path, formats=FORMATS)
+                finally:
+                    Image.MAX_IMAGE_PIXELS = usual
+            with image:
+                if image.mode not in MODES:
+                    raise SlideError(
+                        f"{path.name} stores {image.mode} pixels, not 8-bit RGB; "
+                        f"export it as 8-bit RGB."
+                    )
+                yield image
+    except (
+        Image.DecompressionBombError
+    ) as error:  # of a TIFF when it is decoded, by Pillow's own limit
+        raise SlideError(
+            f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
+        ) from error
 
 
 def _jp2_profile(path: Path) -> bytes | None:

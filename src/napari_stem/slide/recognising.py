@@ -24,8 +24,9 @@ class Endings(NamedTuple):
     trusted: tuple[str, ...] = ()
 
 
-# In order of preference. The module of each is ``NAME_reader``, with a hyphen as _; ``stored.SlideReader`` says
-# what is in it.
+# In order of preference, which `opening` keeps to: the first that can opens a file; what a reader found
+# unsuited is offered to none after "openslide". The module of each is ``NAME_reader``, with a hyphen as _;
+# ``stored.SlideReader`` says what is in it.
 READERS = {
     "tiff": Endings(
         (".tif", ".tiff"), (".btf", ".tf8"), trusted=(".svs", ".ndpi", ".scn", ".qptiff")

@@ -36,8 +36,10 @@ class SlideReader(Protocol):
 
     Levels come as they are stored: coarser ones that lack are made by `PyramidBuilder`. ``Level.read`` may
     raise any of `READ_ERRORS`, of which `Level.window` makes a SlideError that names the slide; a SlideError
-    passes as it is. Where a slide is one file, `opening` has its levels notice that it is gone or was replaced;
-    for other slides the reader sets ``Level.require_unchanged``.
+    passes as it is. Where a slide is one file, `opening` has its levels notice that it is gone or was replaced.
+
+    The reader of a slide of several files owes two things: a fingerprint of more than the file that was named,
+    and ``Level.require_unchanged`` (see `location.watched`), which for a folder is not set by `opening`.
     """
 
     def why_not(self, location: Location) -> str | None:
@@ -67,8 +69,8 @@ class StoredSlide:
     levels
         Those stored in it, finest first.
     fingerprint
-        Hex digest that tells this file's content from any other's, the key of all caches; `fingerprint` makes
-        it for a slide that is one file.
+        Hex digest that tells this slide's content from any other's, the key of all caches; `fingerprint` makes
+        it for a slide that is one file. Never of an index alone, which may be alike for two slides.
     vendor
         Scanner vendor as the file says ("aperio"), or "generic".
     properties

@@ -119,7 +119,9 @@ def fitted_section(
 
 
 def write_section(out: Path, section: NewSection) -> None:
-    """Write or replace one section; OutputError where the folder cannot be written.
+    """Write or replace one section.
+
+    OutputError: the folder cannot be written. DatasetError: the image is more than one file.
 
     A section is in the data set when its table is. So everything is written under other names first; then the
     earlier table is removed, image and metadata are put in place, and the new table last: whenever the work is
@@ -134,7 +136,7 @@ def write_section(out: Path, section: NewSection) -> None:
         written_whole(described, overwrite=True) as new_described,
         written_whole(slide, overwrite=True) as new_slide,
     ):
-        _link(section.image, new_slide)
+        _link_image(section, new_slide)
         text = json.dumps(section.metadata, indent=2, ensure_ascii=False) + "\n"
         new_described.write_text(text, encoding="utf-8")
         if section.table_file is not None:
@@ -148,6 +150,23 @@ def write_section(out: Path, section: NewSection) -> None:
         for old in images_of(section.id, out):
             if old != slide:
                 old.unlink()
+
+
+def _link_image(section: NewSection, target: Path) -> None:
+    """Link the image, and see that the linked file alone is the same image; DatasetError where it is not."""
+    image, size_px = section.image, [section.metadata[key] for key in (WIDTH_KEY, HEIGHT_KEY)]
+    is_whole = image.is_file()
+    if is_whole:
+        _link(image, target)
+        try:
+            is_whole = list(image_facts(target).size_px) == size_px
+        except DatasetError:
+            is_whole = False
+    if not is_whole:
+        raise DatasetError(
+            f"{image} is a slide of several files, and a section has one image file; export it as a tiled "
+            f"TIFF or OME-TIFF and import that."
+        )
 
 
 def _link(source: Path, target: Path) -> None:

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide import describe, open_slide, tiff_reader
+from napari_stem.slide.level import downsample
 
 
 def test_huge_tiles_of_a_slide_larger_than_memory_are_decoded_one_by_one(
@@ -318,3 +321,35 @@ def test_two_openings_at_once_share_one_store(jpeg_path, cache, opened):
     for each in opening:
         assert_pyramid(each.result(), np.asarray(Image.open(jpeg_path)))
     assert len(list((cache / "pyramids").iterdir())) == 1
+
+
+SIDE_PX = st.integers(8, 2**20)
+
+
+@given(SIDE_PX, SIDE_PX, st.integers(0, 16), st.booleans())
+@example(2967, 2220, 6, False)
+@example(2967, 2220, 8, True)
+@example(20_000, 40_000, 8, True)
+def test_levels_that_are_halved_have_powers_of_two(height_px, width_px, times, is_rounded_up):
+    """Of a small level the plain ratio comes nearer to another whole factor: 63 or 254."""
+    size = level_0 = SizePx(height_px, width_px)
+    for done in range(times):
+        more = int(is_rounded_up)
+        coarser = SizePx((size.height_px + more) // 2, (size.width_px + more) // 2)
+        if min(coarser.height_px, coarser.width_px) < 8:
+            times = done
+            break
+        size = coarser
+    assert downsample(level_0, size) == 2**times
+
+
+@given(st.integers(1, 100), st.integers(200, 5000), st.integers(200, 5000), st.integers(0, 99))
+def test_levels_of_another_whole_factor_have_that(factor, height_px, width_px, cut_px):
+    cut_px %= factor  # what is left of the last row and column, and not in the level
+    level_0 = SizePx(height_px * factor + cut_px, width_px * factor + cut_px)
+    assert downsample(level_0, SizePx(height_px, width_px)) == factor
+
+
+def test_levels_by_no_whole_factor_have_their_ratio():
+    assert downsample(SizePx(3000, 3000), SizePx(1200, 1200)) == 2.5
+    assert downsample(SizePx(100, 100), SizePx(300, 300)) == pytest.approx(1 / 3)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 
+import anndata
 import numpy as np
 import pytest
 from damage import damaged, opened_and_read
+from vendor_files import write_vms
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide import describe, open_slide
+from napari_stem.spatial.dataset import MPP_KEY
+from napari_stem.spatial.importing import NewSection, import_sections
 
 
 @pytest.fixture
@@ -155,3 +159,33 @@ def test_czi_without_its_library_or_cut_short(czi_path, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pylibCZIrw", None)
     with pytest.raises(SlideError, match=r"pylibCZIrw, which is not installed.*napari-stem\[czi\]"):
         open_slide(czi_path)  # OpenSlide cannot read this one
+
+
+def test_slides_whose_index_is_alike_are_told_apart(pixels, tmp_path):
+    pytest.importorskip("openslide")
+    fingerprints = set()
+    for name, shown in (("one", pixels[:192, :256]), ("other", pixels[500:692, :256])):
+        (tmp_path / name).mkdir()
+        write_vms(tmp_path / name / "slide.vms", shown)
+        fingerprints.add(describe(tmp_path / name / "slide.vms")["fingerprint"])
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("kind", ["vms", "DICOM folder", "DICOM label"])
+def test_a_slide_of_several_files_is_not_imported_as_one(kind, dicom, pixels, tmp_path):
+    """A section has one image file: linked alone it could not be read, and would be said to be imported."""
+    image, out = dicom, tmp_path / "dataset"
+    if kind == "vms":
+        image = tmp_path / "C3.vms"
+        write_vms(image, pixels[:192, :256])
+    elif kind == "DICOM label":
+        image = min(dicom.glob("*.dcm"), key=lambda path: path.stat().st_size)
+    table = anndata.AnnData(
+        np.ones((2, 1), np.float32), obsm={"spatial": np.array([[20.0, 20], [90, 90]])}
+    )
+    section = NewSection("S1", image, table, {MPP_KEY: 0.5})
+    outcome = import_sections({"S1": lambda: section}, out)
+    assert outcome.sections == []
+    assert "export it as a tiled TIFF or OME-TIFF" in outcome.failed["S1"]
+    assert image.name in outcome.failed["S1"]
+    assert not [path for path in out.rglob("*") if path.is_file()]

@@ -114,6 +114,16 @@ def test_levels_down_to_one_pixel_are_no_overview(crop, tmp_path, opened):
     assert small.overview_level == 0
 
 
+def test_what_is_known_of_a_slide_with_levels_down_to_one_pixel_is_its_overview(
+    crop, tmp_path, opened
+):
+    pyramid = Pyramid(opened(write(tmp_path / "slide.zarr", crop, n=11)))
+    np.asarray(pyramid.arrays[-1])
+    assert pyramid.known is None  # rather than its two pixels
+    np.asarray(pyramid.arrays[pyramid.overview_level])
+    np.testing.assert_array_equal(pyramid.known, crop[::2, ::2])
+
+
 @pytest.mark.parametrize(
     ("unit", "mpp", "expected"),
     [

@@ -17,6 +17,7 @@ from PIL import Image
 from napari_stem.errors import MissingMppError, SlideError
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide import describe, open_slide
+from napari_stem.slide.recognising import READERS
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -95,13 +96,12 @@ def test_describe_agrees_with_the_opened_slide_and_makes_no_levels(slides, name,
 
 def test_describe_tells_why_a_reader_cannot(jpeg_path):
     why_not = describe(jpeg_path)["readers"]
-    assert why_not.pop("openslide")  # installed or not
-    assert why_not == {
-        "tiff": "not a TIFF by its content",
-        "czi": "not a CZI by its content",
-        "ome-zarr": "not a Zarr folder or zip file",
-        "raster": None,
-    }
+    assert list(why_not) == list(READERS)
+    assert [name for name, reason in why_not.items() if reason is None] == ["raster"]
+    assert why_not["tiff"] == "not a TIFF by its content"
+    assert why_not["czi"] == "not a CZI by its content"
+    assert why_not["ome-zarr"] == "not a Zarr folder or zip file"
+    assert why_not["openslide"]  # installed or not
 
 
 def test_fingerprint_follows_content_alone(svs_path, tmp_path):
@@ -188,6 +188,16 @@ def test_an_image_too_large_to_decode_is_refused_by_its_header(tmp_path):
     path.write_bytes(header[:12] + kind + struct.pack(">I", zlib.crc32(kind)) + header[33:])
     with pytest.raises(SlideError, match=r"bomb\.png is too large to decode at once"):
         open_slide(path)
+
+
+def test_a_tiff_that_pillow_finds_too_large_when_it_decodes_it_is_refused(
+    pixels, tmp_path, monkeypatch
+):
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, pixels[:100, :100], photometric="rgb")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # for what is opened with its own limit
+    with pytest.raises(SlideError, match=r"large\.tif is too large to decode at once"):
+        open_slide(path, reader="raster").read_level(0)
 
 
 def test_the_packaged_jpeg_shows_the_pixels_of_another_decoder():

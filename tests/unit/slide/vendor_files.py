@@ -345,3 +345,22 @@ def write_qptiff_fluorescence(path, pixels, n_channels):
                 **LOSSLESS | {"photometric": "minisblack"},
             )
         writer.write(pixels[::8, ::8], description="", software=software, **LOSSLESS)
+
+
+def write_vms(path, pixels):
+    """Hamamatsu's VMS of 0.5 um/px: an index that names a JPEG of the slide and a small one, both beside it."""
+    height_px, width_px = pixels.shape[:2]
+    for name, shown in (("pixels.jpg", pixels), ("map.jpg", pixels[::4, ::4])):
+        image = Image.fromarray(np.ascontiguousarray(shown))
+        n_blocks = -(-image.width // 8)
+        image.save(path.with_name(name), subsampling="4:4:4", restart_marker_blocks=n_blocks)
+    about = {
+        **dict.fromkeys(("NoLayers", "NoJpegColumns", "NoJpegRows"), 1),
+        "ImageFile": "pixels.jpg",
+        "MapFile": "map.jpg",
+        "SourceLens": 20,
+        "PhysicalWidth": 500 * width_px,
+        "PhysicalHeight": 500 * height_px,
+    }
+    lines = ("[Virtual Microscope Specimen]", *(f"{key}={value}" for key, value in about.items()))
+    path.write_text("\n".join(lines) + "\n")

@@ -353,10 +353,9 @@ def _colours_at(layer: Image | Labels, places: NDArray[np.float64]) -> NDArray[n
     whole, pixels = (
         (layer.data[0], layer.data[-1]) if layer.multiscale else (layer.data, layer.data)
     )
-    pyramid = pyramid_of(layer)
-    known = None if pyramid is None else pyramid.known
-    if known is not None:  # rather than wait for levels that are being made
-        pixels = known
+    if (pyramid := pyramid_of(layer)) is not None:
+        known = pyramid.known  # rather than wait for levels that are being made
+        pixels = pyramid.arrays[pyramid.overview_level] if known is None else known
     to_data = affine(layer.world_to_data)
     shrunk = np.divide(pixels.shape[:2], whole.shape[:2])
     y, x = np.floor((to_data(places.reshape(-1, 2)) + 0.5) * shrunk).astype(int).T

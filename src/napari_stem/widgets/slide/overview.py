@@ -112,7 +112,7 @@ class Overview(QWidget):
             self._picture(layer, known)
         elif pyramid.slide.is_complete:
             done = partial(self._picture, layer)
-            self._jobs.start(np.asarray, pyramid.arrays[-1], done=done)
+            self._jobs.start(np.asarray, pyramid.arrays[pyramid.overview_level], done=done)
 
     def sizeHint(self) -> QSize:
         """As high as is enough to find one's way."""
