@@ -128,6 +128,7 @@ class MapDisplay(QObject):
             self.beside.hide()
             self._active = wanted
             self._fill_panel()
+            self.layer_queue.conceal()  # maps of the other slide
 
     def close(self) -> None:
         """Let go of the viewer."""
