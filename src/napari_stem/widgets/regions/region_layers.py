@@ -98,7 +98,7 @@ class RegionLayers:
         layer.events.data.connect(self._on_data)
         layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
         layer.bind_key(REDO.sequence, self.redo, overwrite=True)
-        self._histories[layer] = self._of_removed.pop(layer, None) or History(layer)
+        self._histories[layer] = self._of_removed.get(layer) or History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
