@@ -15,7 +15,9 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.exporting.kinds import KINDS
+from napari_stem.exporting.selection import NOTICES
 from napari_stem.sample_data import sample_path
+from napari_stem.widgets.views import export
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +124,37 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
     save(predicted, monkeypatch, "figure", tmp_path / "mix.png")
     assert len(asked["seen"].legends) == 2
     assert asked["selection"].genes == predicted.maps.prediction.genes[:2]
+
+
+def test_a_copied_view_says_what_is_seen(predicted, monkeypatch):
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(export, "view_picture", lambda _, *words: said.append(words))
+    panel, settings, prediction = (
+        predicted.panels.export,
+        predicted.panels.genes.settings,
+        predicted.maps.prediction,
+    )
+    slide, model = prediction.provenance["slide"], prediction.provenance["model"]
+    behind = f"{slide} · model {model}"
+    gene, unit = settings.gene, prediction.unit
+    panel.copy_view()
+    assert said.pop() == (f"{gene} predicted, {unit} · {behind}", NOTICES["predicted"])
+    settings.update(expression="faded")
+    panel.copy_view()
+    faded = predicted.dock.panels.maps.shown_map.title
+    assert "faint where unsure" in faded
+    assert said.pop() == (f"{faded} · {behind}", NOTICES["predicted"])
+    settings.update(expression="mean", arrangement="mix", picked=prediction.genes[:2])
+    panel.copy_view()
+    both = ", ".join(prediction.genes[:2])
+    assert said.pop() == (f"{both}, {unit} · {behind}", NOTICES["predicted"])
+    settings.update(arrangement="one")
+    predicted.layer("mean").visible = False  # by its eye
+    panel.copy_view()
+    assert said.pop() == (slide,)
+    settings.update(view="none")
+    panel.copy_view()
+    assert said.pop() == (slide,)
 
 
 def test_seen_colours_add_up_and_cover_the_slide_once():

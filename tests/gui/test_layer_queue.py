@@ -185,6 +185,48 @@ def test_only_what_is_shown_is_listed(window):
         assert listed(window) == expected
 
 
+@pytest.mark.parametrize("arrangement", ["one", "mix", "beside"])
+def test_no_map_is_seen_of_a_slide_that_was_left(window, changes, arrangement):
+    pick(window, 2)
+    window.genes.choose_arrangement(arrangement)
+    window.settle()
+    slide = window.viewer.layers[0]
+    window.display.activate(None)  # as for a slide without a prediction
+    assert len(window.viewer.layers) > 1  # they go in later turns
+    assert not any(one.visible for one in window.viewer.layers if one is not slide)
+    window.settle()
+    assert window.names() == [slide.name]
+    assert changes.most() == 1
+
+
+def test_a_slide_that_is_looked_at_again_at_once_has_its_map(window):
+    window.settle()
+    window.display.activate(None)
+    window.display.activate(window.slide)
+    window.settle()
+    assert window.mean.visible
+    assert window.mean.colorbar.visible
+    assert window.mean.name_overlay.visible
+
+
+@pytest.mark.parametrize("take_away", ["remove", "clear"])
+def test_the_legend_of_a_map_that_was_taken_away_is_stacked_anew(window, take_away):
+    window.settle()
+    mean = window.mean
+    if take_away == "clear":
+        window.viewer.layers.clear()
+    else:
+        window.viewer.layers.remove(mean)
+    legend = mean.colorbar, mean.name_overlay
+    assert not any(part.visible for part in (mean, *legend))
+    window.display.draw()
+    while mean not in window.viewer.layers:
+        one_turn()
+    assert not any(part.visible for part in legend)  # they come after it, one by one
+    window.settle()
+    assert all(part.visible for part in (mean, *legend))
+
+
 @pytest.mark.parametrize("width_px", [300, 600, 2000])
 def test_titles_end_within_the_canvas(queue, width_px):
     queue.viewer.canvas.size = (500, width_px)

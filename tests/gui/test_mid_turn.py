@@ -75,6 +75,37 @@ def close_the_slide(road) -> None:
     assert not road.viewer.canvas.grid.enabled
 
 
+def test_a_session_brings_side_by_side_back_though_a_layer_has_just_come(mapped):
+    genes, maps, sessions = (
+        mapped.panels.genes,
+        mapped.panels.maps,
+        mapped.dock.coordinator.sessions,
+    )
+    viewer, picked = mapped.viewer, mapped.maps.prediction.genes[:2]
+    genes.settings.picked = picked
+    genes.choose_arrangement("beside")
+    mapped.wait(maps.layer_queue.is_settled)
+    view, zoom = sessions.session().view, viewer.scene.camera.zoom
+    viewer.add_points([[0, 0]], units=("um", "um"), name="regions")  # ends side by side in a turn
+    sessions.restore_view(view)
+    mapped.qtbot.wait(50)
+    mapped.wait(maps.layer_queue.is_settled)
+    assert genes.settings.arrangement == "beside"
+    grid = viewer.canvas.grid
+    assert grid.enabled
+    assert grid.actual_shape(viewer.layers) == (1, 2)
+    contents = [
+        [viewer.layers[i].name.split()[0] for i in indices if viewer.layers[i].visible]
+        for _, indices in grid.iter_viewboxes(viewer.layers)
+    ]
+    assert contents == [["Slide,", gene] for gene in picked]
+    assert viewer.scene.camera.zoom == pytest.approx(zoom)
+    genes.choose_arrangement("one")
+    mapped.wait(maps.layer_queue.is_settled)
+    assert not grid.enabled
+    assert all(one.visible for one in viewer.layers)
+
+
 def test_the_window_may_be_closed_while_maps_come(own_road, c5_prediction):
     mapped = with_maps(own_road, c5_prediction)
     begin_turns(mapped, "beside", 3)

@@ -68,6 +68,10 @@ def test_a_slide_goes_and_comes_back_with_all_that_is_its_own(predicted, crop):
     assert panel.back_button.isHidden()
     assert step_now(road) == "Genes"  # as it was left
     assert len(road.dock.panels.region.drawn()) == 1
+    road.dock.panels.region.undo()  # what was drawn before it went
+    assert road.dock.panels.region.drawn() == []
+    road.dock.panels.region.redo()
+    assert len(road.dock.panels.region.drawn()) == 1
 
 
 def test_another_dock_goes_on_where_the_last_one_ended(predicted, qtbot):

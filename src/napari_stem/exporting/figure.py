@@ -69,6 +69,7 @@ PNG_DPI = 200
 MAX_PNG_PX = 20_000
 TISSUE_PX_PER_MM = 8
 LEGEND_BAR_MM, LEGEND_GAP_MM, MAX_LEGEND_MM = 3.5, 2.0, 70.0
+LEGEND_PT, LETTERS_PER_MM = 6.5, 0.8  # words along a legend, and about how many letters fit
 MM_PER_INCH = 25.4
 
 
@@ -193,11 +194,10 @@ def _drawn_seen(selection: Selection, options: ExportOptions) -> Figure:
         colours = ScalarMappable(
             PowerNorm(legend.gamma, *legend.limits), ListedColormap(legend.colours)
         )
-        text = textwrap.fill(legend.title, int(0.8 * length_mm))
-        page.legend(axes, colours, text, bottom_mm, length_mm)
+        page.legend(axes, colours, legend.title, bottom_mm, length_mm)
     if seen.names:
         patches = [Patch(color=colour, label=text) for text, colour in seen.names]
-        axes.legend(handles=patches, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.legend(handles=patches, fontsize=LEGEND_PT, loc="upper left", bbox_to_anchor=(1, 1))
     title = ", ".join(selection.genes[:4])
     if seen.shown != "predicted":  # of what is, the map's own title says more
         title += f" {seen.shown}"
@@ -268,13 +268,15 @@ class _Page:
     def legend(
         self, axes: Any, colours: Any, text: str, bottom_mm: float, length_mm: float, **bar: Any
     ) -> None:
-        """Add a bar of colours beside a map."""
+        """Add a bar of colours beside a map; its text is wrapped to its length."""
         width, height = self.width_mm, self.height_mm
         left = 1 + LEGEND_GAP_MM / width
         where = (left, bottom_mm / height, LEGEND_BAR_MM / width, length_mm / height)
         legend = self.figure.colorbar(colours, cax=axes.inset_axes(where), **bar)
-        legend.set_label(text, fontsize=6.5, parse_math=False)
-        legend.ax.tick_params(labelsize=6.5)
+        n_letters = max(int(LETTERS_PER_MM * length_mm), 1)
+        lines = [textwrap.fill(li, n_letters, break_on_hyphens=False) for li in text.splitlines()]
+        legend.set_label("\n".join(lines), fontsize=LEGEND_PT, parse_math=False)
+        legend.ax.tick_params(labelsize=LEGEND_PT)
 
     def say(self, title: str, shown: Shown = "predicted") -> None:
         """Say what is shown of what, and what to be wary of."""

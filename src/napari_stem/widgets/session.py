@@ -123,7 +123,7 @@ class SessionControl(QObject):
 
     def restore_view(self, saved: Mapping[str, Any]) -> None:
         """Look at the active slide as then; what a file does not say, or says wrongly, stays as it is."""
-        self._panels.maps.settings.restore(saved)
+        self._panels.maps.restore(saved)
         # views side by side move the camera when they come
         self._panels.maps.layer_queue.afterwards(partial(self._restore_camera, saved))
 

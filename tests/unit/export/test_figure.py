@@ -147,6 +147,22 @@ def test_what_it_says_ends_within_the_page(unlike: Prediction) -> None:
     assert max(text.get_window_extent().y1 for text in figure.texts[1:]) < lowest
 
 
+@pytest.mark.parametrize("genes", [("SCD", "GNAS"), ("SCD", "GNAS", "HLA-A", "CD74")])
+def test_words_along_a_colour_bar_stay_beside_their_map(prediction: Prediction, genes) -> None:
+    flat = Region(shapely.box(4400, 3600, 6400, 4150), "flat")
+    figure = drawn(Selection.of(prediction, genes, [flat]))
+    figure.canvas.draw()
+    words = {axes: axes.child_axes[0].yaxis.label.get_window_extent() for axes in maps_of(figure)}
+    foot = max(text.get_window_extent().y1 for text in figure.texts[1:])
+    for axes, box in words.items():
+        assert box.y0 > foot
+        assert box.x1 < figure.bbox.x1
+        assert not [other for other in words if other is not axes and box.overlaps(other.bbox)]
+        assert not [
+            other for each, other in words.items() if each is not axes and box.overlaps(other)
+        ]
+
+
 def test_missing_spots_are_told(half_done: Prediction) -> None:
     figure = drawn(Selection.of(half_done, ("SCD",)))
     assert f"{len(half_done.spots) - 10} spots not predicted yet" in texts(figure)

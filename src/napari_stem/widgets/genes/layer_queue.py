@@ -92,6 +92,11 @@ class LayerQueue(QObject):
                 layer.visible = False
             self._start()
 
+    def conceal(self) -> None:
+        """Show nothing any more of what is still in the list and about to go."""
+        for layer in self._going():
+            layer.visible = False
+
     def select(self, layer: Layer) -> None:
         """Make a layer the active one as soon as it is in the list, if it is wanted there."""
         if layer in self._wanted:
@@ -162,8 +167,9 @@ class LayerQueue(QObject):
 
     def _do_next(self) -> bool:
         layers, wanted = self.viewer.layers, self._wanted
-        if gone := [layer for layer in layers if layer in _ours and layer not in wanted]:
-            self._remove(gone[-1])
+        if gone := self._going():
+            layers.remove(gone[-1])
+            _hide_with_legend(gone[-1])  # out of the list nobody listens any more: free of cost
         elif self._between:
             self._between.popleft()()
         elif missing := [layer for layer in wanted if layer not in layers]:
@@ -183,11 +189,8 @@ class LayerQueue(QObject):
             return False
         return True
 
-    def _remove(self, layer: Layer) -> None:
-        self.viewer.layers.remove(layer)
-        # out of the list nobody listens any more: free of cost
-        for part in (layer, *_legend(layer)):
-            part.visible = False
+    def _going(self) -> list[Layer]:
+        return [la for la in self.viewer.layers if la in _ours and la not in self._wanted]
 
     def _insert(self, layer: Layer) -> None:
         layers = self.viewer.layers
@@ -230,6 +233,8 @@ class LayerQueue(QObject):
         """Do without a layer that the user took away, until it is asked for again."""
         if not self.is_changing:
             self._wanted.pop(event.value, None)
+            if event.value in _ours:
+                _hide_with_legend(event.value)
 
 
 def _is_map(layer: Layer) -> bool:
@@ -240,6 +245,12 @@ def _is_map(layer: Layer) -> bool:
 def _legend(layer: Layer) -> list[Any]:
     parts = getattr(layer, "colorbar", None), layer.name_overlay
     return [part for part in parts if part is not None]
+
+
+def _hide_with_legend(layer: Layer) -> None:
+    """Hide a layer that is out of the list; its legend is stacked anew, part by part, when it comes again."""
+    for part in (layer, *_legend(layer)):
+        part.visible = False
 
 
 def use_canvas_context(viewer: Viewer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -33,7 +33,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
@@ -75,7 +75,8 @@ class MapDisplay(QObject):
         self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
         self.mixed = MixedLayers(self.layer_queue)
         # left once the layer list has finished what it is doing
-        self.beside = SideBySide(self.layer_queue, left=one_shot(self, 0, self._leave).start)
+        self._leaving = one_shot(self, 0, self._leave)
+        self.beside = SideBySide(self.layer_queue, left=self._leaving.start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -129,6 +130,17 @@ class MapDisplay(QObject):
             self.beside.hide()
             self._active = wanted
             self._fill_panel()
+            self.layer_queue.conceal()  # maps of the other slide
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Show what a session says, side by side too where a layer has just come that would end it."""
+        was_leaving = self._leaving.isActive()
+        self._leaving.stop()
+        if was_leaving:
+            self.beside.make_anew()
+        self.settings.restore(saved)
+        if was_leaving:
+            self.draw()
 
     def close(self) -> None:
         """Let go of the viewer."""

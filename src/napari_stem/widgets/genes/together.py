@@ -127,6 +127,11 @@ class SideBySide:
             self.maps = []
             self._queue.between(self._give_back)
 
+    def make_anew(self) -> None:
+        """Take the views away, and have new ones next time, above whatever has come meanwhile."""
+        self.hide()
+        self._pairs = []
+
     def close(self) -> None:
         """Let go of the viewer."""
         self.hide()

@@ -58,6 +58,7 @@ class RegionLayers:
         self._viewer = viewer
         self._changed = changed
         self._histories: dict[Shapes, History] = {}
+        self._of_removed: dict[Shapes, History] = {}  # the last one, which may be brought back
         self.is_pressed = False  # the mouse button, on the canvas
         self._is_outlining = False  # from the first corner that the mouse sets to the last
 
@@ -97,7 +98,7 @@ class RegionLayers:
         layer.events.data.connect(self._on_data)
         layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
         layer.bind_key(REDO.sequence, self.redo, overwrite=True)
-        self._histories[layer] = History(layer)
+        self._histories[layer] = self._of_removed.get(layer) or History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
@@ -227,13 +228,15 @@ class RegionLayers:
 
     def forget(self, layer: Shapes) -> None:
         """Follow a layer no more, which was removed."""
-        if self._histories.pop(layer, None) is not None:
+        if (history := self._histories.pop(layer, None)) is not None:
+            self._of_removed = {layer: history}
             layer.events.data.disconnect(self._on_data)
 
     def close(self) -> None:
         """Let go of all layers, which stay in the viewer."""
         for layer in list(self._histories):
             self.forget(layer)
+        self._of_removed = {}
 
     def colour(self, layer: Shapes, classification: str) -> Colour:
         """Colour of a class on one slide."""

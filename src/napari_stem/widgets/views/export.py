@@ -147,17 +147,22 @@ class ExportPanel(QWidget):
 
     def _picture(self) -> QImage | None:
         """Return what is seen with what it is; None, and a word, where there is no prediction."""
-        active, maps = self._maps.current(), self._maps.layer_queue.maps()
+        maps, active = self._maps, self._maps.current()
         if active is None:
             show_info("Nothing is predicted yet, so there is no map in this view.")
             return None
-        about = active.prediction.provenance
-        titles = [str(layer.name) for layer in maps if layer.name]
-        several = f"{', '.join(self._maps.shown_genes())}, {active.prediction.unit}"
-        what = titles[-1] if len(titles) == 1 else several
-        caption = f"{what} · {about.get('slide')} · model {about.get('model')}"
-        shown = SHOWN.get(self._maps.settings.view, "predicted")
-        return view_picture(self._maps.layer_queue.viewer, caption, NOTICES[shown])
+        viewer, seen = maps.layer_queue.viewer, maps.layer_queue.maps()
+        slide, model = map(active.prediction.provenance.get, ("slide", "model"))
+        if not seen:  # the slide only
+            return view_picture(viewer, str(slide))
+        if maps.shown_map is not None:
+            what = maps.shown_map.title
+        elif len(seen) == 1:
+            what = str(seen[0].name)
+        else:
+            what = f"{', '.join(maps.shown_genes())}, {active.prediction.unit}"
+        shown = SHOWN.get(maps.settings.view, "predicted")
+        return view_picture(viewer, f"{what} · {slide} · model {model}", NOTICES[shown])
 
     def _show_progress(self, text: str, done: int, total: int) -> None:
         self.progress.show_share(done, total)
@@ -267,7 +272,7 @@ def seen_map(layers: Sequence[Layer], shown: Shown = "predicted") -> SeenMap:
     )
 
 
-def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
+def view_picture(viewer: Viewer, caption: str, notice: str = "") -> QImage:
     """Return what the canvas shows, legends and scale bar too, with two lines below it.
 
     ``caption`` and ``notice`` say what it shows, and what it must not be taken for.
@@ -276,7 +281,7 @@ def view_picture(viewer: Viewer, caption: str, notice: str) -> QImage:
     width, height = canvas.width(), canvas.height()
     picture = QImage(width, height + FOOT_PX, QImage.Format.Format_RGB32)
     picture.fill(Qt.GlobalColor.white)
-    picture.setText("Description", f"{caption}. {notice}")
+    picture.setText("Description", f"{caption}. {notice}".rstrip())
     painter = QPainter(picture)
     painter.drawImage(0, 0, canvas)
     painter.setPen(Qt.GlobalColor.black)
