@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError
 from napari_stem.io import write_file
-from napari_stem.texts import sentence, visible
+from napari_stem.texts import RESEARCH, sentence, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +166,7 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
     )
     obs.index = pd.Index([f"{row.slide}/{row.region}" for row in obs.itertuples()])
     values = np.vstack([table.reindex(columns=genes).to_numpy(np.float32) for table in means])
-    notice = "Means of predictions from H&E images, not measured. For research use only."
+    notice = f"Means of predictions from H&E images, not measured. {RESEARCH}"
     return anndata.AnnData(
         values,
         obs=obs.fillna(""),
