@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -68,9 +67,6 @@ def export(
     from napari_stem.exporting import kinds
     from napari_stem.exporting.drawing import Limits, Look
     from napari_stem.exporting.options import ExportOptions
-    from napari_stem.results import Prediction
-    from napari_stem.slide import open_slide
-    from napari_stem.spatial.region_files import as_regions
 
     try:
         look = Look() if limits is None else Look(Limits.parse(limits))
@@ -95,20 +91,8 @@ def export(
             value is not None and name not in kinds.KINDS[to].options,
             f"--to {to} does not use {option}; leave it out.",
         )
-    if regions is not None:
-        kinds.require_apart(out, regions, "the file of regions")
-    if slide is not None:
-        kinds.require_apart(out, slide, "the slide")
-    within = as_regions(regions)
-    selection = kinds.select(to, Prediction.open(prediction), listed(genes), within)
-    with (
-        progress_bars() as bars,
-        nullcontext()
-        if slide is None
-        else open_slide(slide, selection.mpp, progress=bars) as opened,
-    ):
+    with progress_bars() as bars:
         options = ExportOptions(
-            slide=opened,
             file_format=file_format,
             um_per_mm=scale_um,
             look=look,
@@ -117,7 +101,15 @@ def export(
             overwrite=overwrite,
             progress=bars,
         )
-        kinds.write(to, selection, out, options)
+        selection = kinds.export_selection(
+            prediction,
+            to,
+            out,
+            genes=listed(genes),
+            regions=regions,
+            slide=slide,
+            options=options,
+        )
     _answer(selection, to, out)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_stem.errors import OutputError, require_extra
 from napari_stem.exporting.figure import write_figure
@@ -184,23 +184,43 @@ def export(
         Whatever can be mended; nothing is left of what was begun.
     """
     out = Path(out)
-    require_place(kind, out, overwrite=overwrite, file_format=options.file_format)
+    with shown(progress) as bar:
+        options = replace(options, overwrite=overwrite, progress=bar)
+        export_selection(
+            prediction, kind, out, genes=genes, regions=regions, slide=slide, options=options
+        )
+    return out
+
+
+def export_selection(
+    prediction: Prediction | str | Path,
+    kind: ExportKind,
+    out: Path,
+    *,
+    genes: str | Sequence[str],
+    regions: Region | Sequence[Region] | str | Path | None,
+    slide: Slide | str | Path | None,
+    options: ExportOptions,
+) -> Selection:
+    """As `export`, with ``overwrite`` and ``progress`` of the options; returns what was exported."""
+    require_place(kind, out, overwrite=options.overwrite, file_format=options.file_format)
     if isinstance(regions, (str, Path)):
         require_apart(out, Path(regions), "the file of regions")
-    if slide is not None:
-        place = slide if isinstance(slide, (str, Path)) else slide.path
-        require_apart(out, Path(place), "the slide")
+    if isinstance(slide, (str, Path)):
+        slide = Path(slide)
+        require_apart(out, slide, "the slide")
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
     selection = select(kind, prediction, genes, as_regions(regions))
-    with shown(progress) as bar, ExitStack() as opened:
-        if "slide" not in KINDS[kind].options:
+    with ExitStack() as opened:
+        if isinstance(slide, Path) and "slide" in KINDS[kind].options:
+            slide = opened.enter_context(
+                open_slide(slide, selection.mpp, progress=options.progress)
+            )
+        elif isinstance(slide, Path):  # the kind has no use for it
             slide = None
-        elif isinstance(slide, (str, Path)):
-            slide = opened.enter_context(open_slide(slide, selection.mpp, progress=bar))
-        asked: dict[str, Any] = {"slide": slide, "overwrite": overwrite, "progress": bar}
-        write(kind, selection, out, replace(options, **asked))
-    return out
+        write(kind, selection, out, replace(options, slide=slide))
+    return selection
 
 
 def write(kind: ExportKind, selection: Selection, path: Path, options: ExportOptions) -> None:

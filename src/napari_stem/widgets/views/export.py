@@ -19,7 +19,7 @@ from napari_stem.exporting import kinds
 from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
-from napari_stem.exporting.selection import NOTICES, Selection, Shown, most_reliable_genes
+from napari_stem.exporting.selection import NOTICES, Shown, most_reliable_genes
 from napari_stem.progress import Stopped, poll_of
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
@@ -227,8 +227,15 @@ def _export(
     try:
         if genes is None:
             genes = most_reliable_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-        selection = Selection.of(prediction, genes, regions)
-        kinds.write(kind, selection, path, replace(options, progress=progress))
+        selection = kinds.export_selection(
+            prediction,
+            kind,
+            path,
+            genes=genes,
+            regions=regions,
+            slide=options.slide,
+            options=replace(options, progress=progress),
+        )
     except Stopped:
         return None
     return selection.n_missing
