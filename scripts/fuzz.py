@@ -190,9 +190,8 @@ READERS = {
 def read(name: str, path: Path) -> None:
     """Read an input as its reader does; raises what it raises."""
     from napari_stem.cohort.orders import Order
-    from napari_stem.encoders.precomputed import Stated
     from napari_stem.geometry import Mpp, SizePx
-    from napari_stem.settings import SamplingSettings
+    from napari_stem.settings import SamplingSettings, Stated
 
     kind = name.partition("-")[0]
     if kind == "slide":

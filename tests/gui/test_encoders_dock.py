@@ -20,11 +20,11 @@ from numpy.testing import assert_allclose
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.precomputed import Stated
 from napari_stem.errors import EncoderError
 from napari_stem.model import find_model
 from napari_stem.model.sources import pack
 from napari_stem.sample_data import sample_path
+from napari_stem.settings import Stated
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.widgets.common.download_control import CANCELLED
 from napari_stem.widgets.common.memory import recall

@@ -2,59 +2,142 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
-from typing import Any, get_args, get_type_hints
+import inspect
+import math
+import re
+from typing import Any, get_args
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from napari_stem.cli.benchmark import BenchmarkCommandOptions, ProtocolName
-from napari_stem.cli.datasets import ImportOptions
-from napari_stem.cli.train import TrainCommandOptions
-from napari_stem.encoders.precomputed import Stated
+from napari_stem.cli import app
+from napari_stem.cli.benchmark import ProtocolName
 from napari_stem.evaluation import msi
 from napari_stem.evaluation.baselines import NAMES
-from napari_stem.evaluation.benchmark import BenchmarkOptions
+from napari_stem.evaluation.options import BenchmarkOptions
 from napari_stem.evaluation.protocols import PROTOCOLS
+from napari_stem.exporting.options import ExportOptions
+from napari_stem.settings import SamplingSettings, Stated, settings_of
+from napari_stem.slide.tissue import TissueSettings
 from napari_stem.spatial.importing import ImportSettings
 from napari_stem.training.options import TrainingOptions
 
+OF_EVERY_COMMAND = {"as_json", "verbose", "quiet", "log_file"}
+OF_PREDICT = {
+    *("slides", "out", "model", "spots", "regions", "tissue", "whole_slide", "pitch_um", "mpp"),
+    *("genes", "allow_missing_genes", "embeddings", "species", "tissue_type", "keep_draws"),
+    *("pseudonym", "resume", "yes", "workers", "scheduler", "cohort_table"),
+}
 # command, what it asks for, options of the command alone, what no option says, defaults that differ
 CASES = [
     (
-        TrainCommandOptions,
+        ("predict",),
+        (SamplingSettings, TissueSettings, Stated),
+        OF_PREDICT,
+        {"spots_per_block"},
+        {"depth", "sensitivity", "min_area_mm2"},  # a text; None: not said
+    ),
+    (
+        ("train",),
         (Stated, TrainingOptions),
-        {"out", "overwrite", "processes"},
+        {"dataset", "out", "overwrite", "processes"},
         {"stated", "coordinates"},
         {"encoder", "hold_out", "device"},  # None: as the embeddings say; a text; auto
     ),
     (
-        BenchmarkCommandOptions,
+        ("benchmark",),
         (BenchmarkOptions,),
-        {"out", "overwrite", "show_genes", "labels"},
+        {"protocol", "dataset", "out", "overwrite", "show_genes", "labels"},
         set(),
         {"predictors", "sections", "seeds", "device"},  # texts; auto
     ),
-    (ImportOptions, (ImportSettings,), {"out"}, {"progress"}, set()),
+    (
+        ("export",),
+        (ExportOptions,),
+        {"prediction", "to", "out", "genes", "regions", "limits"},
+        {"look", "seen", "progress"},
+        set(),
+    ),
+    (("import", "her2st"), (ImportSettings,), {"source", "out"}, {"progress"}, set()),
 ]
 
 
-def defaults(*kinds: type) -> dict[str, Any]:
-    return {field.name: field.default for kind in kinds for field in fields(kind)}
+def options_of(names: tuple[str, ...]) -> dict[str, Any]:
+    """Options and arguments of a command, as typer makes them."""
+    command: Any = typer.main.get_command(app)
+    for name in names:
+        command = command.commands[name]
+    return {each.name: each for each in command.params if each.name not in OF_EVERY_COMMAND}
 
 
 @pytest.mark.parametrize(("command", "asked", "alone", "unsaid", "otherwise"), CASES)
 def test_every_option_reaches_what_it_is_for(
-    command: type, asked: tuple[type, ...], alone: set[str], unsaid: set[str], otherwise: set[str]
+    command: tuple[str, ...],
+    asked: tuple[type, ...],
+    alone: set[str],
+    unsaid: set[str],
+    otherwise: set[str],
 ) -> None:
-    options, wanted = defaults(command), defaults(*asked)
+    options = options_of(command)
+    wanted = {name: each for kind in asked for name, each in settings_of(kind).items()}
     assert options.keys() - wanted.keys() == alone
     assert wanted.keys() - options.keys() == unsaid
     common = options.keys() & wanted.keys()
-    assert {n for n in common if options[n] != wanted[n] or options[n] is MISSING} == otherwise
+    assert inspect.Parameter.empty not in {wanted[n].default for n in common}
+    assert {n for n in common if options[n].default != wanted[n].default} == otherwise
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "n_bounded"),
+    [
+        ("predict", SamplingSettings, 3),
+        ("predict", TissueSettings, 2),
+        ("predict", Stated, 2),
+        ("train", TrainingOptions, 5),
+        ("benchmark", BenchmarkOptions, 2),
+        ("export", ExportOptions, 2),
+    ],
+)
+def test_an_option_says_what_the_setting_says(command: str, kind: type, n_bounded: int) -> None:
+    told = " ".join(CliRunner().invoke(app, [command, "-h"]).stdout.split())
+    options, seen = options_of((command,)), 0
+    for name, setting in settings_of(kind).items():
+        bounds = setting.bounds
+        if name not in options or name == "depth":  # which may be a table
+            continue
+        if bounds is not None and not bounds.is_open:
+            most = "" if bounds.most == math.inf else f"<={bounds.most}"
+            between = f"{bounds.least}<=x{most}" if most else f"x>={bounds.least}"
+            assert re.search(rf"{re.escape(setting.short_help)} \[[^]]*{between}\]", told), name
+            seen += 1
+        if setting.choices:
+            assert f"<{'|'.join(setting.choices)}> {setting.short_help}" in told
+    assert seen == n_bounded
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train . --out m --minutes 0", "minutes must be a number above 0, not 0.0."),
+        ("train . --out m --objective published --steps 0", "steps must be a whole number from 1"),
+        ("train . --out m --size huge", "'--size'"),
+        ("train . --out m --ema 1", "'--ema'"),
+        ("benchmark loso . --out m --minutes 0", "minutes must be a number above 0, not 0.0."),
+        ("predict a.svs --out a.zarr --draws 1", "'--draws'"),
+        ("predict a.svs --out a.zarr --all --tissue-sensitivity 50", "belong to --tissue"),
+        ("predict a.svs --out a.zarr --patch-px 224", "belong to --embeddings"),
+        ("export a.zarr --to csv --out a.csv --scale-um 10", "does not use --scale-um"),
+    ],
+)
+def test_what_settings_refuse_is_a_wrong_command_line(words: str, said: str) -> None:
+    result = CliRunner().invoke(app, words.split(), terminal_width=200)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
 
 
 def test_the_command_names_every_protocol_and_predictor() -> None:
     assert set(get_args(ProtocolName)) == {*PROTOCOLS, msi.NAME}
-    asked = get_type_hints(BenchmarkCommandOptions, include_extras=True)["predictors"]
-    told = asked.__metadata__[0].help.partition("Of ")[2].replace(" and ", ", ").split(", ")
-    assert told[: len(NAMES)] == list(NAMES)
+    told = options_of(("benchmark",))["predictors"].help
+    names = told.partition("Of ")[2].replace(" and ", ", ").split(", ")
+    assert names[: len(NAMES)] == list(NAMES)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
+import re
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -15,10 +17,11 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
+from typer.models import ParameterInfo
 
 from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
-from napari_stem.settings import MAX_SEED, SamplingSettings
+from napari_stem.settings import SamplingSettings, Setting, settings_of
 from napari_stem.texts import NOTICE, clean_name
 
 FAILED, INTERRUPTED = 1, 130
@@ -34,8 +37,42 @@ COMMAND_ORDER = (
     "convert",
 )
 
-DEFAULTS = SamplingSettings()
 Made = TypeVar("Made")
+# Names of options that are not called as the field is that they are made of; None: it has no option.
+Names = Mapping[str, str | None]
+AS_FIELDS: Names = {}
+
+
+def device_names() -> list[str]:
+    """Name kinds of devices, for completion."""
+    return ["auto", "cpu", "cuda", "mps"]
+
+
+def model_names() -> list[str]:
+    """Name the packaged models, for completion; a shell completes folders by itself."""
+    from napari_stem.model import PACKAGED
+
+    return sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir())
+
+
+def encoder_names(incomplete: str) -> list[str]:
+    """Name encoders, for completion; also the next part of a combined one."""
+    from napari_stem.encoders.catalogue import CATALOGUE
+    from napari_stem.encoders.registry import BUNDLED
+
+    before, plus, _ = incomplete.rpartition("+")
+    return [before + plus + name for name in (BUNDLED, *CATALOGUE)]
+
+
+def gene_set_names() -> list[str]:
+    """Name the gene sets, for completion."""
+    from napari_stem.spatial.gene_sets import gene_sets
+
+    return list(gene_sets())
+
+
+# of options that are made of settings, by field
+COMPLETIONS: dict[str, Any] = {"device": device_names, "encoder": encoder_names}
 
 MppOption = Annotated[
     float | None,
@@ -46,32 +83,7 @@ ModelName = Annotated[str | None, Option(help="Name of the model; default: the f
 OverwriteModel = Annotated[bool, Option(help="Replace a model.")]
 Device = Annotated[
     str,
-    Option(
-        help="Where to compute: auto, cpu, cuda, cuda:1, mps ...",
-        autocompletion=lambda: ["auto", "cpu", "cuda", "mps"],
-    ),
-]
-Embeddings = Annotated[
-    Path | None,
-    Option(
-        help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr store or .h5ad (LazySlide), .pt or .npz "
-        "(slide2vec). The encoder need not be installed."
-    ),
-]
-PatchPx = Annotated[
-    float | None,
-    Option(
-        min=1,
-        help="Side of the embeddings' patches in level-0 px, if the file does not say.",
-    ),
-]
-ToleranceUm = Annotated[
-    float | None,
-    Option(
-        "--tolerance",
-        min=0.01,
-        help="Most um from a spot to the centre of its patch; default: a tenth of the patch.",
-    ),
+    Option(help=settings_of(SamplingSettings)["device"].short_help, autocompletion=device_names),
 ]
 SlidesArgument = Annotated[
     list[Path],
@@ -80,7 +92,6 @@ SlidesArgument = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, Option(min=0, max=MAX_SEED, help="The same seed gives the same numbers.")]
 
 
 def _set_manner(
@@ -131,14 +142,10 @@ class Group(typer.Typer):
 
 
 def _as_command(function: Callable[..., Any], *, has_json: bool = True) -> Callable[..., Any]:
-    """Make of a function what typer takes: each parameter is an option or argument, and a bool is a flag.
+    """Make of a function what typer takes: `_parameters`, and with them the options of `_set_manner`.
 
-    A parameter ``options`` stands for the fields of its dataclass, each of which is an option. The options of
-    `_set_manner` are added.
+    What settings refuse is a wrong command line.
     """
-    own = _parameters(function)
-    options = own.pop("options", None)
-    fields = {} if options is None else _parameters(options.annotation)
     manner = _parameters(_set_manner)
     if not has_json:
         del manner["as_json"]
@@ -146,50 +153,89 @@ def _as_command(function: Callable[..., Any], *, has_json: bool = True) -> Calla
     @functools.wraps(function)
     def command(**given: Any) -> Any:
         _set_manner(**{name: given.pop(name) for name in manner})
-        if options is not None:
-            given["options"] = options.annotation(**{name: given.pop(name) for name in fields})
-        return function(**given)
+        try:
+            values = _values(function, given)
+        except StemError as error:
+            raise typer.BadParameter(str(error)) from error
+        return function(**values)
 
-    parameters = [*own.values(), *fields.values(), *manner.values()]
+    parameters = [*_parameters(function).values(), *manner.values()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Parameters of a function, or fields of a dataclass; a bool gets no ``--no-...`` beside its ``--...``."""
-    found = dict(inspect.signature(function, eval_str=True).parameters)
-    for name, each in found.items():
-        kind, *about = get_args(each.annotation) or (None,)
-        # typer keeps a first name of its own as the default until it reads the signature
-        if kind is bool and about[0].default is ... and not about[0].param_decls:
-            flag = copy(about[0])
-            flag.param_decls = (f"--{name.replace('_', '-')}",)
-            found[name] = each.replace(annotation=Annotated[bool, flag])
+def _members(asked: Any, names: Names) -> Iterator[tuple[str, Setting, Any, Names]]:
+    """Give the parameters of a function, or fields of a dataclass, that have an option.
+
+    With each goes the dataclass that is its type, if one is, and ``names`` with those it is annotated with.
+    """
+    for name, setting in settings_of(asked).items():
+        if names.get(name, "") is not None:
+            kinds = setting.kind, *get_args(setting.kind)
+            inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+            own = next((note for note in setting.notes if isinstance(note, dict)), {})
+            yield name, setting, inner, {**names, **own}
+
+
+def _parameters(
+    asked: Any, names: Names = AS_FIELDS, *, is_left_out: bool = False
+) -> dict[str, inspect.Parameter]:
+    """Make an option or argument of each parameter of a function, or field of a dataclass.
+
+    One whose type is a dataclass stands for the fields of that; what both have is one option. Where such a
+    dataclass may be None, it is if none of its options is given.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for name, setting, inner, inner_names in _members(asked, names):
+        if inner is None:
+            found[name] = _parameter(name, setting, names.get(name), is_left_out=is_left_out)
+        else:
+            of_inner = _parameters(inner, inner_names, is_left_out=setting.default is None)
+            found |= {each: of_inner[each] for each in of_inner if each not in found}
     return found
 
 
-def model_names() -> list[str]:
-    """Name the packaged models, for completion; a shell completes folders by itself."""
-    from napari_stem.model import PACKAGED
+def _parameter(
+    name: str, setting: Setting, option_name: str | None, *, is_left_out: bool
+) -> inspect.Parameter:
+    """Make an option as typer's annotation says, or else as `settings_of` does; a bool gets no ``--no-...``."""
+    kind, default, notes = setting.kind, setting.default, setting.notes
+    option: Any = next((copy(note) for note in notes if isinstance(note, ParameterInfo)), None)
+    if option is None and kind is not typer.Context:
+        option = Option(help=setting.short_help, autocompletion=COMPLETIONS.get(name))
+        option.param_decls = (option_name,) if option_name else ()
+        if (bounds := setting.bounds) is not None:
+            option.min = None if bounds.is_open else bounds.least
+            option.max = None if bounds.most == math.inf else bounds.most
+        if kind == tuple[str, ...]:
+            kind, default = str | None, None
+            option.help = re.sub("[;.]", r", separated by commas\g<0>", setting.short_help, count=1)
+        if is_left_out:
+            option.show_default = False if default is None else str(default)
+            default = None
+    # typer keeps a first name of its own as the default until it reads the signature
+    if kind is bool and option.default is ... and not option.param_decls:
+        option.param_decls = (f"--{name.replace('_', '-')}",)
+    annotation = kind if option is None else Annotated[kind, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
-    return sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir())
 
-
-def encoder_names(incomplete: str) -> list[str]:
-    """Name encoders, for completion; also the next part of a combined one."""
-    from napari_stem.encoders.catalogue import CATALOGUE
-    from napari_stem.encoders.registry import BUNDLED
-
-    before, plus, _ = incomplete.rpartition("+")
-    return [before + plus + name for name in (BUNDLED, *CATALOGUE)]
-
-
-def gene_set_names() -> list[str]:
-    """Name the gene sets, for completion."""
-    from napari_stem.spatial.gene_sets import gene_sets
-
-    return list(gene_sets())
+def _values(asked: Any, given: dict[str, Any], names: Names = AS_FIELDS) -> dict[str, Any]:
+    """Give each parameter of a function, or field of a dataclass, what was given to its `_parameters`."""
+    values = {}
+    for name, setting, inner, inner_names in _members(asked, names):
+        if inner is None:
+            value = given[name]
+            values[name] = listed(value) if setting.kind == tuple[str, ...] else value
+            continue
+        of_inner = _values(inner, given, inner_names)
+        if setting.default is None:
+            of_inner = {name: value for name, value in of_inner.items() if value is not None}
+        values[name] = inner(**of_inner) if of_inner or setting.default is not None else None
+    return values
 
 
 def listed(words: str | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,62 +11,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Device, app, encoder_names, from_options, listed, refuse_if
+from napari_stem.cli.app import Device, app, listed, refuse_if
 from napari_stem.cli.tables import say_aggregates
 from napari_stem.cli.terminal import Interrupted, ProgressBars, answer, progress_bars, say, tell
 from napari_stem.errors import OutputError, StemError
+from napari_stem.evaluation.options import BenchmarkOptions
 from napari_stem.io import only_writer
 from napari_stem.progress import stop_on_signals
-from napari_stem.spatial.normalise import NormalisationName
 from napari_stem.texts import NOTICE, count
-from napari_stem.training.options import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.evaluation.benchmark import Benchmark, BenchmarkOptions
+    from napari_stem.evaluation.benchmark import Benchmark
 
 ProtocolName = Literal["published", "loso", "hest-bench", "hmhvg200-5split", "msi"]
-_COMMA = "separated by commas"
-_PREDICTORS = (
-    "ours, published, ridge, hest-ridge, hest-ridge-centred, hest-ridge-cv, knn, place, gaussian and "
-    "bootstrap"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkCommandOptions:
-    """Every option of ``benchmark``; those that `BenchmarkOptions` has too go by the same names."""
+    """Every option of ``benchmark``: those of `BenchmarkOptions`, and the command's own."""
 
     out: Annotated[Path, Option(help="Folder for the results.", show_default=False)]
-    predictors: Annotated[
-        str | None,
-        Option(help=f"Of {_PREDICTORS}, {_COMMA}; default: the protocol's."),
-    ] = None
-    encoder: Annotated[str, Option(help="See 'encoders'.", autocompletion=encoder_names)] = (
-        "bundled"
-    )
-    genes: Annotated[str | None, Option(help="Panel, as in 'train'; default: the protocol's.")] = (
-        None
-    )
-    normalisation: Annotated[
-        NormalisationName | None,
-        Option(help="Unit of the values; default: the protocol's."),
-    ] = None
-    sections: Annotated[str | None, Option(help=f"Use these only, {_COMMA}.")] = None
-    hold_out: Annotated[str | None, Option(help="published: the section to test on.")] = None
-    seeds: Annotated[str, Option(help=f"One run each, {_COMMA}.")] = "0"
-    minutes: Annotated[
-        float | None, Option(min=0.01, help="Limit for training one diffusion model.")
-    ] = None
-    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = None
-    size: Annotated[Size, Option(help="Size of published Stem's network.")] = "small"
-    published_steps: Annotated[
-        int,
-        Option(min=1, max=1000, help="Sampling steps of published Stem; the paper: 1000."),
-    ] = 50
+    asked: Annotated[BenchmarkOptions, {"seeds": None}]
+    seeds: Annotated[str, Option(help="One run each, separated by commas.")] = "0"
     show_genes: Annotated[
-        str | None, Option(help=f"Draw maps of these, {_COMMA}; default: the most reliable.")
+        str | None,
+        Option(help="Draw maps of these, separated by commas; default: the most reliable."),
     ] = None
     labels: Annotated[
         Path | None, Option(help="msi: CSV with columns slide, patient, msi (1 or 0).")
@@ -77,7 +48,7 @@ class BenchmarkCommandOptions:
     def require_consistent(self, protocol: str) -> None:
         """Refuse options that exclude each other, or belong to other protocols."""
         refuse_if(
-            self.minutes is not None and self.steps is not None,
+            self.asked.minutes is not None and self.asked.steps is not None,
             "choose one of --minutes and --steps.",
         )
         refuse_if(
@@ -85,23 +56,15 @@ class BenchmarkCommandOptions:
             "--labels belongs to msi, which needs it.",
         )
         refuse_if(
-            self.hold_out is not None and protocol != "published",
+            self.asked.hold_out is not None and protocol != "published",
             "--hold-out belongs to published.",
         )
 
     def benchmark(self) -> BenchmarkOptions:
         """Say what is asked of the protocol itself."""
         from napari_stem.device import torch_device
-        from napari_stem.evaluation.benchmark import BenchmarkOptions
 
-        return from_options(
-            BenchmarkOptions,
-            self,
-            predictors=listed(self.predictors),
-            sections=listed(self.sections),
-            seeds=_numbers(self.seeds),
-            device=torch_device(self.device),
-        )
+        return replace(self.asked, seeds=_numbers(self.seeds), device=torch_device(self.device))
 
 
 @app.command()
@@ -224,7 +187,7 @@ def _run(protocol: str, folder: Path, options: BenchmarkCommandOptions) -> dict[
             require_same(out, benchmark.identity)
         _require_genes(benchmark, show_genes)
         if "published" in {p.name for p in benchmark.predictors} and not (
-            options.steps or options.minutes
+            asked.steps or asked.minutes
         ):
             tell(
                 "Neither --steps nor --minutes is given: for published Stem the number of steps is chosen on "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -12,6 +13,8 @@ from typer import Argument, Option
 from napari_stem.cli.app import app, listed, refuse_if
 from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import MANNER, answer, progress_bars, tell
+from napari_stem.exporting.drawing import Limits, Look
+from napari_stem.exporting.options import ExportOptions
 from napari_stem.settings import ExportKind
 from napari_stem.texts import NOTICE, count
 
@@ -19,11 +22,22 @@ if TYPE_CHECKING:
     from napari_stem.exporting.selection import Selection
 
 
+# of fields of `ExportOptions`
+OPTION_NAMES = {
+    "file_format": "--format",
+    "um_per_mm": "--scale-um",
+    "is_long": "--long",
+    "look": "--limits",
+}
+MADE_HERE = ("slide", "look", "seen", "progress")
+
+
 @app.command()
 def export(
     prediction: Annotated[
         Path, Argument(help="What 'predict' wrote; may still be growing.", show_default=False)
     ],
+    *,
     to: Annotated[ExportKind, Option(help="What to write.", show_default=False)],
     out: Annotated[Path, Option(help="File or folder to write.", show_default=False)],
     genes: Annotated[
@@ -44,29 +58,14 @@ def export(
         Path | None,
         Option(help="The slide that was predicted, for a sharper image than the overview."),
     ] = None,
-    file_format: Annotated[
-        Literal["png", "svg", "pdf"] | None,
-        Option("--format", help="File type of a figure; default: the ending of --out."),
-    ] = None,
-    scale_um: Annotated[
-        float | None,
-        Option(min=0.01, help="Scale of a figure: um of tissue per mm on paper; default: fits."),
-    ] = None,
     limits: Annotated[
         str | None,
         Option(help="Colour limits of a map: percentiles p2,p98 or values 0,4.5; default: p1,p99."),
     ] = None,
-    image_max_px: Annotated[
-        int | None,
-        Option(min=1, help="Longer side of SpatialData's image; default: 16384."),
-    ] = None,
-    long: Annotated[bool, Option(help="CSV with one row per spot and gene.")] = False,
-    overwrite: Annotated[bool, Option(help="Replace what is there.")] = False,
+    options: Annotated[ExportOptions, {**OPTION_NAMES, **dict.fromkeys(MADE_HERE)}],
 ) -> None:
     """Export a prediction: tables, figures, a report."""
     from napari_stem.exporting import kinds
-    from napari_stem.exporting.drawing import Limits, Look
-    from napari_stem.exporting.options import ExportOptions
 
     try:
         look = Look() if limits is None else Look(Limits.parse(limits))
@@ -77,30 +76,15 @@ def export(
         "--genes names no gene; name some, or leave it out.",
     )
     MANNER.keep_slides_private(prediction, *([] if slide is None else [slide]))
-    kinds.require_place(to, out, overwrite=overwrite, file_format=file_format)
-    given = {
-        "slide": ("--slide", slide),
-        "file_format": ("--format", file_format),
-        "um_per_mm": ("--scale-um", scale_um),
-        "look": ("--limits", limits),
-        "image_max_px": ("--image-max-px", image_max_px),
-        "is_long": ("--long", long or None),
-    }
-    for name, (option, value) in given.items():
+    kinds.require_place(to, out, overwrite=options.overwrite, file_format=options.file_format)
+    used = (*kinds.KINDS[to].options, "overwrite", "progress")
+    for name, value in {**vars(options), "slide": slide, "look": limits}.items():
+        option = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")
         refuse_if(
-            value is not None and name not in kinds.KINDS[to].options,
+            value not in (None, False) and name not in used,
             f"--to {to} does not use {option}; leave it out.",
         )
     with progress_bars() as bars:
-        options = ExportOptions(
-            file_format=file_format,
-            um_per_mm=scale_um,
-            look=look,
-            image_max_px=image_max_px,
-            is_long=long,
-            overwrite=overwrite,
-            progress=bars,
-        )
         selection = kinds.export_selection(
             prediction,
             to,
@@ -108,7 +92,7 @@ def export(
             genes=listed(genes),
             regions=regions,
             slide=slide,
-            options=options,
+            options=replace(options, look=look, progress=bars),
         )
     _answer(selection, to, out)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_stem.cli.app import FAILED, SlidesArgument, app, from_options, listed
+from napari_stem.cli.app import FAILED, SlidesArgument, app, listed
 from napari_stem.cli.predict_options import ENDINGS, PredictOptions
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import (
@@ -98,7 +98,6 @@ def _predicted(
     ):
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
-        from napari_stem.encoders.precomputed import Stated
         from napari_stem.model import load_model
         from napari_stem.model.serving import embedder_from_file
         from napari_stem.slide.scale_check import known_check
@@ -109,7 +108,7 @@ def _predicted(
         if options.embeddings is not None:
             embedder, notes = embedder_from_file(
                 options.embeddings,
-                from_options(Stated, options),
+                options.stated,
                 opened.size,
                 opened.require_mpp(),
                 loaded,
@@ -247,7 +246,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
-        workers(options.scheduler, options.workers, options.device, folder) as client,
+        workers(options.scheduler, options.workers, options.sampling.device, folder) as client,
     ):
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")

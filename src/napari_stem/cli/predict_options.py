@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from typer import Option
 
-from napari_stem.cli.app import (
-    DEFAULTS,
-    Device,
-    Embeddings,
-    MppOption,
-    PatchPx,
-    Seed,
-    ToleranceUm,
-    encoder_names,
-    from_options,
-    model_names,
-    refuse_if,
-)
+from napari_stem.cli.app import MppOption, from_options, model_names, refuse_if
 from napari_stem.cli.terminal import tell
-from napari_stem.settings import (
-    DEFAULT_MODEL,
-    MAX_DEPTH,
-    MAX_DRAWS,
-    MAX_STEPS,
-    Patient,
-    Quantity,
-    SamplerName,
-    SamplingSettings,
-)
+from napari_stem.settings import DEFAULT_MODEL, MAX_DEPTH, SamplingSettings, Stated
+from napari_stem.slide.tissue import TissueSettings
 
 if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
@@ -40,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Every option of ``predict``."""
+    """Every option of ``predict``: those of settings, and the command's own."""
 
     out: Annotated[
         Path,
@@ -67,29 +47,18 @@ class PredictOptions:
     whole_slide: Annotated[bool, Option("--all", help="Predict the whole slide, glass too.")] = (
         False
     )
-    tissue_sensitivity: Annotated[
-        int | None,
-        Option(min=0, max=100, help="Higher counts fainter parts as tissue too; default: 50."),
-    ] = None
-    min_tissue_mm2: Annotated[
-        float | None,
-        Option(min=0, help="Leave out pieces of tissue smaller than this; default: 0.05."),
+    looked_for: Annotated[
+        TissueSettings | None,
+        {"sensitivity": "--tissue-sensitivity", "min_area_mm2": "--min-tissue-mm2"},
     ] = None
     pitch_um: Annotated[
         float | None,
         Option("--pitch", min=1, help="Distance between spots in um; default: the model's."),
     ] = None
-    n_draws: Annotated[int, Option("--draws", min=2, max=MAX_DRAWS, help="Samples per spot.")] = (
-        DEFAULTS.n_draws
-    )
-    n_steps: Annotated[
-        int, Option("--steps", min=1, max=MAX_STEPS, help="Denoising steps per sample.")
-    ] = DEFAULTS.n_steps
-    sampler: Annotated[SamplerName, Option(help="How samples are drawn.")] = DEFAULTS.sampler
-    seed: Seed = 0
-    quantity: Annotated[
-        Quantity, Option(help="Counts, or each gene's share of all counts (per 10,000).")
-    ] = DEFAULTS.quantity
+    sampling: Annotated[
+        SamplingSettings,
+        {"n_draws": "--draws", "n_steps": "--steps", "depth": None, "spots_per_block": None},
+    ]
     depth: Annotated[
         str | None,
         Option(
@@ -97,31 +66,20 @@ class PredictOptions:
             "whose median is taken; default: as deep as the training sections."
         ),
     ] = None
-    patient: Annotated[
-        Patient,
-        Option(help="New, or the same as in training: intervals of a new patient are wider."),
-    ] = DEFAULTS.patient
-    device: Device = "auto"
     mpp: MppOption = None
     genes: Annotated[str | None, Option(help="Write only these genes, separated by commas.")] = None
     allow_missing_genes: Annotated[
         bool,
         Option(help="Genes that the model lacks become NaN, not an error."),
     ] = False
-    embeddings: Embeddings = None
-    coordinates: Annotated[
+    embeddings: Annotated[
         Path | None,
-        Option(help="Positions of the embeddings' patches, if the file has none: .h5, .npz, .npy."),
-    ] = None
-    encoder: Annotated[
-        str | None,
         Option(
-            help="Encoder that made the embeddings, if the file does not say.",
-            autocompletion=encoder_names,
+            help="Embeddings made elsewhere: .h5 (CLAM, TRIDENT), .zarr store or .h5ad (LazySlide), .pt or "
+            ".npz (slide2vec). The encoder need not be installed."
         ),
     ] = None
-    patch_px: PatchPx = None
-    tolerance_um: ToleranceUm = None
+    stated: Annotated[Stated, {"tolerance_um": "--tolerance"}]
     species: Annotated[
         str | None, Option(help="Species of the slide; a model of another one is refused.")
     ] = None
@@ -156,12 +114,6 @@ class PredictOptions:
     ] = None
 
     @property
-    def looked_for(self) -> dict[str, Any]:
-        """How tissue is looked for, as far as it was said."""
-        said = {"sensitivity": self.tissue_sensitivity, "min_area_mm2": self.min_tissue_mm2}
-        return {name: value for name, value in said.items() if value is not None}
-
-    @property
     def wants_cluster(self) -> bool:
         """Whether work is to be shared out even where there is one slide."""
         return any(each is not None for each in (self.workers, self.scheduler, self.cohort_table))
@@ -187,12 +139,11 @@ class PredictOptions:
             "choose one of --spots, --regions, --tissue and --all.",
         )
         refuse_if(
-            bool(self.looked_for) and (any(elsewhere) or self.embeddings is not None),
+            self.looked_for is not None and (any(elsewhere) or self.embeddings is not None),
             "--tissue-sensitivity and --min-tissue-mm2 belong to --tissue.",
         )
-        stated = (self.encoder, self.patch_px, self.coordinates, self.tolerance_um)
         refuse_if(
-            any(value is not None for value in stated) and self.embeddings is None,
+            self.stated != Stated() and self.embeddings is None,
             "--encoder, --patch-px, --coordinates and --tolerance belong to --embeddings.",
         )
         refuse_if(
@@ -217,7 +168,6 @@ class PredictOptions:
     def order(self, slide: Path, out: Path) -> Order:
         """Say what is asked for of one slide, whose Zarr grows at ``out``."""
         from napari_stem.cohort.orders import Order
-        from napari_stem.slide.tissue import TissueSettings
 
         depth = 0.0 if self.depth is None else _depth(self.depth)
         return from_options(
@@ -226,10 +176,8 @@ class PredictOptions:
             defaults=("alias", "noted"),
             slide=slide,
             out=out,
-            settings=from_options(
-                SamplingSettings, self, defaults=("spots_per_block",), depth=depth
-            ),
-            tissue=TissueSettings(**self.looked_for),
+            settings=replace(self.sampling, depth=depth),
+            tissue=self.looked_for,
         )
 
 

@@ -9,23 +9,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from napari_stem.cli.app import (
-    Device,
-    ModelName,
-    OverwriteModel,
-    PatchPx,
-    Seed,
-    ToleranceUm,
-    app,
-    encoder_names,
-    from_options,
-    listed,
-    refuse_if,
-)
+from napari_stem.cli.app import Device, OverwriteModel, app, encoder_names, refuse_if
 from napari_stem.cli.tables import say_figures
 from napari_stem.cli.terminal import (
     MANNER,
@@ -40,15 +28,9 @@ from napari_stem.cli.terminal import (
 )
 from napari_stem.errors import StemError, require_extra
 from napari_stem.io import require_model_room
-from napari_stem.spatial.normalise import NormalisationName
+from napari_stem.settings import Stated
 from napari_stem.texts import count
-from napari_stem.training.options import (
-    DEFAULT_STEPS,
-    LogKind,
-    PrecisionName,
-    Size,
-    TrainingOptions,
-)
+from napari_stem.training.options import DEFAULT_STEPS, TrainingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,16 +41,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainCommandOptions:
-    """Every option of ``train``; those that `TrainingOptions` has too go by the same names."""
+    """Every option of ``train``: those of `TrainingOptions`, and the command's own."""
 
     out: Annotated[Path, Option(help="Model folder to write.", show_default=False)]
-    hold_out: Annotated[
-        str | None, Option(help="Sections to test on, never trained on; separated by commas.")
-    ] = None
-    genes: Annotated[
-        str,
-        Option(help="hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes')."),
-    ] = TrainingOptions.genes
     encoder: Annotated[
         str | None,
         Option(
@@ -76,86 +51,33 @@ class TrainCommandOptions:
             autocompletion=encoder_names,
         ),
     ] = None
-    embeddings: Annotated[
-        Path | None,
-        Option(help="Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz)."),
-    ] = None
-    patch_px: PatchPx = None
-    tolerance_um: ToleranceUm = None
-    objective: Annotated[
-        Literal["edm", "published"], Option(help="What to train: ours, or published Stem's.")
-    ] = TrainingOptions.objective
-    size: Annotated[Size, Option(help="Size of the published network; full: 12 x 384.")] = (
-        TrainingOptions.size
-    )
-    normalisation: Annotated[NormalisationName, Option(help="Unit of the values.")] = (
-        TrainingOptions.normalisation
-    )
-    minutes: Annotated[float | None, Option(min=0.01, help="Train for this long at the most.")] = (
-        TrainingOptions.minutes
-    )
-    steps: Annotated[int | None, Option(min=1, help="Training steps at the most.")] = (
-        TrainingOptions.steps
-    )
-    batch: Annotated[int | None, Option(min=1, help="Spots per step, over all processes.")] = (
-        TrainingOptions.batch
-    )
-    augment: Annotated[
-        bool | None,
-        Option(help="Train on 8 turns of each patch; default: published objective only."),
-    ] = TrainingOptions.augment
-    calibrate: Annotated[
-        bool,
-        Option(help="Calibrate the published objective too, on left-out sections."),
-    ] = TrainingOptions.calibrate
-    ema: Annotated[
-        float | None, Option(min=0, max=0.999999, help="Decay of the averaged weights.")
-    ] = TrainingOptions.ema
-    precision: Annotated[PrecisionName, Option(help="auto: bf16 where CUDA has it.")] = (
-        TrainingOptions.precision
-    )
-    compile: Annotated[bool, Option(help="Use torch.compile.")] = TrainingOptions.compile
+    asked: Annotated[
+        TrainingOptions, {"tolerance_um": "--tolerance", "coordinates": None, "encoder": None}
+    ]
     processes: Annotated[
         int, Option(min=1, help="Processes on this machine; several machines: see above.")
     ] = 1
-    checkpoint_minutes: Annotated[float, Option(min=0, help="Minutes between two checkpoints.")] = (
-        TrainingOptions.checkpoint_minutes
-    )
-    resume: Annotated[bool, Option(help="Go on from the checkpoints in the model folder.")] = (
-        TrainingOptions.resume
-    )
-    keep_checkpoints: Annotated[
-        bool, Option(help="Keep checkpoints when the model is finished.")
-    ] = TrainingOptions.keep_checkpoints
-    log: Annotated[LogKind, Option(help="Curves of the training, in the model folder's logs.")] = (
-        TrainingOptions.log
-    )
-    seed: Seed = TrainingOptions.seed
     device: Device = "auto"
-    name: ModelName = None
     overwrite: OverwriteModel = False
 
     def require_consistent(self) -> None:
         """Refuse options that exclude each other."""
+        asked = self.asked
         refuse_if(
-            self.minutes is not None and self.steps is not None,
+            asked.minutes is not None and asked.steps is not None,
             "choose one of --minutes and --steps.",
         )
         refuse_if(
-            self.embeddings is None and not (self.patch_px is None and self.tolerance_um is None),
+            asked.embeddings is None and asked.stated is not None,
             "--patch-px and --tolerance belong to --embeddings.",
         )
-        refuse_if(self.resume and self.overwrite, "choose one of --resume and --overwrite.")
+        refuse_if(asked.resume and self.overwrite, "choose one of --resume and --overwrite.")
 
     def training(self) -> TrainingOptions:
         """Say what is asked of the training itself."""
-        from napari_stem.encoders.precomputed import Stated
-
-        stated = from_options(Stated, self, defaults=("coordinates",))
-        encoder, hold_out = self.encoder or TrainingOptions.encoder, listed(self.hold_out)
-        return from_options(
-            TrainingOptions, self, stated=stated, encoder=encoder, hold_out=hold_out
-        )
+        stated = replace(self.asked.stated or Stated(), encoder=self.encoder)
+        encoder = self.encoder or TrainingOptions.encoder
+        return replace(self.asked, encoder=encoder, stated=stated)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from napari_stem.encoders.catalogue import canonical
 from napari_stem.encoders.embed import rounded
 from napari_stem.encoders.precomputed_files import SUFFIXES, RawEmbeddings, read_raw
 from napari_stem.errors import EncoderError
+from napari_stem.settings import Stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,17 +31,6 @@ _EXAMPLES = 3
 _HALF_MAX = float(np.finfo(np.float16).max)
 _ENOUGH = 0.5  # share of a section's spots that must have a patch
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stated:
-    """What a user says of embeddings, because their file does not."""
-
-    encoder: str | None = None  # what made them; any name, the encoder need not be installed
-    patch_px: float | None = None  # side of a patch in level-0 px
-    coordinates: Path | None = None  # file with the places of the patches
-    # how far a patch's centre may lie from its spot; None: a tenth of the patch's side
-    tolerance_um: float | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from napari_stem.errors import ModelError
+from napari_stem.evaluation.options import BenchmarkOptions
 from napari_stem.progress import silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.lattice import nearest_distance_px
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from napari_stem.progress import Progress
     from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.mean import Array, Residuals
-    from napari_stem.training.options import Size
     from napari_stem.training.sections import SectionArrays
 
 N_COMPONENTS = 256  # HEST-bench's
@@ -81,23 +81,12 @@ class Predictor:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DenoiserOptions:
-    """How denoisers are trained and sampled."""
-
-    minutes: float | None = None  # limit for the training of one model, None for none
-    steps: int | None = None  # optimiser steps at the most, None for the objective's default
-    size: Size = "small"  # ``small`` for a laptop, ``full`` as published
-    device: str = "cpu"  # torch device of training and sampling
-    published_steps: int = 50  # ancestral steps of published Stem
-
-
 def _diffusion(
     name: str,
     about: str,
     objective: Literal["edm", "published"],
     sampling: SamplingSettings,
-    denoising: DenoiserOptions,
+    asked: BenchmarkOptions,
 ) -> Predictor:
     """Make a model of one objective; all of it is trained on each fold's training sections."""
 
@@ -108,11 +97,11 @@ def _diffusion(
             objective=objective,
             encoder=task.encoder,
             normalisation=task.normalisation,
-            size=denoising.size,
-            minutes=denoising.minutes,
-            steps=denoising.steps,
+            size=asked.size,
+            minutes=asked.minutes,
+            steps=asked.steps,
             seed=task.seed,
-            device=denoising.device,
+            device=asked.device,
         )
         model = fit_sections(
             train,
@@ -122,7 +111,7 @@ def _diffusion(
             encoder_version=task.encoder_version,
             progress=task.progress,
         )
-        how = replace(sampling, seed=task.seed, device=denoising.device)
+        how = replace(sampling, seed=task.seed, device=asked.device)
 
         def forecast(section: SectionArrays) -> Forecast:
             def step(done: int, total: int, _x: object) -> None:
@@ -134,7 +123,7 @@ def _diffusion(
         return forecast
 
     # not the device, which changes no more than the last digits
-    settings = {name: getattr(denoising, name) for name in ("minutes", "steps", "size")}
+    settings = {name: getattr(asked, name) for name in ("minutes", "steps", "size")}
     settings |= {name: getattr(sampling, name) for name in ("n_draws", "n_steps", "sampler")}
     return Predictor(name, about, fit, seeded=True, settings=settings)
 
@@ -319,21 +308,21 @@ def round_the_mean(
     return Predictor(name, about, fit, seeded=True, settings={"n_draws": N_DRAWS})
 
 
-def predictors(names: Sequence[str], denoising: DenoiserOptions) -> list[Predictor]:
+def predictors(names: Sequence[str], asked: BenchmarkOptions) -> list[Predictor]:
     """Make predictors by name, of `NAMES`, in the order asked for.
 
     ModelError: there is no such predictor.
     """
-    known = {predictor.name: predictor for predictor in _every(denoising)}
+    known = {predictor.name: predictor for predictor in _every(asked)}
     for name in names:
         if name not in known:
             raise ModelError(f"There is no predictor '{name}'; choose among {', '.join(NAMES)}.")
     return [known[name] for name in names]
 
 
-def _every(denoising: DenoiserOptions) -> tuple[Predictor, ...]:
+def _every(asked: BenchmarkOptions) -> tuple[Predictor, ...]:
     """All of these, with what is said of each; of published Stem's 1000 steps as many as are asked for."""
-    n_steps = denoising.published_steps
+    n_steps = asked.published_steps
     paper = SamplingSettings(
         n_draws=PAPER_DRAWS, n_steps=n_steps, sampler="ancestral", patient="same"
     )
@@ -346,14 +335,14 @@ def _every(denoising: DenoiserOptions) -> tuple[Predictor, ...]:
             f"mean by regression and residual diffusion, {OURS.n_draws} draws of {OURS.n_steps} steps",
             "edm",
             OURS,
-            denoising,
+            asked,
         ),
         _diffusion(
             "published",
             f"Stem as published, {PAPER_DRAWS} ancestral draws of {n_steps} steps{of_paper}",
             "published",
             paper,
-            denoising,
+            asked,
         ),
         Predictor("ridge", f"ridge, penalty {left_out} training sections", fit_ridge),
         probe("hest-ridge", f"{of_hest}targets not centred, as HEST-bench", centred=False),
@@ -388,4 +377,4 @@ def _every(denoising: DenoiserOptions) -> tuple[Predictor, ...]:
     )
 
 
-NAMES = tuple(predictor.name for predictor in _every(DenoiserOptions()))
+NAMES = tuple(predictor.name for predictor in _every(BenchmarkOptions()))

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_stem import __version__
 from napari_stem.errors import DatasetError, OutputError, StemError
-from napari_stem.evaluation.baselines import NAMES, DenoiserOptions, Predictor, Task, predictors
+from napari_stem.evaluation.baselines import NAMES, Predictor, Task, predictors
 from napari_stem.evaluation.runs import (
     RUNS,
     ForecastSummary,
@@ -39,29 +39,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.encoders.base import Encoder
+    from napari_stem.evaluation.options import BenchmarkOptions
     from napari_stem.evaluation.protocols import Fold, Protocol
     from napari_stem.progress import Progress
     from napari_stem.spatial.dataset import Dataset
-    from napari_stem.spatial.normalise import NormalisationName
     from napari_stem.training.sections import SectionArrays
 
 # What a predictor can die of without taking the others with it: torch raises RuntimeError,
 # numpy and scikit-learn ValueError and ArithmeticError.
 _LOSABLE = (StemError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(DenoiserOptions):
-    """What a user asks of a benchmark; how denoisers are trained and sampled is a part of it."""
-
-    predictors: tuple[str, ...] = ()  # names, empty for the protocol's
-    encoder: str = "bundled"  # name in the registry
-    # genes, normalisation: panel, as `parse_panel` reads it, and unit; None for the protocol's
-    genes: str | None = None
-    normalisation: NormalisationName | None = None
-    sections: tuple[str, ...] = ()  # those to use, empty for all
-    hold_out: str | None = None  # the test section of protocols that have one
-    seeds: tuple[int, ...] = (0,)  # one run each of predictors that have a seed
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 from napari_stem.exporting.drawing import DEFAULT_LOOK, Look, SeenMap
 from napari_stem.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from napari_stem.slide.base import Slide
+from napari_stem.settings import Bounds
+from napari_stem.slide.base import Slide  # noqa: TC001 - a field's type
 
 FigureFormat = Literal["png", "svg", "pdf"]
 
@@ -23,17 +22,17 @@ class ExportOptions:
     slide
         The slide that was predicted, for a sharper image than the overview that the prediction carries.
     file_format
-        Of a figure; else the path's ending says it.
+        File type of a figure; default: the ending of the path.
     um_per_mm
-        Scale of a figure: um of tissue per mm of it; a round one that fits the page if not given.
+        Scale of a figure: um of tissue per mm on paper; default: fits. A round one.
     look
         Colours of maps and their limits.
     seen
         What a window shows of the genes of a figure, drawn instead.
     image_max_px
-        The finest level of SpatialData's image is the finest of the slide whose longer side is at most this.
+        Longer side of SpatialData's image; default: 16384. It is the slide's finest level that is no longer.
     is_long
-        Whether a CSV has one row per spot and gene.
+        CSV with one row per spot and gene.
     overwrite
         Replace what is there.
     progress
@@ -42,10 +41,10 @@ class ExportOptions:
 
     slide: Slide | None = None
     file_format: FigureFormat | None = None
-    um_per_mm: float | None = None
+    um_per_mm: Annotated[float | None, Bounds(0.01)] = None
     look: Look = DEFAULT_LOOK
     seen: SeenMap | None = None
-    image_max_px: int | None = None
+    image_max_px: Annotated[int | None, Bounds(1)] = None
     is_long: bool = False
     overwrite: bool = False
     progress: Progress = silent

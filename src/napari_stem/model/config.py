@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import are_texts, is_size, read_json
+from napari_stem.settings import Objective
 from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ FORMAT_VERSION = 5
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 _NUMBERS = re.compile(r"\[\n\s+(-?\d[^\]\"]*?)\n\s+\]")  # a list of them
-Objective = Literal["edm", "published"]
 Precision = Literal["float16", "float32"]
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_stem.geometry import Spots
-    from napari_stem.model.config import ModelConfig, Objective
+    from napari_stem.model.config import ModelConfig
     from napari_stem.model.residual import Residual
-    from napari_stem.settings import SamplerName, SamplingSettings
+    from napari_stem.settings import Objective, SamplerName, SamplingSettings
 
 # Sampler -> its function of `napari_stem.diffusion.samplers`, by name: torch takes seconds to come.
 # Any network can be seen as a denoiser in sigma; the published chain needs one that was trained on it.

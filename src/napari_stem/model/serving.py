@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_stem.encoders.base import Encoder
-    from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, PatchSpec, SizePx
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
+    from napari_stem.settings import Stated
     from napari_stem.slide import Slide
 
 MOST_UPSAMPLING = 2.0

@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import shapely
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region, Spots
+from napari_stem.settings import Bounds, require_possible
 from napari_stem.slide.pen_marks import dilated, eroded, pen_marks
 
 if TYPE_CHECKING:
@@ -57,24 +58,17 @@ class TissueSettings:
     Attributes
     ----------
     sensitivity
-        0 to 100: the more, the fainter and smoother what still counts as tissue; 50 suits most slides.
+        Higher counts fainter and smoother parts as tissue too. 50 suits most slides.
     min_area_mm2
-        Smaller pieces of tissue, dust and debris are left out.
+        Leave out pieces of tissue, dust and debris smaller than this.
     """
 
-    sensitivity: int = 50
-    min_area_mm2: float = 0.05
+    sensitivity: Annotated[int, Bounds(0, 100)] = 50
+    min_area_mm2: Annotated[float, Bounds(0, 10_000)] = 0.05  # no slide is larger
 
     def __post_init__(self) -> None:
         """Check the ranges; RegionError where one is left."""
-        if not 0 <= self.sensitivity <= 100:
-            raise RegionError(
-                f"A sensitivity of {self.sensitivity} is not possible; choose one from 0 to 100."
-            )
-        if not 0 <= self.min_area_mm2 < np.inf:
-            raise RegionError(
-                f"A least area of {self.min_area_mm2} mm2 is not possible; choose 0 or more."
-            )
+        require_possible(self, RegionError)
 
 
 @dataclass(frozen=True)

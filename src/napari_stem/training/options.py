@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from pathlib import Path  # noqa: TC003 - a field's type
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_stem.errors import ModelError
-from napari_stem.spatial.normalise import normalisation
+from napari_stem.settings import MAX_SEED, Bounds, Objective, Stated, require_possible
+from napari_stem.spatial.normalise import NormalisationName  # noqa: TC001 - a field's type
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_stem.diffusion.denoiser import DenoiserConfig
-    from napari_stem.encoders.precomputed import Stated
-    from napari_stem.model.config import Objective
-    from napari_stem.spatial.normalise import NormalisationName
 
 STRIPS = 4  # parts of a single section that are left out in turn
 
@@ -71,65 +68,65 @@ class TrainingOptions:
     Attributes
     ----------
     hold_out
-        Sections that training never sees; evaluated at the end.
+        Sections to test on, never trained on.
     genes
-        Panel: ``hmhvg:200``, ``hvg:50``, ``set:NAME``, a file, or several joined by ``+``, as
+        hmhvg:N, hvg:N, set:NAME, a file, or several joined by + (see 'genes'). As
         `napari_stem.spatial.panels.parse_panel` reads it.
     encoder
         Name in the registry; of ``embeddings``, whatever their files say.
     embeddings
-        Folder with a file of embeddings for every section, in place of an encoder; None: the encoder looks.
+        Folder with embeddings made elsewhere, SECTION.h5 (.zarr, .h5ad, .pt, .npz). One file for every section,
+        in place of an encoder; None: the encoder looks.
     stated
         What those files do not say.
     objective
-        ``edm`` (a mean and residual diffusion) or ``published`` (Stem's own).
+        What to train: ours, or published Stem's. ``edm`` is a mean and residual diffusion.
     size
-        Of the published network: ``small`` (4 blocks of width 96, batch 64) for a laptop, ``full`` as published
-        (12 blocks of width 384, 6 heads, batch 256). Ours has one size.
+        Size of the published network; full: 12 x 384. ``small`` (4 blocks of width 96, batch 64) for a laptop,
+        ``full`` as published (12 blocks of width 384, 6 heads, batch 256). Ours has one size.
     minutes
-        Limit for training all denoisers together.
+        Train for this long at the most. All denoisers share it.
     steps
-        Optimiser steps at the most; None takes the objective's default. Ours chooses the number of steps
-        among these on left-out sections; with 0 it draws the residual's Gaussian as it is. The published
-        objective makes them all; told neither ``minutes`` nor ``steps``, it chooses too.
+        Training steps at the most. None takes the objective's default. Ours chooses the number of steps among
+        these on left-out sections; with 0 it draws the residual's Gaussian as it is. The published objective
+        makes them all; told neither ``minutes`` nor ``steps``, it chooses too.
     batch
-        Spots per step, over all processes; None for the size's own.
+        Spots per step, over all processes. None for the size's own.
     augment
-        Whether each draw of a spot is one of its 8 turns (needs sections loaded ``turned``); None: yes for the
-        published objective, no for ours and where embeddings come from files.
+        Train on 8 turns of each patch; default: published objective only. Each draw of a spot is one of them
+        (needs sections loaded ``turned``); None: yes for the published objective, no for ours and where
+        embeddings come from files.
     calibrate
-        Whether the published objective's spread is calibrated on left-out sections, which takes as many more
-        trainings as there are sections. Ours always is.
+        Calibrate the published objective too, on left-out sections. It takes as many more trainings as there
+        are sections. Ours always is.
     ema
-        Memory of the averaged weights; None: 0.9999 as published, 0.995 for ours. It is ramped up as
-        ``min(ema, (1 + step) / (10 + step))``, so that short trainings average sensibly too.
+        Decay of the averaged weights. None: 0.9999 as published, 0.995 for ours. It is ramped up as ``min(ema,
+        (1 + step) / (10 + step))``, so that short trainings average sensibly too.
     precision
-        ``bf16`` (autocast), ``float32``, or ``auto``: bf16 on CUDA devices that have it.
+        auto: bf16 where CUDA has it. Else float32; ``bf16`` is by autocast.
     compile
-        Whether the network goes through ``torch.compile``; where that fails it goes on without.
+        Use torch.compile. Where that fails it goes on without.
+    checkpoint_minutes
+        Minutes between two checkpoints.
+    resume
+        Go on from the checkpoints in the model folder.
+    keep_checkpoints
+        Keep checkpoints when the model is finished.
+    log
+        Curves of the training, in the model folder's logs.
     seed
-        Of everything random.
+        The same seed gives the same numbers.
     device
         Where encoder and denoiser run.
     name
-        Of the model; None takes the folder's.
+        Name of the model; default: the folder's.
     normalisation
         Unit of the values.
-    log
-        ``csv`` or ``tensorboard`` in the model folder's ``logs``, or ``none``.
-    checkpoint_minutes
-        Time between two checkpoints, in minutes.
-    resume
-        Whether to go on from the model folder's checkpoints.
-    keep_checkpoints
-        Whether they stay once the model is finished.
 
     Raises
     ------
     ModelError
-        A word is none of those to choose among, or a number is out of range.
-    DatasetError
-        There is no such normalisation.
+        A word is none of those to choose among, or a number is out of its bounds.
     """
 
     hold_out: tuple[str, ...] = ()
@@ -139,45 +136,30 @@ class TrainingOptions:
     stated: Stated | None = None
     objective: Objective = "edm"
     size: Size = "small"
-    minutes: float | None = None
-    steps: int | None = None
-    batch: int | None = None
+    normalisation: NormalisationName = "log2_counts"
+    minutes: Annotated[float | None, Bounds(0, is_open=True)] = None
+    steps: Annotated[int | None, Bounds(0)] = None
+    batch: Annotated[int | None, Bounds(1)] = None
     augment: bool | None = None
     calibrate: bool = False
-    ema: float | None = None
+    ema: Annotated[float | None, Bounds(0, 0.999999)] = None
     precision: PrecisionName = "auto"
     compile: bool = False
-    seed: int = 0
-    device: str = "cpu"
-    name: str | None = None
-    normalisation: NormalisationName = "log2_counts"
-    log: LogKind = "csv"
-    checkpoint_minutes: float = 10
+    checkpoint_minutes: Annotated[float, Bounds(0)] = 10
     resume: bool = False
     keep_checkpoints: bool = False
+    log: LogKind = "csv"
+    seed: Annotated[int, Bounds(0, MAX_SEED)] = 0
+    device: str = "cpu"
+    name: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked for."""
-        from napari_stem.model.config import Objective
-
-        normalisation(self.normalisation)
-        choices = {"objective": Objective, "size": Size, "precision": PrecisionName, "log": LogKind}
-        for name, kind in choices.items():
-            known, asked = get_args(kind), getattr(self, name)
-            if asked not in known:
-                raise ModelError(f"There is no {name} '{asked}'; choose {' or '.join(known)}.")
-        fewest = 0 if self.objective == "edm" else 1
-        required = {
-            f"steps must be a whole number from {fewest}": self.steps is None
-            or self.steps >= fewest,
-            "batch must be a whole number from 1": self.batch is None or self.batch >= 1,
-            "minutes must be more than 0": self.minutes is None or self.minutes > 0,
-            "ema must be from 0 to less than 1": self.ema is None or 0 <= self.ema < 1,
-            "checkpoint_minutes must be 0 or more": self.checkpoint_minutes >= 0,
-        }
-        for requirement, is_met in required.items():
-            if not is_met:
-                raise ModelError(f"{requirement}.")
+        require_possible(self, ModelError)
+        if self.steps == 0 and self.objective != "edm":
+            raise ModelError(
+                "steps must be a whole number from 1 for the published objective, not 0."
+            )
 
     @property
     def trains(self) -> bool:

@@ -13,9 +13,10 @@ import pytest
 import shapely
 import zarr
 
-from napari_stem.encoders.precomputed import Stated, read_embeddings
+from napari_stem.encoders.precomputed import read_embeddings
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import SizePx
+from napari_stem.settings import Stated
 from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.region_files import read_regions

@@ -19,13 +19,13 @@ from napari_stem.encoders.catalogue import CATALOGUE, canonical
 from napari_stem.encoders.precomputed import (
     EmbeddingFolder,
     PatchEmbeddings,
-    Stated,
     read_embeddings,
 )
 from napari_stem.errors import EncoderError, StemError
 from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.model.serving import require_fit
 from napari_stem.results.empty import write_zarr
+from napari_stem.settings import Stated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,6 @@ from napari_stem.errors import ModelError
 from napari_stem.evaluation.baselines import (
     NAMES,
     PENALTIES,
-    DenoiserOptions,
     Task,
     best_k,
     bootstrapped_residuals,
@@ -25,6 +24,7 @@ from napari_stem.evaluation.baselines import (
     probe,
     smoothed,
 )
+from napari_stem.evaluation.options import BenchmarkOptions
 from napari_stem.metrics import mse, pcc
 from napari_stem.training.mean import gaussian_residuals
 
@@ -130,7 +130,7 @@ def test_k_is_chosen_across_groups_only() -> None:
 @pytest.mark.parametrize("name", ["ours", "published"])
 def test_diffusion_models_train_on_the_fold_and_draw(linear_sections, name) -> None:
     told = []
-    (predictor,) = predictors([name], DenoiserOptions(steps=1, published_steps=3))
+    (predictor,) = predictors([name], BenchmarkOptions(steps=1, published_steps=3))
     task = replace(TASK, progress=lambda *step: told.append(step))
     fitted = predictor.fit(linear_sections[:2], task)
     forecast = fitted(blind(linear_sections[2]))
@@ -216,7 +216,7 @@ def test_resampled_residuals_are_as_wide_as_those_at_such_a_mean() -> None:
 
 @pytest.mark.parametrize("name", ["gaussian", "bootstrap"])
 def test_residual_models_draw_round_ridge(linear_sections, name) -> None:
-    (predictor,) = predictors([name], DenoiserOptions())
+    (predictor,) = predictors([name], BenchmarkOptions())
     fitted = predictor.fit(linear_sections[:2], TASK)
     forecast, again = (fitted(blind(linear_sections[2])) for _ in range(2))
     assert predictor.seeded
@@ -228,7 +228,7 @@ def test_residual_models_draw_round_ridge(linear_sections, name) -> None:
 
 
 def test_names() -> None:
-    assert [p.name for p in predictors(NAMES, DenoiserOptions())] == list(NAMES)
-    assert all(p.about for p in predictors(NAMES, DenoiserOptions()))
+    assert [p.name for p in predictors(NAMES, BenchmarkOptions())] == list(NAMES)
+    assert all(p.about for p in predictors(NAMES, BenchmarkOptions()))
     with pytest.raises(ModelError, match="no predictor 'forest'"):
-        predictors(["ridge", "forest"], DenoiserOptions())
+        predictors(["ridge", "forest"], BenchmarkOptions())

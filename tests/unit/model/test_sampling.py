@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -261,29 +262,31 @@ def test_long_steps_can_be_stopped_within(published, spots, embedding, monkeypat
 def test_steps_have_bounds() -> None:
     assert SamplingSettings(n_steps=MAX_STEPS).n_steps == 1000
     for wrong in (0, MAX_STEPS + 1):
-        with pytest.raises(ValueError, match="denoising steps are too"):
+        with pytest.raises(ValueError, match=f"n_steps must .* 1 to 1,000, not {wrong}"):
             SamplingSettings(n_steps=wrong)
 
 
 def test_samples_have_bounds() -> None:
     for wrong in (1, MAX_DRAWS + 1):
-        with pytest.raises(ValueError, match=r"samples per spot .*; ask for"):
+        with pytest.raises(ValueError, match=f"n_draws must .* 2 to 10,000, not {wrong}"):
             SamplingSettings(n_draws=wrong)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"quantity": "shares"},
-        {"patient": "other"},
-        {"sampler": "magic"},
-        {"depth": 1e308},
-        {"seed": -1},
-        {"seed": 2**63},
+        ({"quantity": "shares"}, "There is no quantity 'shares'; choose counts or share."),
+        ({"patient": "other"}, "There is no patient 'other'; choose new or same."),
+        ({"sampler": "magic"}, "'magic'; choose dpmpp-2m, heun, ancestral or ddim."),
+        ({"depth": 1e308}, "depth must be a number from 0 to 1,000,000,000, not 1e+308."),
+        ({"depth": float("nan")}, "depth must be a number from 0 to 1,000,000,000, not nan."),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4,294,967,295, not -1."),
+        ({"seed": 2**63}, "seed must be a whole number from 0 to 4,294,967,295, not 92233"),
+        ({"spots_per_block": 0}, "spots_per_block must be a whole number from 1, not 0."),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_it_is_drawn_otherwise(wrong) -> None:
-    with pytest.raises(ValueError, match="; give ") as refused:
+def test_what_cannot_be_meant_is_refused_before_it_is_drawn_otherwise(wrong, said) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
         SamplingSettings(**wrong)
     assert isinstance(refused.value, StemError)
 

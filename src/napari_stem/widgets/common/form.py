@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+import math
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
 
+from napari_stem.settings import Setting, settings_of
 from napari_stem.widgets.common.parts import labelled
 
 if TYPE_CHECKING:
@@ -19,32 +18,32 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import ValueWidget
 
 Settings = TypeVar("Settings")
+LARGEST_INT = 2**31 - 1  # that Qt's field holds
 
 
 class Form(Generic[Settings]):
     """Fields for some attributes of a dataclass of settings.
 
-    The numpydoc ``Attributes`` of the class become tooltips. By attribute ``options`` are what magicgui's
-    widget takes (``min``, ``choices``, ``label``, …), and ``suffix``, such as a unit.
+    Bounds and tooltips are those of `napari_stem.settings.settings_of`. By attribute ``options`` are what else
+    magicgui's widget takes (``choices``, ``label``, …; a narrower ``max``), and ``suffix``, such as a unit.
     """
 
     def __init__(self, kind: type[Settings], **options: Mapping[str, Any]) -> None:
         self._kind = kind
-        hints, helps = get_type_hints(kind), attribute_helps(kind)
-        defaults = {each.name: each.default for each in fields(kind)}  # type: ignore[arg-type]
         self._widgets: dict[str, ValueWidget[Any]] = {}
         self._laid_out: set[str] = set()
         for name, asked in options.items():
-            given = dict(asked)
+            setting = settings_of(kind)[name]  # type: ignore[arg-type]
+            given = {"tooltip": setting.help, **_limits(setting), **asked}
             suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
             label = given.pop("label", "")
             made = create_widget(
-                defaults[name],
-                annotation=hints[name],
+                setting.default,
+                annotation=setting.kind,
                 name=name,
                 label=label,
                 widget_type=widget_type,
-                options={"tooltip": helps.get(name, ""), **given},
+                options=given,
             )
             self._widgets[name] = made
             if isinstance(made.native, QComboBox):
@@ -89,14 +88,12 @@ class Form(Generic[Settings]):
         return labelled({self._widgets[name].label: self[name] for name in names})
 
 
-def attribute_helps(kind: type) -> dict[str, str]:
-    """Say what each attribute of a class is for, as its numpydoc ``Attributes`` do, in one line each."""
-    _, _, section = (inspect.getdoc(kind) or "").partition("Attributes\n----------\n")
-    found: dict[str, str] = {}
-    for names, text in re.findall(r"^(\w[\w, ]*)\n((?:[ ]+.*\n?)+)", section, re.MULTILINE):
-        for name in names.split(", "):
-            found[name] = " ".join(text.split())
-    return found
+def _limits(setting: Setting) -> dict[str, float]:
+    """Bounds of a number, as far as a field can hold them."""
+    if (bounds := setting.bounds) is None:
+        return {}
+    most = min(bounds.most, LARGEST_INT) if setting.kind is int else bounds.most
+    return {"min": bounds.least} | ({"max": most} if most < math.inf else {})
 
 
 def number(

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
 from napari_stem.errors import StemError
 from napari_stem.geometry import lattice
 from napari_stem.model import load_model
-from napari_stem.settings import MAX_STEPS, SamplingSettings
+from napari_stem.settings import SamplingSettings, settings_of
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
-from napari_stem.widgets.common.form import Form, attribute_helps, number
+from napari_stem.widgets.common.form import Form, number
 from napari_stem.widgets.common.memory import DEVICES, PREDICTING, PREFERENCES, Remembered
 from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
@@ -43,7 +43,6 @@ PATIENTS = {"New": "new", "As in training": "same"}
 DEEPEST, PER_SPOT = 1e6, " counts per spot"
 DEVICE_TIP = "Where to compute; Automatic takes a graphics card if there is one"
 MOST_SAMPLES = 1000  # as napari.yaml has it, which keeps them; `napari_stem.settings` allow more
-LARGEST_SEED = 2**31 - 1  # that Qt's field holds
 PITCH_TIP = "From the centre of one spot to the next; the model's own is best"
 # settings that are remembered from one session to the next
 REMEMBERED = {each.name for each in fields(SamplingSettings)} & vars(Remembered()).keys()
@@ -141,12 +140,12 @@ class ModelPanel(QWidget):
             self._pitch_rows.addWidget(made)
         self.form = Form(
             SamplingSettings,
-            n_draws={"label": "Samples per spot", "min": 2, "max": MOST_SAMPLES},
+            n_draws={"label": "Samples per spot", "max": MOST_SAMPLES},
             quantity={"label": "Values", "choices": list(QUANTITIES.items())},
             patient={"label": "Patient", "choices": list(PATIENTS.items())},
             depth={"label": "Sequencing depth", "max": DEEPEST, "step": 1000, "suffix": PER_SPOT},
-            n_steps={"label": "Steps per sample", "min": 1, "max": MAX_STEPS},
-            seed={"label": "Random seed", "max": LARGEST_SEED},
+            n_steps={"label": "Steps per sample"},
+            seed={"label": "Random seed"},
             device={"label": "Compute on", "choices": list(DEVICES.items()), "tooltip": DEVICE_TIP},
         )
         self.form["depth"].setDecimals(0)
@@ -227,9 +226,8 @@ class ModelPanel(QWidget):
             # others draw from a Gaussian, at once
             has_network, n_steps = bool(config.denoiser), self.form["n_steps"]
             n_steps.setEnabled(has_network)
-            n_steps.setToolTip(
-                attribute_helps(SamplingSettings)["n_steps"] if has_network else ONE_STEP
-            )
+            help_ = settings_of(SamplingSettings)["n_steps"].help
+            n_steps.setToolTip(help_ if has_network else ONE_STEP)
             self._pitch_um = self.pitch.value()
             self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)

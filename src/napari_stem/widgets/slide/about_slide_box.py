@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_stem.encoders.precomputed import PatchEmbeddings, Stated
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_from_file, require_species, tissue_warning
+from napari_stem.settings import Stated
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.slide.scale_check import ScaleCheck, known_check
 from napari_stem.widgets.common import parts
@@ -30,6 +30,7 @@ from napari_stem.widgets.common.form import line, number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide

@@ -48,7 +48,7 @@ class TissueBox(QWidget):
         )
         self._form = Form(
             TissueSettings,
-            sensitivity={"widget_type": "Slider", "max": 100, "readout": False},
+            sensitivity={"widget_type": "Slider", "readout": False},
             min_area_mm2={"max": 100.0, "step": 0.05, "suffix": " mm²"},
         )
         self.sensitivity = self._form["sensitivity"].findChild(QSlider)
