@@ -5,17 +5,10 @@ The public names, which ``__init__.pyi`` lists, load on first use, so that ``imp
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 import lazy_loader
 
 from napari_stem.triton_import import make_triton_safe
 
 make_triton_safe()
-
-try:
-    __version__ = version("napari-stem")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

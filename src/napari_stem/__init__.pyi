@@ -18,5 +18,4 @@ from .slide import open_slide as open_slide
 from .spatial.region_files import read_regions as read_regions
 from .training.fit import train as train
 from .training.options import TrainingOptions as TrainingOptions
-
-__version__: str
+from .version import __version__ as __version__

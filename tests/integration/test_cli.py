@@ -491,19 +491,6 @@ def test_train_hands_on_its_options_and_reports(
     assert told["unit"] == "log2(count + 1)"
 
 
-def test_no_field_is_left_at_its_default_because_no_option_is_called_so() -> None:
-    from napari_stem.cli.app import from_options
-    from napari_stem.settings import SamplingSettings
-
-    options = types.SimpleNamespace(**{**vars(SamplingSettings()), "n_draws": 5, "unrelated": 0})
-    assert from_options(SamplingSettings, options, seed=7) == SamplingSettings(n_draws=5, seed=7)
-    del options.spots_per_block
-    with pytest.raises(TypeError, match="No option gives spots_per_block of SamplingSettings"):
-        from_options(SamplingSettings, options)
-    made = from_options(SamplingSettings, options, defaults=("spots_per_block",))
-    assert made == SamplingSettings(n_draws=5)
-
-
 def test_train_says_before_it_begins_what_choosing_the_steps_costs(
     her2st_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

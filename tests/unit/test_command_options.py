@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 
 from napari_stem.cli import app
 from napari_stem.cli.benchmark import ProtocolName
+from napari_stem.cli.predict_options import PredictOptions
+from napari_stem.cohort.orders import Order
 from napari_stem.evaluation import msi
 from napari_stem.evaluation.baselines import NAMES
 from napari_stem.evaluation.options import BenchmarkOptions
@@ -134,6 +138,29 @@ def test_what_settings_refuse_is_a_wrong_command_line(words: str, said: str) -> 
     result = CliRunner().invoke(app, words.split(), terminal_width=200)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+def test_no_field_of_an_order_is_left_at_its_default_because_no_option_is_called_so() -> None:
+    options = PredictOptions(
+        out=Path("o"),
+        model="m",
+        spots=Path("s.csv"),
+        regions=Path("r.geojson"),
+        whole_slide=True,
+        looked_for=TissueSettings(70),
+        pitch_um=50.0,
+        sampling=SamplingSettings(n_draws=5),
+        depth="5000",
+        mpp=0.5,
+        stated=Stated(),
+        species="mouse",
+        tissue_type="liver",
+        keep_draws=True,
+    )
+    order = options.order(Path("a.svs"), Path("a.zarr"))
+    left = {each.name for each in fields(Order) if getattr(order, each.name) == each.default}
+    assert left == {"alias", "noted"}
+    assert order.settings == SamplingSettings(n_draws=5, depth=5000.0)
 
 
 def test_the_command_names_every_protocol_and_predictor() -> None:

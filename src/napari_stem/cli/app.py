@@ -9,10 +9,10 @@ import math
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from typer import Argument, Option
@@ -37,7 +37,6 @@ COMMAND_ORDER = (
     "convert",
 )
 
-Made = TypeVar("Made")
 # Names of options that are not called as the field is that they are made of; None: it has no option.
 Names = Mapping[str, str | None]
 AS_FIELDS: Names = {}
@@ -242,21 +241,6 @@ def listed(words: str | None) -> tuple[str, ...]:
     """Split at commas; each once, in the order given."""
     names = (clean_name(word) for word in (words or "").split(","))
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def from_options(
-    kind: type[Made], options: Any, *, defaults: Collection[str] = (), **given: Any
-) -> Made:
-    """Make a dataclass of the options of the same names.
-
-    ``given`` are the fields that differ from the options; those in ``defaults`` are no options.
-
-    TypeError: another field is no option either.
-    """
-    names = {field.name for field in dataclasses.fields(kind)} - {*given, *defaults}  # type: ignore[arg-type]
-    if unknown := sorted(names - vars(options).keys()):
-        raise TypeError(f"No option gives {', '.join(unknown)} of {kind.__name__}.")
-    return kind(**{name: getattr(options, name) for name in names}, **given)
 
 
 def refuse_if(is_wrong: bool, msg: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from typer import Option
 
-from napari_stem.cli.app import MppOption, from_options, model_names, refuse_if
+from napari_stem.cli.app import MppOption, model_names, refuse_if
 from napari_stem.cli.terminal import tell
 from napari_stem.settings import DEFAULT_MODEL, MAX_DEPTH, SamplingSettings, Stated
 from napari_stem.slide.tissue import TissueSettings
@@ -170,14 +170,20 @@ class PredictOptions:
         from napari_stem.cohort.orders import Order
 
         depth = 0.0 if self.depth is None else _depth(self.depth)
-        return from_options(
-            Order,
-            self,
-            defaults=("alias", "noted"),
+        return Order(
             slide=slide,
             out=out,
+            model=self.model,
             settings=replace(self.sampling, depth=depth),
+            mpp=self.mpp,
+            spots=self.spots,
+            regions=self.regions,
+            whole_slide=self.whole_slide,
             tissue=self.looked_for,
+            pitch_um=self.pitch_um,
+            species=self.species,
+            tissue_type=self.tissue_type,
+            keep_draws=self.keep_draws,
         )
 
 

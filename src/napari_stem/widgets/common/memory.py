@@ -17,7 +17,8 @@ from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.caches import why_unwritable
-from napari_stem.settings import CACHE_VARIABLE
+from napari_stem.settings import CACHE_VARIABLE, DEFAULT_MODEL, SamplingSettings
+from napari_stem.slide.tissue import TissueSettings
 from napari_stem.widgets.common.parts import ask_for_folder, button, stack, warning
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ class Remembered:
 
     folder: str = ""  # where slides were last opened from
     export_folder: str = ""  # where results were last saved to
-    model_name: str = "her2st-breast"  # last run
-    # as in ``SamplingSettings``
-    n_draws: int = 32
-    n_steps: int = 16
-    seed: int = 0
-    quantity: str = "counts"
-    patient: str = "new"
+    model_name: str = DEFAULT_MODEL  # last run
+    n_draws: int = SamplingSettings.n_draws
+    n_steps: int = SamplingSettings.n_steps
+    seed: int = SamplingSettings.seed
+    quantity: str = SamplingSettings.quantity
+    patient: str = SamplingSettings.patient
     device: str = "Automatic"  # title of where to compute, one of `DEVICES`
     # how maps look, as `DisplaySettings` has it
     opacity_percent: int = 70
@@ -64,9 +64,8 @@ class Remembered:
     spot_shape: str = "square"
     region_folder: str = ""  # where regions were last loaded from or saved to
     n_click_spots: int = 5  # how many spots wide the neighbourhood of a click is
-    # as in ``TissueSettings``
-    tissue_sensitivity: int = 50
-    tissue_min_area_mm2: float = 0.05
+    tissue_sensitivity: int = TissueSettings.sensitivity
+    tissue_min_area_mm2: float = TissueSettings.min_area_mm2
     model_folders: str = ""  # of models that the user added, one a line
     encoder_folder: str = ""  # where encoders of the user's own lie
     works_offline: bool = False  # huggingface_hub asks no network
