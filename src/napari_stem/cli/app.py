@@ -37,7 +37,7 @@ COMMAND_ORDER = (
     "convert",
 )
 
-# Names of options that are not called as the field is that they are made of; None: it has no option.
+# Options that are not called as their field is, by that; None: the field has no option, and stays at its default.
 Names = Mapping[str, str | None]
 AS_FIELDS: Names = {}
 
