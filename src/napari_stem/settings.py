@@ -73,7 +73,7 @@ class Setting:
     help: str  # in one line: what numpydoc's ``Attributes`` say, empty where they do not
     choices: tuple[str, ...]  # words of which it is one; empty where it may be others
     bounds: Bounds | None
-    notes: tuple[Any, ...]  # what else its type is annotated with
+    notes: tuple[Any, ...]  # all that its type is annotated with
 
     @property
     def short_help(self) -> str:
@@ -137,11 +137,11 @@ class SamplingSettings:
     seed
         The same seed gives the same map again. Noise depends on it and on the spot alone.
     quantity
-        Counts, or each gene's share of all counts (per 10,000).
+        ``counts``, or each gene's ``share`` of all counts (per 10,000).
     depth
         Counts per spot (of all genes) that the slide would be sequenced to; 0: as in training.
     patient
-        New, or the same as in training: for a new one intervals are wider, as patients differ.
+        A ``new`` one, or the ``same`` as in training: for a new one intervals are wider, as patients differ.
     device
         Where to compute: auto, cpu, cuda, cuda:1, mps ... ``auto`` takes CUDA, then Apple's MPS, then the CPU.
     spots_per_block

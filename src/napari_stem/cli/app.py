@@ -37,7 +37,7 @@ COMMAND_ORDER = (
     "convert",
 )
 
-# Options that are not called as their field is, by that; None: the field has no option, and stays at its default.
+# By field, options that are not called as it is; None: it has no option, and stays at its default.
 Names = Mapping[str, str | None]
 AS_FIELDS: Names = {}
 

@@ -80,7 +80,7 @@ class TrainingOptions:
     stated
         What those files do not say.
     objective
-        What to train: ours, or published Stem's. ``edm`` is a mean and residual diffusion.
+        What to train: ours (``edm``), or ``published`` Stem's. Ours is a mean and residual diffusion.
     size
         Size of the published network; full: 12 x 384. ``small`` (4 blocks of width 96, batch 64) for a laptop,
         ``full`` as published (12 blocks of width 384, 6 heads, batch 256). Ours has one size.
