@@ -66,6 +66,7 @@ class Session:
     active: str = ""  # fingerprint of the active one
     # how that was looked at: `DisplaySettings.dump`, and the camera
     view: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)  # as asked for: `ModelPanel.run_asked`
 
 
 class SessionControl(QObject):
@@ -98,6 +99,7 @@ class SessionControl(QObject):
             slides=tuple(self._entry(slide) for slide in slides.slides()),
             active=slides.slide.fingerprint if slides.slide else "",
             view=view,
+            run=self._panels.model.run_asked(),
         )
 
     def leave(self) -> None:
@@ -119,6 +121,7 @@ class SessionControl(QObject):
     def restore(self, session: Session) -> None:
         """Open a session's slides one after another."""
         self._session, self._waiting = session, list(session.slides)
+        self._panels.model.ask_run(session.run)
         self._open_next()
 
     def restore_view(self, saved: Mapping[str, Any]) -> None:
@@ -243,6 +246,7 @@ def write_session(session: Session, path: Path) -> None:
         "version": VERSION,
         "active": session.active,
         "view": session.view,
+        "run": session.run,
         "slides": [_entry_json(slide, path) for slide in session.slides],
     }
     write_file(path, json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
@@ -259,7 +263,8 @@ def read_session(path: Path) -> Session:
             msg = f"{path} is no session of this version of napari-stem; save the session again."
             raise SessionError(msg)
         slides = tuple(_entry_of(entry, path) for entry in saved["slides"])
-        return Session(slides, str(saved["active"]), dict(saved["view"]))
+        run = dict(saved.get("run", {}))  # not in older files
+        return Session(slides, str(saved["active"]), dict(saved["view"]), run)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         msg = f"{path} cannot be read as a session ({error}); choose another file."
         raise SessionError(msg) from error
