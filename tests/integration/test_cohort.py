@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ from napari_stem.errors import DatasetError
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
 from napari_stem.prediction_job import predict_slide
+from napari_stem.progress import go_on, poll_of
 from napari_stem.results import Prediction, empty
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import write_regions
@@ -219,7 +221,7 @@ def test_slides_of_a_cohort_are_as_each_alone(
     def watch(outcomes: Any, left: float | None) -> None:
         told.append((sum(each.n_done for each in outcomes), left))
 
-    outcomes = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
+    outcomes = run_cohort(orders, client, poll=go_on, watch=watch)
     rows = rows_of(outcomes)
     assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
@@ -265,15 +267,18 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     (tmp_path / "out").mkdir()
     orders = orders_of([SVS], tmp_path / "out", common)
     seen: list[int] = []  # spots done, after every task
+    stop = threading.Event()
 
     def watch(outcomes: Any, _left: float | None) -> None:
         seen.append(outcomes[0].n_done)
+        if seen[-1]:
+            stop.set()
 
-    (stopped,) = run_cohort(orders, client, is_stopped=lambda: any(seen), watch=watch)
+    (stopped,) = run_cohort(orders, client, poll=poll_of(stop), watch=watch)
     assert rows_of([stopped])[0]["status"] == "unfinished"
     assert 0 < stopped.n_done < stopped.n_spots
     seen.clear()
-    (ended,) = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
+    (ended,) = run_cohort(orders, client, poll=go_on, watch=watch)
     assert ended.status == "done"
     # what its beginning found done no task fills again; a task that was cut off may have ended since
     assert stopped.n_done <= seen[0] < ended.n_spots

@@ -34,7 +34,7 @@ from napari_stem.io import (
     write_h5ad,
     written_whole,
 )
-from napari_stem.progress import stop_on_signals
+from napari_stem.progress import poll_of, stop_on_signals
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def run_job(
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)
 
     with stop_on_signals() as stop:
-        prediction = job.run(path, resume=resume, is_stopped=stop.is_set, watch=show)
+        prediction = job.run(path, resume=resume, poll=poll_of(stop), watch=show)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:
         raise Interrupted("Interrupted before any spot was finished; nothing was written.")
@@ -253,7 +253,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
             watch = partial(_show_cohort, bars)
-            outcomes = run_cohort(orders, client, is_stopped=stop.is_set, watch=watch)
+            outcomes = run_cohort(orders, client, poll=poll_of(stop), watch=watch)
         summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}

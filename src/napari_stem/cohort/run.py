@@ -19,6 +19,7 @@ from napari_stem.errors import OutputError, StemError
 from napari_stem.io import only_writer, require_writable
 from napari_stem.model import load_model
 from napari_stem.model.serving import encoder_of
+from napari_stem.progress import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
     from napari_stem.prediction_blocks import PredictionProgress
+    from napari_stem.progress import Poll
 
 AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
 POLL_S = 0.3
@@ -123,7 +125,7 @@ def run_cohort(
     orders: Sequence[Order],
     client: Client,
     *,
-    is_stopped: Callable[[], bool],
+    poll: Poll,
     watch: Callable[[Sequence[Outcome], float | None], None],
 ) -> list[Outcome]:
     """Predict slides, block by block, on the workers of a client.
@@ -132,8 +134,9 @@ def run_cohort(
 
     Parameters
     ----------
-    is_stopped
-        Asked again and again; once true, what is under way is called off, and finished blocks stay.
+    poll
+        Called again and again; where it raises `Stopped`, what is under way is called off, and finished
+        blocks stay.
     watch
         Told what has become of each slide and the seconds left, after every task.
 
@@ -146,19 +149,23 @@ def run_cohort(
     waiting, device = iter(outcomes), orders[0].settings.device
     tasks = _TaskQueue(client, resources_of(client, device))
     with only_writer(orders[0].out.parent / "cohort"):
-        while not is_stopped():
-            room = AHEAD * max(1, sum(client.nthreads().values()))
-            while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
-                each.status = "running"
-                tasks.submit(_Task(each, None))
-            if not tasks.tasks:
-                break
-            try:
-                tasks.take(tasks.ended.get(timeout=POLL_S))
-            except queue.Empty:
-                continue
-            watch(outcomes, seconds_left(outcomes, tasks.n_filled, time.monotonic() - tasks.began))
-        client.cancel(list(tasks.tasks))
+        try:
+            while True:
+                poll()
+                room = AHEAD * max(1, sum(client.nthreads().values()))
+                while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
+                    each.status = "running"
+                    tasks.submit(_Task(each, None))
+                if not tasks.tasks:
+                    break
+                try:
+                    tasks.take(tasks.ended.get(timeout=POLL_S))
+                except queue.Empty:
+                    continue
+                seconds = time.monotonic() - tasks.began
+                watch(outcomes, seconds_left(outcomes, tasks.n_filled, seconds))
+        except Stopped:
+            client.cancel(list(tasks.tasks))
     return outcomes
 
 
@@ -181,14 +188,14 @@ def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> No
 
 def predict_in_turn(
     outcomes: Sequence[Outcome],
-    is_stopped: Callable[[], bool],
+    poll: Poll,
     watch: Callable[[float | None], None],
 ) -> None:
     """Predict slides one after another, as the window does: the same results, without a cluster.
 
     Notes in ``outcomes`` what becomes of each; one that fails leaves the others alone. Results that are there
-    are gone on with. Once ``is_stopped``, nothing more is done, and what is finished stays. ``watch`` is told
-    the seconds left after every step.
+    are gone on with. Once ``poll`` raises `Stopped`, nothing more is done; what is finished stays. ``watch`` is
+    told the seconds left after every step.
     """
     began, n_filled = time.monotonic(), 0
 
@@ -202,22 +209,22 @@ def predict_in_turn(
         n_filled += n_new
         watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
 
-    for outcome in outcomes:
-        if is_stopped():
-            break
-        outcome.status = "running"
-        told()
-        try:
-            _predict(outcome, loaded, is_stopped, told)
-        except StemError as error:
-            outcome.fail(error)
-        told()
+    with suppress(Stopped):
+        for outcome in outcomes:
+            poll()
+            outcome.status = "running"
+            told()
+            try:
+                _predict(outcome, loaded, poll, told)
+            except StemError as error:
+                outcome.fail(error)
+            told()
 
 
 def _predict(
     outcome: Outcome,
     loaded: Callable[[str, str], tuple[Model, Encoder]],
-    is_stopped: Callable[[], bool],
+    poll: Poll,
     told: Callable[[int], None],
 ) -> None:
     """Predict one slide; ``told`` is given the number of spots that were finished since it was told last."""
@@ -233,12 +240,8 @@ def _predict(
     with order.open() as slide:
         model, encoder = loaded(order.model, torch_device(order.settings.device))
         job = replace(order.job(slide, model, notes.append), encoder=encoder)
-        notes.append(job.domain_warning(is_stopped) or "")
-        if is_stopped():
-            return
-        prediction = job.run(
-            order.out, resume=order.out.exists(), is_stopped=is_stopped, watch=watch
-        )
+        notes.append(job.domain_warning(poll) or "")
+        prediction = job.run(order.out, resume=order.out.exists(), poll=poll, watch=watch)
     outcome.notes = tuple(filter(None, notes))
     outcome.n_genes, outcome.unit = len(prediction.genes), prediction.unit
     outcome.n_unlike = int(prediction.ood.sum())

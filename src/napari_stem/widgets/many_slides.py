@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+    from napari_stem.progress import Poll, Progress
+
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
     Column("state", "State", widest="failed, see why", is_text=True),
@@ -141,7 +143,7 @@ class ManySlides(QWidget):
         ]
         outcomes, folder = self.outcomes, self._folder()
 
-        def predict(stop: Callable[[], bool], report: Callable[[str, int, int], None]) -> None:
+        def predict(poll: Poll, progress: Progress) -> None:
             require_writable(folder / "cohort.csv")
 
             def watch(seconds_left: float | None) -> None:
@@ -152,9 +154,9 @@ class ManySlides(QWidget):
                 )
                 left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
                 text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
-                report(text, round(PARTS * ended), PARTS * len(outcomes))
+                progress(text, round(PARTS * ended), PARTS * len(outcomes))
 
-            predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
+            predict_in_turn([each for each in outcomes if each.status == "waiting"], poll, watch)
             write_summary(folder, outcomes)
 
         self.job.start(predict, done=self._end, failed=self._end)
@@ -300,10 +302,10 @@ def _look(
     added: Sequence[Path],
     results: Path | None,
     common: Order,
-    stop: Callable[[], bool],
-    _report: Callable[[str, int, int], None],
-) -> _Looked | None:
-    """Look for slides in what was added, and list all; None where it was stopped."""
+    poll: Poll,
+    **_progress: object,  # is not told: how many there are is not known
+) -> _Looked:
+    """Look for slides in what was added, and list all."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
         try:
@@ -320,4 +322,5 @@ def _look(
         wrong.append(str(error))
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
-    return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
+    poll()
+    return list(dict.fromkeys(found)), orders, new, wrong
