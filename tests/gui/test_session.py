@@ -353,7 +353,7 @@ def test_a_run_goes_on_after_a_session_as_it_was_asked_for(qtbot, model_road, tm
 def test_a_spacing_edited_by_hand_does_no_harm(model_road, pitch_um):
     model = model_road.panels.model
     before = model.pitch.value(), model.settings()
-    model.ask_run({"pitch_um": pitch_um, "depth": pitch_um})
+    model.restore_run({"pitch_um": pitch_um, "depth": pitch_um})
     assert (model.pitch.value(), model.settings()) == before
 
 

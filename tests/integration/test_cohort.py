@@ -218,10 +218,12 @@ def test_slides_of_a_cohort_are_as_each_alone(
     orders = orders_of([manifest], tmp_path / "out", common)
     told: list[tuple[int, float | None]] = []
 
-    def watch(outcomes: Any, left: float | None) -> None:
+    outcomes = [Outcome(order) for order in orders]
+
+    def watch(left: float | None) -> None:
         told.append((sum(each.n_done for each in outcomes), left))
 
-    outcomes = run_cohort(orders, client, poll=go_on, watch=watch)
+    run_cohort(outcomes, client, poll=go_on, watch=watch)
     rows = rows_of(outcomes)
     assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
@@ -269,16 +271,19 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     seen: list[int] = []  # spots done, after every task
     stop = threading.Event()
 
-    def watch(outcomes: Any, _left: float | None) -> None:
-        seen.append(outcomes[0].n_done)
+    def watch(_left: float | None) -> None:
+        seen.append(under_way.n_done)
         if seen[-1]:
             stop.set()
 
-    (stopped,) = run_cohort(orders, client, poll=poll_of(stop), watch=watch)
+    (order,) = orders
+    under_way = stopped = Outcome(order)
+    run_cohort([stopped], client, poll=poll_of(stop), watch=watch)
     assert rows_of([stopped])[0]["status"] == "unfinished"
     assert 0 < stopped.n_done < stopped.n_spots
     seen.clear()
-    (ended,) = run_cohort(orders, client, poll=go_on, watch=watch)
+    under_way = ended = Outcome(order)
+    run_cohort([ended], client, poll=go_on, watch=watch)
     assert ended.status == "done"
     # what its beginning found done no task fills again; a task that was cut off may have ended since
     assert stopped.n_done <= seen[0] < ended.n_spots

@@ -235,7 +235,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
 
     Interrupted by Ctrl-C: finished blocks are kept.
     """
-    from napari_stem.cohort.outcomes import cohort_table, rows_of, write_summary
+    from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
     from napari_stem.cohort.run import require_places, run_cohort, workers
 
     MANNER.keep_slides_private(*(order.slide for order in orders))
@@ -244,6 +244,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     if options.cohort_table is not None:
         require_writable(options.cohort_table)
         require_replaceable(options.cohort_table, overwrite=options.resume)
+    outcomes = [Outcome(order) for order in orders]
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
@@ -252,8 +253,8 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
-            watch = partial(_show_cohort, bars)
-            outcomes = run_cohort(orders, client, poll=poll_of(stop), watch=watch)
+            watch = partial(_show_cohort, bars, outcomes)
+            run_cohort(outcomes, client, poll=poll_of(stop), watch=watch)
         summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}

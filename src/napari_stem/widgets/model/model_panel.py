@@ -175,16 +175,16 @@ class ModelPanel(QWidget):
         """Return the parameters as chosen."""
         return self.form.settings()
 
-    def run_asked(self) -> dict[str, float]:
-        """Return what the spots and values of a run depend on and no choice remembers, for a session."""
+    def run_settings(self) -> dict[str, float]:
+        """Return what a run depends on that is no remembered choice, for a session."""
         depth = {"depth": self.settings().depth}
         # before a model is loaded, the spacing is nobody's
         return depth if self._model is None else {"pitch_um": self.pitch.value(), **depth}
 
-    def ask_run(self, asked: Mapping[str, Any]) -> None:
-        """Ask for what `run_asked` gave; what is missing or wrong stays as it is."""
+    def restore_run(self, saved: Mapping[str, Any]) -> None:
+        """Show what `run_settings` gave; what is missing or wrong stays as it is."""
         for name, field in (("pitch_um", self.pitch), ("depth", self.form["depth"])):
-            value = asked.get(name)
+            value = saved.get(name)
             if isinstance(value, int | float) and field.minimum() <= value <= field.maximum():
                 field.setValue(value)
                 self._pitch_um = None if field is self.pitch else self._pitch_um
