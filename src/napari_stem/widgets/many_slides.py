@@ -93,9 +93,9 @@ class ManySlides(QWidget):
         self.cancel_button = parts.button("Cancel", "What is finished is kept", self.stop)
         choosing = parts.row(self.slides_button, self.folder_button, self.remove_button)
         results = parts.row(self.results, self.results_button, stretched=0)
-        told = self.how, self.text, self.progress
+        lines = self.how, self.text, self.progress
         running = parts.row(self.run_button, self.cancel_button)
-        parts.stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
+        parts.stack(self, choosing, self.view, results, *lines, running, stretched=1, is_window=True)
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.key(index.row())))

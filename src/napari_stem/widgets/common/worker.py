@@ -128,9 +128,9 @@ class Jobs(QObject):
         if not self.is_closed:
             act()
 
-    def _end(self, job: object, found: Any, error: Exception | None, told: list[str]) -> None:
+    def _end(self, job: object, found: Any, error: Exception | None, warned: list[str]) -> None:
         done, failed = self._following.pop(job)
-        for warning in told:
+        for warning in warned:
             show_warning(warning)
         if error is None:
             done(found)
@@ -212,8 +212,8 @@ class StoppableJob(_OneJob):
             poll()
             hear(text, done, total)
 
-        told = {} if self.reported is None else {"progress": progress}
-        self._start(partial(function, poll=poll, **told), *args, **ends)
+        further = {} if self.reported is None else {"progress": progress}
+        self._start(partial(function, poll=poll, **further), *args, **ends)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""
@@ -226,15 +226,15 @@ class StoppableJob(_OneJob):
 
 def _work(end: Callable[..., None], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Call a function; what came of it is told in the window's thread, where napari's notifications belong."""
-    found, error, told = None, None, list[str]()
+    found, error, warned = None, None, list[str]()
     try:
-        with warnings_of_files(told.append):
+        with warnings_of_files(warned.append):
             found = function(*args)
     except Stopped:
         pass
     except Exception as caught:  # noqa: BLE001
         error = caught
-    end(found, error, told)
+    end(found, error, warned)
 
 
 def _spare_users() -> None:

@@ -137,9 +137,9 @@ class RunBar(QWidget):
         self.warning = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
-        told = self.progress_text, self.progress, self.warning, self.why_not
+        lines = self.progress_text, self.progress, self.warning, self.why_not
         buttons = parts.row(self.run_button, self.cancel_button)
-        parts.stack(self, self.cache, *told, buttons).setSpacing(4)
+        parts.stack(self, self.cache, *lines, buttons).setSpacing(4)
         model.form.when_changed(self._refresh)
         slides.activated.connect(self._say)
         self._show()
