@@ -278,7 +278,7 @@ def _show_cohort(
 ) -> None:
     under_way = [each for each in outcomes if each.status == "running" and each.n_spots]
     n_done, n_spots = sum(each.n_done for each in outcomes), sum(each.n_spots for each in outcomes)
-    parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
+    parts = [f"{each.order.name} {each.share:.0%}" for each in under_way[:4]]
     detail = "; ".join([f"{n_done:,} of {count(n_spots, 'spot')} seen so far", *parts])
     ended = sum(each.share for each in outcomes)
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)

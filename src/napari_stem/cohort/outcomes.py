@@ -53,11 +53,6 @@ class Outcome:
     error: str = ""
 
     @property
-    def name(self) -> str:
-        """Name of the slide, as of its order."""
-        return self.order.name
-
-    @property
     def share(self) -> float:
         """How much of its work is over; of one that failed nothing is left."""
         if self.has_ended:
@@ -93,7 +88,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Say, JSON-ready and without folders, what has become of each slide."""
     return [
         {
-            "slide": each.name,
+            "slide": each.order.name,
             "file": each.order.alias or visible(each.order.slide.name),
             "out": visible(each.order.out.name),
             "status": each.status if each.has_ended else "unfinished",
@@ -153,7 +148,7 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
     genes = list(dict.fromkeys(gene for table in means for gene in table.columns[2:]))
     obs = pd.DataFrame(
         {
-            "slide": each.name,
+            "slide": each.order.name,
             "region": region,
             "n_spots": table["n_spots"][region],
             "n_unlike_training": table["n_unlike"][region],

@@ -95,7 +95,9 @@ class ManySlides(QWidget):
         results = parts.row(self.results, self.results_button, stretched=0)
         lines = self.how, self.text, self.progress
         running = parts.row(self.run_button, self.cancel_button)
-        parts.stack(self, choosing, self.view, results, *lines, running, stretched=1, is_window=True)
+        parts.stack(
+            self, choosing, self.view, results, *lines, running, stretched=1, is_window=True
+        )
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.key(index.row())))
@@ -153,7 +155,7 @@ class ManySlides(QWidget):
                     (len(outcomes), outcomes[-1]),
                 )
                 left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
-                text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
+                text = f"Slide {number} of {len(outcomes)}, {now.order.name}{left}"
                 progress(text, round(PARTS * ended), PARTS * len(outcomes))
 
             predict_in_turn([each for each in outcomes if each.status == "waiting"], poll, watch)
@@ -277,7 +279,7 @@ def _row(each: Outcome) -> dict[str, str]:
     is_done, told = each.status == "done", (str(each.order.slide), each.error, *each.notes)
     spots = f"{each.n_spots:,}" if is_done else f"{each.n_done:,} of {each.n_spots:,}"
     return {
-        "slide": each.name,
+        "slide": each.order.name,
         "state": STATES[each.status] + ", see why" * bool(each.error),
         "spots": spots if each.n_spots else "",
         "unlike": f"{each.n_unlike:,}" if is_done else "",
