@@ -37,7 +37,6 @@ GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
 ANSWERS_WITHIN_S, STARTED_WITHIN_S, ENDED_WITHIN_S = 20, 180, 30
 # dask has workers give back memory at once; asking for the same pages again took 40% of their time
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**28}  # bytes, of glibc
-FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)
 
 
 @dataclass
@@ -329,11 +328,9 @@ def _local(n_workers: int | None, device: str, folder: str) -> Iterator[Any]:
         number: {"cls": Nanny, "options": common | {"env": environment}}
         for number, environment in enumerate(environments)
     }
-    quiet = {
-        "logging.distributed": "critical",
-        "distributed.scheduler.allowed-failures": FEW_SPAWNS,
-    } | {f"distributed.nanny.pre-spawn-environ.{name}": n for name, n in KEPT_MEMORY.items()}
-    with dask.config.set(quiet):
+    quiet = {"logging.distributed": "critical"}
+    memory = {f"distributed.nanny.pre-spawn-environ.{name}": n for name, n in KEPT_MEMORY.items()}
+    with dask.config.set(quiet | memory):
         cluster = SpecCluster(
             workers=specs,
             scheduler={"cls": Scheduler, "options": scheduler},
