@@ -566,7 +566,7 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
 
 def test_a_doubt_is_asked_once_and_the_window_can_be_used_meanwhile(model_road, monkeypatch):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
-    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _poll=None: "Blurred.")
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()
@@ -625,7 +625,7 @@ def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(
     model_road, monkeypatch, notifications
 ):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
-    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _poll=None: "Blurred.")
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()

@@ -366,11 +366,11 @@ def test_the_time_left_of_a_slide_that_is_gone_on_with_is_told_from_new_spots(
     common: Order, tmp_path: Path
 ) -> None:
     order = replace(common, slide=CROP, mpp=0.6907, out=tmp_path / "crop.zarr")
-    first, told = Outcome(order), list[tuple[int, float | None]]()
-    predict_in_turn([first], lambda: first.n_done > 0, lambda _: None)
+    first, told, stop = Outcome(order), list[tuple[int, float | None]](), threading.Event()
+    predict_in_turn([first], poll_of(stop), lambda _: first.n_done and stop.set())
     assert 0 < first.n_done < first.n_spots
     again = Outcome(order)
-    predict_in_turn([again], lambda: False, lambda left: told.append((again.n_done, left)))
+    predict_in_turn([again], go_on, lambda left: told.append((again.n_done, left)))
     assert again.status == "done"
     assert {left for n_done, left in told if n_done <= first.n_done} == {None}
     assert told[-2][1] is not None

@@ -536,22 +536,25 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(slide, model
         PredictionJob.planned(slide, model, replace(SETTINGS, sampler="ddim"))
 
 
-def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model, spots) -> None:
+def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(
+    slide, model, spots, stopped
+) -> None:
     job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
     looked_at = spots.take(evenly(len(spots)))
     embedding = embedder_of(slide, model, "cpu").embed(looked_at)
     middle = float(np.median(model.head.distance(embedding)))
 
-    def doubt_at(limit: float, stop=None) -> str | None:
+    def doubt_at(limit: float, poll: Poll = go_on) -> str | None:
         stricter = copy.copy(model)
         scaled = model.head.domain_limit * np.float32(middle / limit)
         stricter.head = replace(model.head, domain_limit=scaled)
-        return replace(job, model=stricter).domain_warning(stop)
+        return replace(job, model=stricter).domain_warning(poll)
 
     assert doubt_at(0.84) is None
     assert "median distance of 9 spots 0.86" in doubt_at(0.86)
     assert doubt_at(np.nan) is None
-    assert doubt_at(0.86, lambda: True) is None
+    with pytest.raises(Stopped):
+        doubt_at(0.86, stopped)
 
 
 def test_what_was_begun_in_doubt_is_not_left_behind(slide, model, spots, tmp_path) -> None:

@@ -126,6 +126,7 @@ def _download(
 ) -> Path | str:
     """Download; returns the last folder, or why it cannot be had."""
     try:
-        return [download_in_subprocess(kind, name, poll, progress) for name in names][-1]
+        folders = [download_in_subprocess(kind, name, poll, progress) for name in names]
+        return folders[-1]
     except StemError as error:
         return str(error)
