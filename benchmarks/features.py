@@ -191,9 +191,9 @@ class ShareOfTheEncoder:
 
     def setup(self, encoder: str) -> None:
         from napari_stem.encoders.registry import load_encoder
-        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
+        from napari_stem.spatial.spot_choice import choose_spots
 
         self.folder = tempfile.TemporaryDirectory()
         os.environ["NAPARI_STEM_CACHE"] = self.folder.name

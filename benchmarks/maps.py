@@ -22,6 +22,7 @@ class GeneChange:
         from napari_stem.geometry import Mpp, SizePx, lattice
         from napari_stem.layers.placement import SpotGrid
         from napari_stem.layers.values import colour_limits, read_by_gene
+        from napari_stem.progress import go_on
         from napari_stem.results import Prediction
         from napari_stem.widgets.genes.layer_queue import MEAN_RANK, LayerQueue
         from napari_stem.widgets.genes.map_layers import ScalarMap
@@ -56,7 +57,7 @@ class GeneChange:
             ood_distance=nothing,
         )
         self.prediction = prediction
-        by_gene = read_by_gene(prediction, "mean", lambda: False)
+        by_gene = read_by_gene(prediction, "mean", go_on)
         self.by_gene = dict(zip(self.genes, by_gene, strict=True))
         self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
         self.map = ScalarMap(LayerQueue(ViewerModel()), "mean", MEAN_RANK)

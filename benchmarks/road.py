@@ -25,10 +25,10 @@ class Stations:
         from napari_stem.encoders.bundled import features_in_torch
         from napari_stem.encoders.registry import load_encoder
         from napari_stem.model import load_model
-        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
         from napari_stem.slide.patches import PatchReader
+        from napari_stem.spatial.spot_choice import choose_spots
 
         self.slide = open_slide(sample_path())
         self.model = load_model()

@@ -35,10 +35,10 @@ class Sampling:
     def setup(self, n_genes: int, n_draws: int) -> None:
         import numpy as np
 
-        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.settings import SamplingSettings
         from napari_stem.slide import open_slide
+        from napari_stem.spatial.spot_choice import choose_spots
 
         self.model, self.settings = model_of(n_genes), SamplingSettings(n_draws=n_draws)
         with open_slide(sample_path()) as slide:
@@ -70,9 +70,9 @@ class Spots:
 
         from napari_stem.model import load_model
         from napari_stem.model.serving import encoder_of
-        from napari_stem.prediction_job import choose_spots
         from napari_stem.sample_data import sample_path
         from napari_stem.slide import open_slide
+        from napari_stem.spatial.spot_choice import choose_spots
 
         self.slide, self.model = open_slide(sample_path()), load_model()
         self.spots = choose_spots(self.slide, pitch_um=100.0).take(np.arange(n_spots))

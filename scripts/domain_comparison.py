@@ -24,11 +24,11 @@ from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.registry import load_encoder
 from napari_stem.geometry import Mpp, Spots, lattice
 from napari_stem.model.head import domain_warning, evenly, unexplained
-from napari_stem.prediction_job import choose_spots
 from napari_stem.slide import open_slide
 from napari_stem.slide.patches import PatchReader
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.dataset import Dataset
+from napari_stem.spatial.spot_choice import choose_spots
 from napari_stem.training.head_fit import fit_domain
 from napari_stem.training.mean import standards
 

@@ -340,9 +340,11 @@ def prediction(check: Check) -> Iterator[Finding]:
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
     from napari_stem.model.head import EmbeddingHead
-    from napari_stem.prediction_job import PredictionJob, choose_spots
+    from napari_stem.prediction_job import PredictionJob
+    from napari_stem.progress import Stopped
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
+    from napari_stem.spatial.spot_choice import choose_spots
 
     slide = napari_stem.open_slide(sample_path())
     spots = choose_spots(slide, pitch_um=200.0).take(np.arange(8 if check.is_quick else 16))
@@ -372,7 +374,12 @@ def prediction(check: Check) -> Iterator[Finding]:
         whole = finished(*begun("whole", check.device))
         yield Finding(f"{len(spots)} spots, 2 draws, 8 steps", time.perf_counter() - begin, "s")
         made, steps = begun("stopped", check.device)
-        list(steps(is_stopped=lambda: made.done.sum() >= 4))
+
+        def poll(*_: object) -> None:
+            if made.done.sum() >= 4:
+                raise Stopped
+
+        list(steps(poll=poll))
         found = finished(made, steps)
         yield Finding("stopped and resumed", apart(found, whole), "sd from whole", "<= 1e-6")
         if is_cuda(check):
@@ -387,9 +394,9 @@ def encoder(check: Check) -> Iterator[Finding]:
     from napari_stem.encoders.embed import Embedder
     from napari_stem.encoders.networks import Network, build
     from napari_stem.encoders.published import PublishedEncoder
-    from napari_stem.prediction_job import choose_spots
     from napari_stem.sample_data import sample_path
     from napari_stem.slide.patches import PatchReader
+    from napari_stem.spatial.spot_choice import choose_spots
 
     # Without its layer scale, which untrained lets nothing of the image through.
     facts = replace(CATALOGUE["uni"], arguments={"dynamic_img_size": True})

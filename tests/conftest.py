@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from napari_stem.progress import Poll, Stopped
 from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
@@ -52,6 +53,16 @@ numba.config.DISABLE_JIT = False
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture
+def stopped() -> Poll:
+    """Poll of work that is to stop at once."""
+
+    def poll(*_: object) -> None:
+        raise Stopped
+
+    return poll
 
 
 def _why_no_window() -> str | None:
@@ -213,10 +224,11 @@ def c5_prediction(made_once) -> Path:
 
     from napari_stem.geometry import Region
     from napari_stem.model import load_model
-    from napari_stem.prediction_job import PredictionJob, choose_spots
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
+    from napari_stem.spatial.spot_choice import choose_spots
 
     def predicted(path: Path) -> None:
         slide, model = open_slide(sample_path()), load_model()

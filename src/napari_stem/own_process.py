@@ -23,9 +23,9 @@ from typing import IO, TYPE_CHECKING, Any
 from napari_stem.errors import StemError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from napari_stem.progress import Progress
+    from napari_stem.progress import Poll, Progress
 
 POLL_S = 0.1
 logger = logging.getLogger(__name__)
@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 def run_module(
     module: str,
     arguments: Sequence[str],
-    is_stopped: Callable[[], bool],
+    poll: Poll,
     progress: Progress,
     broke: str,
 ) -> Any:
     """Call a module's function in a process of its own, and pass on what it tells.
 
     The module is one of ours; ``arguments`` are the name of the function, and what it is given, as texts.
-    ``is_stopped`` is asked ten times a second, and ends the process; ``progress`` is called with every line of
+    ``poll`` is called ten times a second, and ends the process by raising; ``progress`` with every line of
     progress: text, done, in all; ``broke`` is the sentence for a process that ended without a word.
 
-    Returns what the function did, as JSON can hold it (True for None); None where it was stopped.
+    Returns what the function did, as JSON can hold it.
 
     StemError: what it raised, in its own words.
     """
@@ -57,9 +57,10 @@ def run_module(
     ):
         lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
-        result: Any = True
+        result: Any = None
         try:
-            while not is_stopped():
+            while True:
+                poll()
                 try:
                     line = lines.get(timeout=POLL_S)
                 except queue.Empty:
@@ -73,8 +74,6 @@ def run_module(
                     result = said["result"]
                 else:
                     progress(*said["progress"])
-            else:
-                return None
             if process.wait() != 0:
                 complaints.seek(0)
                 logger.error("A process of ours broke (%s):\n%s", broke, complaints.read())

@@ -19,7 +19,7 @@ import numpy as np
 from napari_stem.device import blas, torch_device
 from napari_stem.metrics import central_interval
 from napari_stem.model.head import evenly
-from napari_stem.progress import go_on, poll_of
+from napari_stem.progress import Poll, go_on, poll_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -121,7 +121,7 @@ def draw_blocks(
     embedder: EmbedsSpots,
     model: Model,
     settings: SamplingSettings,
-    poll: Callable[..., None] = go_on,
+    poll: Poll = go_on,
     watch: Callable[[float], None] | None = None,
 ) -> Generator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]], None, None]:
     """Embed and draw blocks of a prediction's spots, given by rows, one after another; write nothing.
@@ -159,7 +159,7 @@ def embed_ahead(
     embedder: EmbedsSpots,
     parts: Sequence[Spots],
     device: str,
-    poll: Callable[..., None] = go_on,
+    poll: Poll = go_on,
 ) -> Generator[NDArray[np.float32], None, None]:
     """Embed spots part by part, the next one while its user works on the last: (n, width) each.
 
@@ -173,7 +173,7 @@ def embed_ahead(
         yield from (embedder.embed(part, poll) for part in parts)
         return
     has_ended = threading.Event()
-    poll_end = poll_of(has_ended.is_set)
+    poll_end = poll_of(has_ended)
 
     def poll_both(*_: Any) -> None:
         poll_end()

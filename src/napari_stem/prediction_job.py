@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.device import torch_device
-from napari_stem.errors import OutputError, RegionError
-from napari_stem.geometry import Mpp, Region, Spots, lattice, shared_tissue, spots_in_regions
+from napari_stem.errors import OutputError
+from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.head import domain_warning, evenly
@@ -32,14 +32,14 @@ from napari_stem.prediction_blocks import (
     order_blocks,
     spots_at_once,
 )
-from napari_stem.progress import Progress, Stopped, go_on, poll_of, shown
+from napari_stem.progress import Poll, Progress, Stopped, go_on, shown
 from napari_stem.results import Prediction
 from napari_stem.results.empty import COMMON_PROVENANCE, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
 from napari_stem.slide.scale_check import known_check
 from napari_stem.spatial.region_files import as_regions
-from napari_stem.spatial.table_files import read_spots
+from napari_stem.spatial.spot_choice import choose_spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,67 +52,6 @@ if TYPE_CHECKING:
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.model.bundle import Model
     from napari_stem.slide.tissue import TissueSettings
-
-
-def choose_spots(
-    slide: Slide,
-    *,
-    pitch_um: float,
-    spots: Spots | anndata.AnnData | str | Path | None = None,
-    regions: Region | Sequence[Region] | str | Path | None = None,
-    whole_slide: bool = False,
-    tissue: TissueSettings | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Spots:
-    """Choose where to predict: at given spots or on the slide's lattice, in regions or (none given) the tissue.
-
-    Parameters
-    ----------
-    slide
-        Of known pixel size.
-    pitch_um
-        Distance between spots of the lattice.
-    spots
-        Given ones: `Spots`, a table with ``obsm["spatial"]`` (x, y in level-0 px), or a file (``.h5ad``, or
-        ``.csv`` with ``x_px, y_px``). They are taken wherever they lie, unless regions are given too.
-    regions
-        One, several, or a GeoJSON file (in level-0 px, as QuPath writes it): only spots inside are taken.
-    whole_slide
-        Take the whole lattice, glass too.
-    tissue
-        How the tissue is looked for.
-    tell
-        Told in a sentence what was left out of the tissue.
-
-    Raises
-    ------
-    MissingMppError
-        The slide's pixel size is unknown.
-    RegionError
-        No spot lies in the regions, or there is no tissue.
-    SpotError
-        The pitch is not possible, or the given spots cannot be used.
-    """
-    mpp = slide.require_mpp()
-    if spots is None:
-        chosen = lattice(slide.size, mpp, pitch_um)
-    elif isinstance(spots, Spots):
-        chosen = spots
-    else:
-        chosen = read_spots(spots, slide.size, mpp, pitch_um)
-    if regions is not None:
-        within = as_regions(regions)
-        if not within:
-            raise RegionError("No region is given; draw one, or choose the whole tissue.")
-        return spots_in_regions(chosen, within)
-    if whole_slide or spots is not None:
-        return chosen
-    from napari_stem.slide.tissue import find_tissue
-
-    found = find_tissue(slide, tissue)
-    if found.note and tell is not None:
-        tell(found.note)
-    return spots_in_regions(chosen, found.regions)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -243,22 +182,18 @@ class PredictionJob:
             **({} if self.embedder is None else self.embedder.provenance),
         }
 
-    def domain_warning(self, is_stopped: Callable[[], bool] | None = None) -> str | None:
+    def domain_warning(self, poll: Poll = go_on) -> str | None:
         """Look at a few spots before a run, and say so where they look unlike the training data.
 
-        None where they do not, or ``is_stopped`` came true; raises what `steps` does.
+        None where they do not; raises what `steps` does, and ``poll``.
         """
         if not self.model.head.knows_domain:
             return None
-        poll = poll_of(is_stopped)
-        try:
-            poll()
-            embedding = self.embed_few(poll)
-        except Stopped:
-            return None
-        return domain_warning(self.model.head.distance(embedding), self.model.name)
+        poll()
+        distance = self.model.head.distance(self.embed_few(poll))
+        return domain_warning(distance, self.model.name)
 
-    def embed_few(self, poll: Callable[..., None] = go_on) -> NDArray[np.float32]:
+    def embed_few(self, poll: Poll = go_on) -> NDArray[np.float32]:
         """(n, width) embeddings of the few spots that are looked at before a run; raises what ``poll`` does."""
         return self._embedder.embed(self.spots.take(evenly(len(self.spots))), poll)
 
@@ -328,7 +263,7 @@ class PredictionJob:
     def steps(
         self,
         prediction: Prediction,
-        is_stopped: Callable[[], bool] | None = None,
+        poll: Poll = go_on,
         watch: Callable[[PredictionProgress], None] | None = None,
         *,
         write_every_s: float = 2.0,
@@ -342,8 +277,9 @@ class PredictionJob:
         ----------
         prediction
             From `create_or_resume`.
-        is_stopped
-            Asked within blocks; once true the generator ends. Finished blocks stay on disk.
+        poll
+            Called within blocks, also in another thread; where it raises `Stopped` the generator ends.
+            Finished blocks stay on disk.
         watch
             Told after every denoising step: with 1000 of them a block may take long.
         write_every_s
@@ -367,7 +303,6 @@ class PredictionJob:
             if watch is not None:
                 watch(clock.progress("sampling", unwritten.n_spots + under_way))
 
-        poll = poll_of(is_stopped)
         drawn = draw_blocks(
             prediction, blocks, self._embedder, self.model, self.settings, poll, watch_block
         )
@@ -386,7 +321,7 @@ class PredictionJob:
         out: Path,
         *,
         resume: bool = False,
-        is_stopped: Callable[[], bool] | None = None,
+        poll: Poll = go_on,
         watch: Callable[[PredictionProgress], None],
     ) -> Prediction:
         """Create the prediction, or resume it, and fill it; one that was created in vain is removed.
@@ -396,7 +331,7 @@ class PredictionJob:
         Unfinished where it was stopped.
         """
         with only_writer(out), self.created(out, resume=resume) as prediction:
-            for step in self.steps(prediction, is_stopped, watch):
+            for step in self.steps(prediction, poll, watch):
                 watch(step)
         return prediction
 

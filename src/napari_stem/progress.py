@@ -1,8 +1,8 @@
 """How long work tells how far it is, by a bar or a function of the caller's; and how it is asked to stop.
 
-What callers hand along has the same names throughout and is called again and again: ``is_stopped`` says whether
-to stop; ``poll`` raises where that is so (`poll_of`); ``progress`` (a `Progress`) and ``watch`` are told how
-far it is, ``tell`` what to know.
+What callers hand along has the same names throughout and is called again and again: ``poll`` raises `Stopped`
+where work is to stop, and who asked for the work catches it; ``progress`` (a `Progress`) is told how far it is,
+``watch`` the same in more detail, ``tell`` in sentences what to know.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from napari_stem.texts import sentence
 
 Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+Poll = Callable[..., None]  # raises `Stopped`; whatever it is told does not matter
 # whose warnings are told to whoever opened a file
 LOG_OF_FILES = logging.getLogger("napari_stem.spatial")
 
@@ -25,17 +26,18 @@ class Stopped(Exception):
     """Raised within work that its caller asked to stop."""
 
 
-def poll_of(is_stopped: Callable[[], bool] | None) -> Callable[..., None]:
-    """Make a function that raises `Stopped` where ``is_stopped``, whatever it is told."""
+def poll_of(stop: threading.Event) -> Poll:
+    """Make a function that raises `Stopped` once ``stop`` is set."""
 
     def poll(*_: Any) -> None:
-        if is_stopped is not None and is_stopped():
+        if stop.is_set():
             raise Stopped
 
     return poll
 
 
-go_on = poll_of(None)  # of work that nobody stops
+def go_on(*_: Any) -> None:
+    """Poll of work that nobody stops."""
 
 
 def silent(_text: str, _done: int, _total: int) -> None:

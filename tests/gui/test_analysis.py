@@ -174,9 +174,11 @@ def test_a_second_analysis_does_not_start_while_one_runs(predicted, monkeypatch)
     started = []
     find, rank = analysis.find_domains, analysis.rank_genes
     monkeypatch.setattr(
-        analysis, "find_domains", lambda *of: started.append("domains") or find(*of)
+        analysis, "find_domains", lambda *of, **how: started.append("domains") or find(*of, **how)
     )
-    monkeypatch.setattr(analysis, "rank_genes", lambda *of: started.append("genes") or rank(*of))
+    monkeypatch.setattr(
+        analysis, "rank_genes", lambda *of, **how: started.append("genes") or rank(*of, **how)
+    )
     panel = predicted.panels.analysis
     control = predicted.panels.analysis
     control.find_domains()
@@ -241,7 +243,7 @@ def test_while_a_run_grows_no_domains_are_looked_for(model_road, monkeypatch):
 def test_while_a_run_grows_no_analysis_starts_and_it_is_said_why(predicted, monkeypatch):
     panel, maps = predicted.panels.analysis, predicted.panels.maps
     slide, started = predicted.dock.coordinator.slide, []
-    monkeypatch.setattr(analysis, "find_domains", lambda *_: started.append(1))
+    monkeypatch.setattr(analysis, "find_domains", lambda *_, **__: started.append(1))
     maps.grow(slide)
     maps.draw()
     for button in (panel.find_button, panel.morans_button):

@@ -332,8 +332,8 @@ def embeddings(tmp_path_factory) -> SimpleNamespace:
     from napari_stem.encoders.bundled import BundledEncoder
     from napari_stem.encoders.embed import Embedder
     from napari_stem.geometry import Region
-    from napari_stem.prediction_job import choose_spots
     from napari_stem.slide import open_slide
+    from napari_stem.spatial.spot_choice import choose_spots
 
     slide = open_slide(sample_path())
     square = Region(shapely.box(4400, 3400, 5561, 4561))

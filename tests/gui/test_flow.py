@@ -394,8 +394,8 @@ def held_run(model_road, monkeypatch) -> Iterator[tuple[Any, threading.Event]]:
     """A run that waits after its first block of spots, until it is told to go on."""
     road, go_on, fill = model_road, threading.Event(), PredictionJob.steps
 
-    def steps(job, prediction, is_stopped):
-        for step in fill(job, prediction, is_stopped, write_every_s=0):
+    def steps(job, prediction, poll):
+        for step in fill(job, prediction, poll, write_every_s=0):
             yield step
             if step.n_done:
                 go_on.wait()
@@ -474,10 +474,11 @@ def test_a_run_that_is_cancelled_before_its_first_spots_leaves_the_map_before(
     model_road.run()
     first = model_road.maps.prediction
 
-    def steps(_self, _prediction, is_stopped):
-        while not is_stopped():
+    def steps(_self, _prediction, poll):
+        while True:
+            poll()
             time.sleep(0.01)
-        yield from ()
+        yield
 
     monkeypatch.setattr("napari_stem.prediction_job.PredictionJob.steps", steps)
     model_road.ask_little(n_draws=3)
@@ -535,8 +536,8 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
     asked = []
 
-    def domain_warning(_self, is_stopped=None) -> str:
-        if is_stopped is not None:  # else it is only looked at, ahead of a run
+    def domain_warning(_self, poll=None) -> str:
+        if poll is not None:  # else it is only looked at, ahead of a run
             asked.append(1)
         return "Blurred."
 
@@ -565,7 +566,7 @@ def test_a_run_on_a_slide_unlike_the_training_data_asks_first(model_road, monkey
 
 def test_a_doubt_is_asked_once_and_the_window_can_be_used_meanwhile(model_road, monkeypatch):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
-    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _poll=None: "Blurred.")
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()
@@ -624,7 +625,7 @@ def test_whoever_wants_a_run_in_doubt_during_another_is_told_to_click_again(
     model_road, monkeypatch, notifications
 ):
     road, job = model_road, "napari_stem.prediction_job.PredictionJob"
-    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _stop=None: "Blurred.")
+    monkeypatch.setattr(f"{job}.domain_warning", lambda _self, _poll=None: "Blurred.")
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little()

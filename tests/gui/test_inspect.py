@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_stem.evaluation.differences import background, spots_in
+from napari_stem.progress import Stopped
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.views.compare import DIFFERENCE
@@ -132,7 +133,9 @@ def test_another_run_forgets_the_spot(predicted):
     assert predicted.panels.inspect.spot.isHidden()
 
 
-def test_background_is_that_of_all_finished_spots(c5_prediction: Path, monkeypatch) -> None:
+def test_background_is_that_of_all_finished_spots(
+    c5_prediction: Path, monkeypatch, stopped
+) -> None:
     monkeypatch.setattr("napari_stem.evaluation.differences.ROWS_PER_READ", 5)
     prediction = Prediction.open(c5_prediction)
     ground = background(prediction)
@@ -140,7 +143,8 @@ def test_background_is_that_of_all_finished_spots(c5_prediction: Path, monkeypat
     assert_allclose(ground.mean, values.mean(0))
     assert_allclose(ground.sd, values.std(0), atol=1e-7)
     assert ground.n_spots == len(values)
-    assert background(prediction, lambda: True) is None
+    with pytest.raises(Stopped):
+        background(prediction, stopped)
 
 
 # regions

@@ -319,6 +319,44 @@ def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5
         assert len(shown) == 2
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_after_a_session_as_it_was_asked_for(qtbot, model_road, tmp_path):
+    def has_loaded(panels):
+        return panels.model.loaded()[0] is not None
+
+    panels = model_road.panels
+    model_road.ask_little()
+    model_road.open(sample_path())
+    model_road.wait(lambda: has_loaded(panels))
+    model_road.draw(TUMOUR)
+    panels.model.pitch.setValue(120)
+    panels.model.ask_depth(3000)
+    model_road.wait(lambda: "spots" in panels.run.run_button.text())
+    model_road.run()
+    path = tmp_path / "session.json"
+    model_road.dock.coordinator.sessions.save(str(path))
+    model_road.wait(path.exists)
+
+    dock = another_dock(qtbot)
+    with qtbot.waitSignal(dock.coordinator.sessions.restored, timeout=60_000):
+        dock.coordinator.sessions.load(path)
+    qtbot.waitUntil(lambda: has_loaded(dock.panels), timeout=60_000)
+    dock.panels.model.form.restore({"n_draws": 2, "n_steps": 2, "device": "cpu"})
+    with qtbot.waitSignal(dock.panels.run.begun, timeout=60_000) as begun:
+        dock.panels.run.run_button.click()
+    assert begun.args[1].path == model_road.maps.prediction.path
+    qtbot.waitUntil(lambda: not dock.panels.run.is_running, timeout=60_000)
+    dock.shut_down()
+
+
+@pytest.mark.parametrize("pitch_um", [None, "100", -1, float("nan"), float("inf"), [100]])
+def test_a_spacing_edited_by_hand_does_no_harm(model_road, pitch_um):
+    model = model_road.panels.model
+    before = model.pitch.value(), model.settings()
+    model.restore_run({"pitch_um": pitch_um, "depth": pitch_um})
+    assert (model.pitch.value(), model.settings()) == before
+
+
 def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, notifications, copy):
     sample = model_road.open(sample_path())
     slide = model_road.dock.coordinator.slide

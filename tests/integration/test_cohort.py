@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +35,7 @@ from napari_stem.errors import DatasetError
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
 from napari_stem.prediction_job import predict_slide
+from napari_stem.progress import go_on, poll_of
 from napari_stem.results import Prediction, empty
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.region_files import write_regions
@@ -216,10 +218,12 @@ def test_slides_of_a_cohort_are_as_each_alone(
     orders = orders_of([manifest], tmp_path / "out", common)
     told: list[tuple[int, float | None]] = []
 
-    def watch(outcomes: Any, left: float | None) -> None:
+    outcomes = [Outcome(order) for order in orders]
+
+    def watch(left: float | None) -> None:
         told.append((sum(each.n_done for each in outcomes), left))
 
-    outcomes = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
+    run_cohort(outcomes, client, poll=go_on, watch=watch)
     rows = rows_of(outcomes)
     assert [row["status"] for row in rows] == ["done", "done", "failed", "failed"]
     assert "missing.svs" in rows[2]["error"]
@@ -265,15 +269,21 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
     (tmp_path / "out").mkdir()
     orders = orders_of([SVS], tmp_path / "out", common)
     seen: list[int] = []  # spots done, after every task
+    stop = threading.Event()
 
-    def watch(outcomes: Any, _left: float | None) -> None:
-        seen.append(outcomes[0].n_done)
+    def watch(_left: float | None) -> None:
+        seen.append(under_way.n_done)
+        if seen[-1]:
+            stop.set()
 
-    (stopped,) = run_cohort(orders, client, is_stopped=lambda: any(seen), watch=watch)
+    (order,) = orders
+    under_way = stopped = Outcome(order)
+    run_cohort([stopped], client, poll=poll_of(stop), watch=watch)
     assert rows_of([stopped])[0]["status"] == "unfinished"
     assert 0 < stopped.n_done < stopped.n_spots
     seen.clear()
-    (ended,) = run_cohort(orders, client, is_stopped=lambda: False, watch=watch)
+    under_way = ended = Outcome(order)
+    run_cohort([ended], client, poll=go_on, watch=watch)
     assert ended.status == "done"
     # what its beginning found done no task fills again; a task that was cut off may have ended since
     assert stopped.n_done <= seen[0] < ended.n_spots
@@ -356,11 +366,11 @@ def test_the_time_left_of_a_slide_that_is_gone_on_with_is_told_from_new_spots(
     common: Order, tmp_path: Path
 ) -> None:
     order = replace(common, slide=CROP, mpp=0.6907, out=tmp_path / "crop.zarr")
-    first, told = Outcome(order), list[tuple[int, float | None]]()
-    predict_in_turn([first], lambda: first.n_done > 0, lambda _: None)
+    first, told, stop = Outcome(order), list[tuple[int, float | None]](), threading.Event()
+    predict_in_turn([first], poll_of(stop), lambda _: first.n_done and stop.set())
     assert 0 < first.n_done < first.n_spots
     again = Outcome(order)
-    predict_in_turn([again], lambda: False, lambda left: told.append((again.n_done, left)))
+    predict_in_turn([again], go_on, lambda left: told.append((again.n_done, left)))
     assert again.status == "done"
     assert {left for n_done, left in told if n_done <= first.n_done} == {None}
     assert told[-2][1] is not None

@@ -31,14 +31,16 @@ from napari_stem.model.bundle import load_folder
 from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
 from napari_stem.prediction_blocks import _FIRST_BLOCK, embed_ahead, spots_at_once
-from napari_stem.prediction_job import PredictionJob, choose_spots, predict_slide
+from napari_stem.prediction_job import PredictionJob, predict_slide
+from napari_stem.progress import Poll, Stopped, go_on
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
 from napari_stem.spatial.dataset import Dataset
+from napari_stem.spatial.spot_choice import choose_spots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_stem.model.bundle import Model
     from napari_stem.slide import Slide
@@ -85,7 +87,7 @@ class Run:
         self,
         prediction: Prediction,
         settings: SamplingSettings = SETTINGS,
-        is_stopped=None,
+        poll=go_on,
         **options,
     ):
         """Every block is written as soon as it is finished."""
@@ -93,7 +95,7 @@ class Run:
         job = self.job(
             prediction.spots, settings, keep_draws=prediction.n_kept_draws > 0, **options
         )
-        return job.steps(prediction, is_stopped, **{"write_every_s": 0, **told})
+        return job.steps(prediction, poll, **{"write_every_s": 0, **told})
 
     def __call__(self, spots: Spots, settings: SamplingSettings = SETTINGS, **options):
         prediction = self.begin(spots, settings, **options)
@@ -337,9 +339,19 @@ def test_a_larger_region_predicts_what_it_shares_the_same(run, slide) -> None:
     assert_same(table, run(large, replace(SETTINGS, spots_per_block=2)))
 
 
+def until(is_stopped: Callable[[], bool]) -> Poll:
+    """Poll of work that is to stop once a condition holds."""
+
+    def poll(*_: object) -> None:
+        if is_stopped():
+            raise Stopped
+
+    return poll
+
+
 def test_a_stopped_run_keeps_what_is_done_and_resumes_to_the_same(run, spots, whole) -> None:
     prediction = run.begin(spots)
-    steps = run.steps(prediction, is_stopped=lambda: prediction.done.sum() >= 4)
+    steps = run.steps(prediction, poll=until(lambda: prediction.done.sum() >= 4))
     assert [p.n_done for p in steps] == [0, 4]
     np.testing.assert_array_equal(np.flatnonzero(prediction.done), [0, 1, 2, 3])
     before = prediction.to_anndata()
@@ -369,7 +381,7 @@ def test_what_is_not_written_yet_is_kept_when_a_run_is_stopped(run, spots, whole
         asked.append(None)
         return len(asked) > 2 * (1 + SETTINGS.n_steps) + 2
 
-    assert [p.n_done for p in run.steps(prediction, is_stopped=stop, write_every_s=3600)] == [0, 4]
+    assert [p.n_done for p in run.steps(prediction, poll=until(stop), write_every_s=3600)] == [0, 4]
     table = prediction.to_anndata()
     assert table.obs["done"].sum() == 8
     assert_same(table[table.obs["done"]], whole)
@@ -385,7 +397,7 @@ def test_stop_ends_within_a_block(run, spots, polls) -> None:
         return len(asked) > polls
 
     prediction = run.begin(spots)
-    told = list(run.steps(prediction, is_stopped=stop))
+    told = list(run.steps(prediction, poll=until(stop)))
     n_kept = 4 if polls >= 1 + SETTINGS.n_steps else 0
     assert len(asked) == polls + 1  # asked no more after the answer
     assert [p.n_done for p in told] == [0, 4][: 2 if n_kept else 1]
@@ -524,22 +536,25 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(slide, model
         PredictionJob.planned(slide, model, replace(SETTINGS, sampler="ddim"))
 
 
-def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(slide, model, spots) -> None:
+def test_a_slide_unlike_the_training_data_is_doubted_before_the_run(
+    slide, model, spots, stopped
+) -> None:
     job = PredictionJob.planned(slide, model, SETTINGS, spots=spots)
     looked_at = spots.take(evenly(len(spots)))
     embedding = embedder_of(slide, model, "cpu").embed(looked_at)
     middle = float(np.median(model.head.distance(embedding)))
 
-    def doubt_at(limit: float, stop=None) -> str | None:
+    def doubt_at(limit: float, poll: Poll = go_on) -> str | None:
         stricter = copy.copy(model)
         scaled = model.head.domain_limit * np.float32(middle / limit)
         stricter.head = replace(model.head, domain_limit=scaled)
-        return replace(job, model=stricter).domain_warning(stop)
+        return replace(job, model=stricter).domain_warning(poll)
 
     assert doubt_at(0.84) is None
     assert "median distance of 9 spots 0.86" in doubt_at(0.86)
     assert doubt_at(np.nan) is None
-    assert doubt_at(0.86, lambda: True) is None
+    with pytest.raises(Stopped):
+        doubt_at(0.86, stopped)
 
 
 def test_what_was_begun_in_doubt_is_not_left_behind(slide, model, spots, tmp_path) -> None:

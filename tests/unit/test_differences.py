@@ -27,6 +27,7 @@ from napari_stem.evaluation.differences import (
 from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.geometry import Region
 from napari_stem.metrics import central_interval
+from napari_stem.progress import Stopped
 from napari_stem.results import Prediction
 from napari_stem.results.empty import MAX_DRAWS_BYTES, may_keep_draws
 from napari_stem.spatial.region_files import ClassedRegion
@@ -49,10 +50,11 @@ def draws(tmp_path_factory) -> np.ndarray:
     import shapely
 
     from napari_stem.model import load_model
-    from napari_stem.prediction_job import PredictionJob, choose_spots
+    from napari_stem.prediction_job import PredictionJob
     from napari_stem.sample_data import sample_path
     from napari_stem.settings import SamplingSettings
     from napari_stem.slide import open_slide
+    from napari_stem.spatial.spot_choice import choose_spots
 
     slide, model = open_slide(sample_path()), load_model()
     sampling = SamplingSettings(n_draws=2 * N_DRAWS, n_steps=8, device="cpu")
@@ -153,7 +155,9 @@ def test_the_interval_is_that_of_the_exported_summary(few: Prediction) -> None:
     assert all(e.low <= e.mean <= e.high for e in summary.genes.values())
 
 
-def test_groups_are_summed_over_blocks_and_can_be_stopped(few: Prediction, monkeypatch) -> None:
+def test_groups_are_summed_over_blocks_and_can_be_stopped(
+    few: Prediction, monkeypatch, stopped
+) -> None:
     spots = np.arange(len(few.spots))
     whole = group_draws(few, spots, "all")
     monkeypatch.setattr("napari_stem.evaluation.differences.SPOTS_PER_READ", 5)
@@ -165,7 +169,8 @@ def test_groups_are_summed_over_blocks_and_can_be_stopped(few: Prediction, monke
         assert_allclose(made.mean, few.rows(spots).mean(0), rtol=1e-5)
         assert_allclose(made.means, every.mean(0))
         assert_allclose(made.variance, every.var(0, ddof=1).mean(-1), atol=1e-9)
-    assert group_draws(few, spots, "all", lambda: True) is None
+    with pytest.raises(Stopped):
+        group_draws(few, spots, "all", stopped)
     with pytest.raises(PredictionError, match="No predicted spot lies in nowhere"):
         group_draws(few, spots[:0], "nowhere")
 

@@ -23,6 +23,7 @@ from napari_stem.layers.values import (
     read_by_gene,
     score_title,
 )
+from napari_stem.progress import Stopped, go_on
 from napari_stem.results import Prediction
 from napari_stem.slide import Slide
 from napari_stem.slide.level import downsample, level_of_array
@@ -254,13 +255,14 @@ def test_the_title_of_a_score_says_how_much_of_the_set_it_rests_on():
     assert score_title("pam50", 43, 50) == expected
 
 
-def test_values_by_gene_are_those_of_the_prediction(c5_prediction):
+def test_values_by_gene_are_those_of_the_prediction(c5_prediction, stopped):
     prediction = Prediction.open(c5_prediction)
     for field in ("mean", "sd"):
-        by_gene = read_by_gene(prediction, field, lambda: False)
+        by_gene = read_by_gene(prediction, field, go_on)
         assert by_gene.shape == (len(prediction.genes), len(prediction.spots))
         assert_array_equal(by_gene[7], prediction.values(prediction.genes[7], field))
-    assert read_by_gene(prediction, "mean", lambda: True) is None
+    with pytest.raises(Stopped):
+        read_by_gene(prediction, "mean", stopped)
 
 
 def test_titles_say_that_the_map_is_predicted():

@@ -14,6 +14,7 @@ import squidpy
 
 from napari_stem.errors import OutputError, PredictionError, StemError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, Spots, lattice
+from napari_stem.progress import Stopped, go_on, poll_of
 from napari_stem.results import Prediction
 from napari_stem.spatial_analysis import autocorrelation, morans_i, neighbour_graph
 from napari_stem.spatial_analysis.autocorrelation import morans_of, predicted_means
@@ -191,8 +192,9 @@ def test_spots_far_apart_have_no_morans_i(prediction, square, monkeypatch):
         morans_i(Prediction.open(prediction.path))
 
 
-def test_morans_i_stops_when_asked_and_knows_its_genes(prediction, square):
-    assert morans_of(halves(square, 1.0), neighbour_graph(square), lambda: True) is None
+def test_morans_i_stops_when_asked_and_knows_its_genes(prediction, square, stopped):
+    with pytest.raises(Stopped):
+        morans_of(halves(square, 1.0), neighbour_graph(square), stopped)
     with pytest.raises(UnknownGeneError, match="no gene 'NOPE'"):
         morans_i(prediction, ["NOPE"])
 
@@ -362,7 +364,7 @@ def test_spots_without_a_domain_are_missing(prediction, domains):
 def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
     told: list[tuple[str, int, int]] = []
     arguments = ["domains", str(prediction.path), "1.0"]
-    assert run_in_subprocess(arguments, lambda: False, lambda *at: told.append(at))
+    run_in_subprocess(arguments, go_on, lambda *at: told.append(at))
     found = read_domains(prediction)
     np.testing.assert_array_equal(found.labels, leiden(predicted_means(prediction), 1.0))
     assert found.relations is not None
@@ -375,21 +377,19 @@ def test_a_process_tells_its_progress_and_stores_what_it_finds(prediction):
 
 def test_a_process_can_be_ended(prediction):
     stop = threading.Event()
-    ended = run_in_subprocess(
-        ["domains", str(prediction.path), "1.0"], stop.is_set, lambda *_: stop.set()
-    )
-    assert ended is False
+    with pytest.raises(Stopped):
+        run_in_subprocess(
+            ["domains", str(prediction.path), "1.0"], poll_of(stop), lambda *_: stop.set()
+        )
     assert not sidecar_path(prediction).exists()
 
 
 def test_what_a_process_refuses_is_told_in_its_words(tmp_path):
     with pytest.raises(StemError, match="There is no prediction"):
-        run_in_subprocess(
-            ["morans", str(tmp_path / "none.zarr"), "x.csv"], lambda: False, lambda *_: None
-        )
+        run_in_subprocess(["morans", str(tmp_path / "none.zarr"), "x.csv"], go_on, lambda *_: None)
 
 
 def test_a_process_that_breaks_is_told(tmp_path, caplog):
     with pytest.raises(StemError, match="broke down"):
-        run_in_subprocess(["nonsense"], lambda: False, lambda *_: None)
+        run_in_subprocess(["nonsense"], go_on, lambda *_: None)
     assert "AttributeError" in caplog.text

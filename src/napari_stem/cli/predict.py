@@ -34,7 +34,7 @@ from napari_stem.io import (
     write_h5ad,
     written_whole,
 )
-from napari_stem.progress import stop_on_signals
+from napari_stem.progress import poll_of, stop_on_signals
 from napari_stem.texts import NOTICE, count
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def run_job(
         bars.show(title, step.work_done, step.n_spots, step.seconds_left)
 
     with stop_on_signals() as stop:
-        prediction = job.run(path, resume=resume, is_stopped=stop.is_set, watch=show)
+        prediction = job.run(path, resume=resume, poll=poll_of(stop), watch=show)
     n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
     if n_done == 0 and n_spots:
         raise Interrupted("Interrupted before any spot was finished; nothing was written.")
@@ -234,7 +234,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
 
     Interrupted by Ctrl-C: finished blocks are kept.
     """
-    from napari_stem.cohort.outcomes import cohort_table, rows_of, write_summary
+    from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
     from napari_stem.cohort.run import require_places, run_cohort, workers
 
     MANNER.keep_slides_private(*(order.slide for order in orders))
@@ -243,6 +243,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     if options.cohort_table is not None:
         require_writable(options.cohort_table)
         require_replaceable(options.cohort_table, overwrite=options.resume)
+    outcomes = [Outcome(order) for order in orders]
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
@@ -251,8 +252,8 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
-            watch = partial(_show_cohort, bars)
-            outcomes = run_cohort(orders, client, is_stopped=stop.is_set, watch=watch)
+            watch = partial(_show_cohort, bars, outcomes)
+            run_cohort(outcomes, client, poll=poll_of(stop), watch=watch)
         summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}
@@ -276,7 +277,7 @@ def _show_cohort(
 ) -> None:
     under_way = [each for each in outcomes if each.status == "running" and each.n_spots]
     n_done, n_spots = sum(each.n_done for each in outcomes), sum(each.n_spots for each in outcomes)
-    parts = [f"{each.name} {each.share:.0%}" for each in under_way[:4]]
+    parts = [f"{each.order.name} {each.share:.0%}" for each in under_way[:4]]
     detail = "; ".join([f"{n_done:,} of {count(n_spots, 'spot')} seen so far", *parts])
     ended = sum(each.share for each in outcomes)
     bars.show("Predicting slides", ended, len(outcomes), seconds_left, detail)

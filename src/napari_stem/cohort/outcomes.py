@@ -30,8 +30,8 @@ class Outcome:
         What was asked for.
     status
         ``waiting`` (nothing was done for it in this run), ``running``, ``done`` or ``failed``.
-    n_spots, n_done, n_unlike
-        All; finished; of these, unlike the training data.
+    n_spots, n_before, n_done, n_unlike
+        All; finished before this run; finished by now; of these, unlike the training data.
     n_genes, unit
         Of its values.
     seconds
@@ -43,6 +43,7 @@ class Outcome:
     order: Order
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
     n_spots: int = 0
+    n_before: int = 0
     n_done: int = 0
     n_unlike: int = 0
     n_genes: int = 0
@@ -50,11 +51,6 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     error: str = ""
-
-    @property
-    def name(self) -> str:
-        """Name of the slide, as of its order."""
-        return self.order.name
 
     @property
     def share(self) -> float:
@@ -76,13 +72,11 @@ class Outcome:
         self.error = killed if is_kill else sentence(error) or type(error).__name__
 
 
-def seconds_left(outcomes: Sequence[Outcome], n_filled: int, seconds: float) -> float | None:
-    """Time left, slides that nobody has looked at counted as large as the others.
-
-    ``n_filled`` spots were predicted in so many seconds.
-    """
+def seconds_left(outcomes: Sequence[Outcome], seconds: float) -> float | None:
+    """Time left, by the seconds that this run took; slides not looked at yet count as large as the others."""
     known = [each for each in outcomes if each.n_spots]
-    if not n_filled or not known:
+    n_filled = sum(each.n_done - each.n_before for each in known)
+    if not n_filled:
         return None
     mean = sum(each.n_spots for each in known) / len(known)
     unknown = sum(not each.n_spots and not each.has_ended for each in outcomes)
@@ -94,7 +88,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Say, JSON-ready and without folders, what has become of each slide."""
     return [
         {
-            "slide": each.name,
+            "slide": each.order.name,
             "file": each.order.alias or visible(each.order.slide.name),
             "out": visible(each.order.out.name),
             "status": each.status if each.has_ended else "unfinished",
@@ -154,7 +148,7 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
     genes = list(dict.fromkeys(gene for table in means for gene in table.columns[2:]))
     obs = pd.DataFrame(
         {
-            "slide": each.name,
+            "slide": each.order.name,
             "region": region,
             "n_spots": table["n_spots"][region],
             "n_unlike_training": table["n_unlike"][region],

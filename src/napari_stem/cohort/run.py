@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import queue
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cohort import work
-from napari_stem.cohort.outcomes import Outcome, seconds_left
-from napari_stem.device import may_have_gpu, torch_device
+from napari_stem.cohort.outcomes import seconds_left
+from napari_stem.device import may_have_gpu
 from napari_stem.errors import OutputError, StemError
 from napari_stem.io import only_writer, require_writable
-from napari_stem.model import load_model
-from napari_stem.model.serving import encoder_of
+from napari_stem.progress import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +25,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
     from napari_stem.cohort.orders import Order
-    from napari_stem.encoders.base import Encoder
-    from napari_stem.model.bundle import Model
+    from napari_stem.cohort.outcomes import Outcome
     from napari_stem.prediction_blocks import PredictionProgress
+    from napari_stem.progress import Poll
 
 AHEAD = 4  # tasks per thread that are handed out: a worker never waits, and the scheduler holds few
 POLL_S = 0.3
@@ -39,7 +37,6 @@ GPU = "GPU"  # the resource that dask's own examples and dask-cuda name so
 ANSWERS_WITHIN_S, STARTED_WITHIN_S, ENDED_WITHIN_S = 20, 180, 30
 # dask has workers give back memory at once; asking for the same pages again took 40% of their time
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": 2**25, "MALLOC_TRIM_THRESHOLD_": 2**28}  # bytes, of glibc
-FEW_SPAWNS = 3  # a task that took so many workers with it is not tried again (dask's own figure)
 
 
 @dataclass
@@ -60,8 +57,6 @@ class _TaskQueue:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     tasks: dict[Future, _Task] = field(default_factory=dict)
     ended: queue.SimpleQueue[Future] = field(default_factory=queue.SimpleQueue)
-    began: float = field(default_factory=time.monotonic)
-    n_filled: int = 0
 
     def submit(self, task: _Task) -> None:
         order, options = task.outcome.order, {"pure": False, "resources": self.resources or None}
@@ -88,6 +83,7 @@ class _TaskQueue:
         if task.rows is None:
             known, todo = future.result()
             vars(at).update(known)
+            at.n_before = at.n_done
             for rows in todo:
                 self.submit(_Task(at, rows))
         else:
@@ -95,7 +91,6 @@ class _TaskQueue:
             at.n_done += n_spots
             at.n_unlike += n_unlike
             at.seconds += seconds
-            self.n_filled += n_spots
         at.status = "done" if at.n_done == at.n_spots else "running"
 
     def fail(self, outcome: Outcome, error: BaseException) -> None:
@@ -120,46 +115,50 @@ class _TaskQueue:
 
 
 def run_cohort(
-    orders: Sequence[Order],
+    outcomes: Sequence[Outcome],
     client: Client,
     *,
-    is_stopped: Callable[[], bool],
-    watch: Callable[[Sequence[Outcome], float | None], None],
-) -> list[Outcome]:
+    poll: Poll,
+    watch: Callable[[float | None], None],
+) -> None:
     """Predict slides, block by block, on the workers of a client.
 
     Predictions that are there are gone on with. The workers see the same files under the same paths.
 
     Parameters
     ----------
-    is_stopped
-        Asked again and again; once true, what is under way is called off, and finished blocks stay.
+    outcomes
+        One for each slide, which notes what becomes of it; one that fails leaves the others alone.
+    poll
+        Called again and again; where it raises `Stopped`, what is under way is called off, and finished
+        blocks stay.
     watch
-        Told what has become of each slide and the seconds left, after every task.
+        Told the seconds left, after every task.
 
     Raises
     ------
     StemError
         The scheduler is gone for good, or somebody else writes this cohort.
     """
-    outcomes = [Outcome(order) for order in orders]
-    waiting, device = iter(outcomes), orders[0].settings.device
-    tasks = _TaskQueue(client, resources_of(client, device))
-    with only_writer(orders[0].out.parent / "cohort"):
-        while not is_stopped():
-            room = AHEAD * max(1, sum(client.nthreads().values()))
-            while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
-                each.status = "running"
-                tasks.submit(_Task(each, None))
-            if not tasks.tasks:
-                break
-            try:
-                tasks.take(tasks.ended.get(timeout=POLL_S))
-            except queue.Empty:
-                continue
-            watch(outcomes, seconds_left(outcomes, tasks.n_filled, time.monotonic() - tasks.began))
-        client.cancel(list(tasks.tasks))
-    return outcomes
+    waiting, first, began = iter(outcomes), outcomes[0].order, time.monotonic()
+    tasks = _TaskQueue(client, resources_of(client, first.settings.device))
+    with only_writer(first.out.parent / "cohort"):
+        try:
+            while True:
+                poll()
+                room = AHEAD * max(1, sum(client.nthreads().values()))
+                while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
+                    each.status = "running"
+                    tasks.submit(_Task(each, None))
+                if not tasks.tasks:
+                    break
+                try:
+                    tasks.take(tasks.ended.get(timeout=POLL_S))
+                except queue.Empty:
+                    continue
+                watch(seconds_left(outcomes, time.monotonic() - began))
+        except Stopped:
+            client.cancel(list(tasks.tasks))
 
 
 def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:
@@ -180,65 +179,48 @@ def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> No
 
 
 def predict_in_turn(
-    outcomes: Sequence[Outcome],
-    is_stopped: Callable[[], bool],
-    watch: Callable[[float | None], None],
+    outcomes: Sequence[Outcome], poll: Poll, watch: Callable[[float | None], None]
 ) -> None:
     """Predict slides one after another, as the window does: the same results, without a cluster.
 
-    Notes in ``outcomes`` what becomes of each; one that fails leaves the others alone. Results that are there
-    are gone on with. Once ``is_stopped``, nothing more is done, and what is finished stays. ``watch`` is told
-    the seconds left after every step.
+    Parameters are as of `run_cohort`; ``watch`` is told after every step.
     """
-    began, n_filled = time.monotonic(), 0
+    began = time.monotonic()
 
-    @functools.lru_cache(maxsize=1)  # slides of a list mostly want the same
-    def loaded(name: str, device: str) -> tuple[Model, Encoder]:
-        model = load_model(name)
-        return model, encoder_of(model, device)
+    def report() -> None:
+        watch(seconds_left(outcomes, time.monotonic() - began))
 
-    def told(n_new: int = 0) -> None:
-        nonlocal n_filled
-        n_filled += n_new
-        watch(seconds_left(outcomes, n_filled, time.monotonic() - began))
-
-    for outcome in outcomes:
-        if is_stopped():
-            break
-        outcome.status = "running"
-        told()
-        try:
-            _predict(outcome, loaded, is_stopped, told)
-        except StemError as error:
-            outcome.fail(error)
-        told()
+    try:
+        for outcome in outcomes:
+            poll()
+            outcome.status = "running"
+            report()
+            try:
+                _predict(outcome, poll, report)
+            except StemError as error:
+                outcome.fail(error)
+            report()
+    except Stopped:
+        return
+    finally:
+        work.forget_models()
 
 
-def _predict(
-    outcome: Outcome,
-    loaded: Callable[[str, str], tuple[Model, Encoder]],
-    is_stopped: Callable[[], bool],
-    told: Callable[[int], None],
-) -> None:
-    """Predict one slide; ``told`` is given the number of spots that were finished since it was told last."""
+def _predict(outcome: Outcome, poll: Poll, report: Callable[[], None]) -> None:
+    """Predict one slide; ``report`` is called after every step."""
     order, began, notes = outcome.order, time.monotonic(), list[str]()
 
     def watch(step: PredictionProgress) -> None:
-        # what an earlier run finished is there at the first step, when the spots are not counted yet
-        n_new = step.n_done - outcome.n_done if outcome.n_spots else 0
+        if not outcome.n_spots:
+            outcome.n_before = step.n_done
         outcome.n_done, outcome.n_spots = step.n_done, step.n_spots
         outcome.seconds = time.monotonic() - began
-        told(n_new)
+        report()
 
     with order.open() as slide:
-        model, encoder = loaded(order.model, torch_device(order.settings.device))
-        job = replace(order.job(slide, model, notes.append), encoder=encoder)
-        notes.append(job.domain_warning(is_stopped) or "")
-        if is_stopped():
-            return
-        prediction = job.run(
-            order.out, resume=order.out.exists(), is_stopped=is_stopped, watch=watch
-        )
+        job = work.job_of(order, slide, notes)
+        notes.append(job.domain_warning(poll) or "")
+        prediction = job.run(order.out, resume=order.out.exists(), poll=poll, watch=watch)
     outcome.notes = tuple(filter(None, notes))
     outcome.n_genes, outcome.unit = len(prediction.genes), prediction.unit
     outcome.n_unlike = int(prediction.ood.sum())
@@ -346,11 +328,9 @@ def _local(n_workers: int | None, device: str, folder: str) -> Iterator[Any]:
         number: {"cls": Nanny, "options": common | {"env": environment}}
         for number, environment in enumerate(environments)
     }
-    quiet = {
-        "logging.distributed": "critical",
-        "distributed.scheduler.allowed-failures": FEW_SPAWNS,
-    } | {f"distributed.nanny.pre-spawn-environ.{name}": n for name, n in KEPT_MEMORY.items()}
-    with dask.config.set(quiet):
+    quiet = {"logging.distributed": "critical"}
+    memory = {f"distributed.nanny.pre-spawn-environ.{name}": n for name, n in KEPT_MEMORY.items()}
+    with dask.config.set(quiet | memory):
         cluster = SpecCluster(
             workers=specs,
             scheduler={"cls": Scheduler, "options": scheduler},

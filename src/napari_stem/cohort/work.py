@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.model.bundle import Model
+    from napari_stem.prediction_job import PredictionJob
+    from napari_stem.slide.base import Slide
 
 WAITS_S = (5.0, 15.0, 30.0, 60.0)  # a share that is away for a minute comes back within these
 Result = TypeVar("Result")
@@ -73,8 +75,7 @@ def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
     def work() -> tuple[dict[str, Any], list[tuple[int, int]]]:
         notes: list[str] = []
         with order.open() as slide:
-            job = order.job(slide, _model(order.model), notes.append)
-            job = replace(job, encoder=_encoder(order.model, order.settings.device))
+            job = job_of(order, slide, notes)
             prediction = job.create_or_resume(order.out, resume=order.out.exists())
             if not prediction.done.all():
                 notes.append(job.domain_warning() or "")
@@ -92,6 +93,12 @@ def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         return known, todo
 
     return _with_retries(work, order, is_known=False)
+
+
+def job_of(order: Order, slide: Slide, notes: list[str]) -> PredictionJob:
+    """Check what is asked for of the opened slide; its model and encoder stay loaded for the next."""
+    job = order.job(slide, _model(order.model), notes.append)
+    return replace(job, encoder=_encoder(order.model, order.settings.device))
 
 
 def _chunks(prediction: Prediction) -> list[tuple[int, int]]:
@@ -191,6 +198,12 @@ def close() -> None:
     """Let go of the slide that is open."""
     while _open:
         _open.pop().closing.close()
+
+
+def forget_models() -> None:
+    """Let go of the models and the encoder that are loaded."""
+    _model.cache_clear()
+    _encoder.cache_clear()
 
 
 @functools.lru_cache(maxsize=2)

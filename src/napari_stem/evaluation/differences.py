@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -20,15 +20,18 @@ from napari_stem.errors import PredictionError, RegionError
 from napari_stem.geometry import Region, inside
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval, holding
+from napari_stem.progress import go_on
 from napari_stem.results import Field, Prediction
 from napari_stem.texts import NOTICE, own_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
+
+    from napari_stem.progress import Poll
 
     Array = NDArray[np.float64]
 
@@ -106,9 +109,9 @@ def group_draws(
     prediction: Prediction,
     spots: NDArray[np.int64],
     name: str,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> GroupDraws | None:
-    """Read (k,) finished spots block by block and add them up; None where it was stopped.
+    poll: Poll = go_on,
+) -> GroupDraws:
+    """Read (k,) finished spots block by block and add them up; ``poll`` may raise to stop.
 
     PredictionError: there is no spot, or draws were not kept.
     """
@@ -117,8 +120,7 @@ def group_draws(
     shape = (len(prediction.genes), prediction.n_kept_draws)
     total, squares, predicted = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
     for start in range(0, len(spots), SPOTS_PER_READ):
-        if is_stopped():
-            return None
+        poll()
         block = spots[start : start + SPOTS_PER_READ]
         predicted += prediction.rows(block).sum(axis=0, dtype=np.float64)
         draws = prediction.draws(block).astype(np.float64)
@@ -134,9 +136,9 @@ def drawn_groups(
     prediction: Prediction,
     first: Region | str,
     second: Region | str | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> tuple[GroupDraws, GroupDraws] | None:
-    """Sum up what the draws say of two groups of finished spots; None where it was stopped.
+    poll: Poll = go_on,
+) -> tuple[GroupDraws, GroupDraws]:
+    """Sum up what the draws say of two groups of finished spots.
 
     Parameters
     ----------
@@ -144,8 +146,8 @@ def drawn_groups(
         One that keeps draws.
     first, second
         The groups; None for the second: everything outside of the first. A spot in both counts for the first.
-    is_stopped
-        Polled between blocks.
+    poll
+        Called before each block; may raise to stop.
 
     Raises
     ------
@@ -167,9 +169,8 @@ def drawn_groups(
         raise RegionError(
             f"No predicted spot lies in {rest}; choose another region to compare with."
         )
-    drawn_a = group_draws(prediction, a, _name(first), is_stopped)
-    drawn_b = group_draws(prediction, b, REST if second is None else _name(second), is_stopped)
-    return None if drawn_a is None or drawn_b is None else (drawn_a, drawn_b)
+    drawn_a = group_draws(prediction, a, _name(first), poll)
+    return drawn_a, group_draws(prediction, b, REST if second is None else _name(second), poll)
 
 
 def compare(
@@ -203,7 +204,7 @@ def compare(
     """
     if not isinstance(prediction, Prediction):
         prediction = Prediction.open(prediction)
-    a, b = cast("tuple[GroupDraws, GroupDraws]", drawn_groups(prediction, region_a, region_b))
+    a, b = drawn_groups(prediction, region_a, region_b)
     return compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
 
 
@@ -350,10 +351,8 @@ class Background:
     sd: Array
 
 
-def background(
-    prediction: Prediction, is_stopped: Callable[[], bool] = lambda: False
-) -> Background | None:
-    """Mean and standard deviation of every gene over the finished spots; None where it was stopped.
+def background(prediction: Prediction, poll: Poll = go_on) -> Background:
+    """Mean and standard deviation of every gene over the finished spots; ``poll`` may raise to stop.
 
     PredictionError: the prediction is damaged.
     """
@@ -361,8 +360,7 @@ def background(
     total, squares = np.zeros((2, len(prediction.genes)))
     shift = prediction.rows(done[:1])[0].astype(np.float64) if len(done) else 0.0
     for start in range(0, len(done), ROWS_PER_READ):
-        if is_stopped():
-            return None
+        poll()
         values = prediction.rows(done[start : start + ROWS_PER_READ]) - shift  # keeps digits
         total += values.sum(axis=0)
         squares += (values**2).sum(axis=0)

@@ -13,7 +13,7 @@ import numpy as np
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import MatchedBy, pair_spots, read_truth
 from napari_stem.metrics import coverage_of, pcc, pit
-from napari_stem.progress import LOG_OF_FILES
+from napari_stem.progress import LOG_OF_FILES, go_on
 from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.dataset import HEIGHT_KEY, METADATA, TABLES, WIDTH_KEY, Section
 from napari_stem.spatial.gene_sets import with_unique_symbols
@@ -22,7 +22,6 @@ from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import repeats_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import anndata
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Mpp, SizePx, Spots
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
 
@@ -184,8 +184,8 @@ def match_measured(
     prediction: Prediction,
     truth: anndata.AnnData,
     mpp: Mpp,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> MeasuredMatch | None:
+    poll: Poll = go_on,
+) -> MeasuredMatch:
     """Match a prediction with a measurement of the same slide.
 
     Two lattices rarely coincide: spots are paired up to half a cell's diagonal apart, and ``apart_um``
@@ -199,12 +199,8 @@ def match_measured(
         As `read_measured` returns it.
     mpp
         The slide's pixel size.
-    is_stopped
-        Asked every few hundred genes.
-
-    Returns
-    -------
-    None where it was stopped.
+    poll
+        Called every few hundred genes; may raise to stop.
 
     Raises
     ------
@@ -231,9 +227,7 @@ def match_measured(
     rows = done[rows]
     unit = normalisation(str(prediction.provenance["normalisation"]))
     values = normalised(truth, genes, unit.name)
-    agreement = _agreement(prediction, genes, rows, values[measured_rows], is_stopped)
-    if agreement is None:
-        return None
+    agreement = _agreement(prediction, genes, rows, values[measured_rows], poll)
     predicted, apart_um = asked.take(rows), 0.0
     if "spatial" in truth.obsm:
         spots = _measured_spots(truth, asked, mpp)
@@ -263,16 +257,15 @@ def _agreement(
     genes: tuple[str, ...],
     rows: Index,
     measured: NDArray[np.float32],
-    is_stopped: Callable[[], bool],
-) -> pd.DataFrame | None:
-    """Correlation, coverage and mean difference of every gene; None where it was stopped."""
+    poll: Poll,
+) -> pd.DataFrame:
+    """Correlation, coverage and mean difference of every gene."""
     import pandas as pd
 
     mean = prediction.rows(rows, "mean", genes)
     figures = np.full((3, len(genes)), np.nan)
     for start in range(0, len(genes), GENES_PER_STEP):
-        if is_stopped():
-            return None
+        poll()
         some = slice(start, start + GENES_PER_STEP)
         truth, predicted = measured[:, some].astype(float), mean[:, some].astype(float)
         if len(rows) > 2:  # of two spots it is 1 or -1, whatever was measured

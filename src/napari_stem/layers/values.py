@@ -13,10 +13,11 @@ import numpy as np
 from napari_stem.errors import PredictionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
 
 MapField = Literal["mean", "sd"]  # of the fields of a prediction, those that have maps
@@ -174,17 +175,14 @@ def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 SPOTS_PER_READ = 4096
 
 
-def read_by_gene(
-    prediction: Prediction, field: MapField, is_stopped: Callable[[], bool]
-) -> NDArray[np.float32] | None:
-    """Read one field of all spots, turned to (genes, spots) float32; None where it was stopped.
+def read_by_gene(prediction: Prediction, field: MapField, poll: Poll) -> NDArray[np.float32]:
+    """Read one field of all spots, turned to (genes, spots) float32; ``poll`` may raise to stop.
 
     PredictionError where the prediction is gone, or damaged.
     """
     by_gene = np.empty((len(prediction.genes), len(prediction.spots)), dtype=np.float32)
     for start in range(0, len(prediction.spots), SPOTS_PER_READ):
-        if is_stopped():
-            return None
+        poll()
         rows = slice(start, start + SPOTS_PER_READ)
         by_gene[:, rows] = prediction.rows(rows, field).T
     return by_gene

@@ -25,14 +25,13 @@ from napari_stem.hub import HUB_PAGE, HubRequest, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module
+from napari_stem.progress import Stopped
 from napari_stem.settings import cache_dir
 from napari_stem.texts import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_stem.hub import BytesProgress
-    from napari_stem.progress import Progress
+    from napari_stem.progress import Poll, Progress
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
@@ -264,21 +263,19 @@ def _require_room(path: Path, size: int) -> None:
         )
 
 
-def download_in_subprocess(
-    kind: Kind, name: str, is_stopped: Callable[[], bool], progress: Progress
-) -> Path | None:
+def download_in_subprocess(kind: Kind, name: str, poll: Poll, progress: Progress) -> Path:
     """Download an encoder, or a model from Hugging Face.
 
     Parameters
     ----------
     kind, name
         ``encoder`` and a single name as `napari-stem encoders` lists it; or ``model`` and ``org/name``.
-    is_stopped, progress
+    poll, progress
         As of `run_module`: text is the name, progress in bytes.
 
     Returns
     -------
-    The folder with the files; None where it was stopped.
+    The folder with the files.
 
     Raises
     ------
@@ -287,12 +284,12 @@ def download_in_subprocess(
     """
     blobs = _blobs(kind, name)
     before = set(blobs.glob(HALF))
-    folder = run_module(__name__, [f"fetch_{kind}", name], is_stopped, progress, BROKE)
-    if folder is not None:
-        return Path(folder)
-    for half in set(blobs.glob(HALF)) - before:
-        half.unlink(missing_ok=True)
-    return None
+    try:
+        return Path(run_module(__name__, [f"fetch_{kind}", name], poll, progress, BROKE))
+    except Stopped:
+        for half in set(blobs.glob(HALF)) - before:
+            half.unlink(missing_ok=True)
+        raise
 
 
 def _blobs(kind: Kind, name: str) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 
 from napari_stem.errors import PredictionError
 from napari_stem.metrics import central_interval
-from napari_stem.progress import Progress, silent
+from napari_stem.progress import Poll, Progress, go_on, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -153,21 +153,20 @@ def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFr
 
 
 def morans_of(
-    values: NDArray[np.float32], graph: csr_matrix, is_stopped: Callable[[], bool] = lambda: False
-) -> NDArray[np.float64] | None:
+    values: NDArray[np.float32], graph: csr_matrix, poll: Poll = go_on
+) -> NDArray[np.float64]:
     """Moran's I; weights of a spot's neighbours add up to one.
 
-    Values are (spots, columns), finite; the graph is as of `neighbour_graph`. ``is_stopped`` is asked every few
-    thousand columns.
+    Values are (spots, columns), finite; the graph is as of `neighbour_graph`. ``poll`` is called every few
+    thousand columns, and may raise to stop.
 
     Returns (columns,) float64, NaN for those that are the same everywhere, and for all where no spots are
-    neighbours; None where it was stopped.
+    neighbours.
     """
     weights = _weights(graph)
     found = []
     for start in range(0, values.shape[1], COLUMNS_PER_STEP):
-        if is_stopped():
-            return None
+        poll()
         found.append(_morans(values[:, start : start + COLUMNS_PER_STEP], weights))
     return np.concatenate(found) if found else np.empty(0)
 

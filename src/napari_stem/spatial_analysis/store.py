@@ -31,12 +31,12 @@ from napari_stem.spatial_analysis.domains import (
 from napari_stem.texts import own_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import anndata
     from numpy.typing import NDArray
 
-    from napari_stem.progress import Progress
+    from napari_stem.progress import Poll, Progress
     from napari_stem.results import Prediction
 
 COLUMN, SUPPORT = "domain", "domain_support"
@@ -221,11 +221,6 @@ def morans(path: str, out: str, tell: Progress) -> None:
 BROKE = "The spatial analysis broke down, perhaps for want of memory; napari's log says more."
 
 
-def run_in_subprocess(
-    arguments: Sequence[str], is_stopped: Callable[[], bool], progress: Progress
-) -> bool:
-    """Run ``domains PREDICTION RESOLUTION`` or ``morans PREDICTION OUT.csv``; tells whether it was not stopped.
-
-    StemError: what it raised, in its own words.
-    """
-    return run_module(__name__, arguments, is_stopped, progress, BROKE) is not None
+def run_in_subprocess(arguments: Sequence[str], poll: Poll, progress: Progress) -> None:
+    """Run ``domains PREDICTION RESOLUTION`` or ``morans PREDICTION OUT.csv``, as `run_module` does."""
+    run_module(__name__, arguments, poll, progress, BROKE)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+    from napari_stem.progress import Poll, Progress
+
 COLUMNS = (
     Column("slide", "Slide", "Click a slide that is predicted to see its map"),
     Column("state", "State", widest="failed, see why", is_text=True),
@@ -91,9 +93,11 @@ class ManySlides(QWidget):
         self.cancel_button = parts.button("Cancel", "What is finished is kept", self.stop)
         choosing = parts.row(self.slides_button, self.folder_button, self.remove_button)
         results = parts.row(self.results, self.results_button, stretched=0)
-        told = self.how, self.text, self.progress
+        lines = self.how, self.text, self.progress
         running = parts.row(self.run_button, self.cancel_button)
-        parts.stack(self, choosing, self.view, results, *told, running, stretched=1, is_window=True)
+        parts.stack(
+            self, choosing, self.view, results, *lines, running, stretched=1, is_window=True
+        )
         self.text.say("")
         self.view.selectionModel().currentChanged.connect(lambda *_: self._offer())
         self.view.clicked.connect(lambda index: self._choose(self.table.key(index.row())))
@@ -141,7 +145,7 @@ class ManySlides(QWidget):
         ]
         outcomes, folder = self.outcomes, self._folder()
 
-        def predict(stop: Callable[[], bool], report: Callable[[str, int, int], None]) -> None:
+        def predict(poll: Poll, progress: Progress) -> None:
             require_writable(folder / "cohort.csv")
 
             def watch(seconds_left: float | None) -> None:
@@ -151,10 +155,10 @@ class ManySlides(QWidget):
                     (len(outcomes), outcomes[-1]),
                 )
                 left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
-                text = f"Slide {number} of {len(outcomes)}, {now.name}{left}"
-                report(text, round(PARTS * ended), PARTS * len(outcomes))
+                text = f"Slide {number} of {len(outcomes)}, {now.order.name}{left}"
+                progress(text, round(PARTS * ended), PARTS * len(outcomes))
 
-            predict_in_turn([each for each in outcomes if each.status == "waiting"], stop, watch)
+            predict_in_turn([each for each in outcomes if each.status == "waiting"], poll, watch)
             write_summary(folder, outcomes)
 
         self.job.start(predict, done=self._end, failed=self._end)
@@ -275,7 +279,7 @@ def _row(each: Outcome) -> dict[str, str]:
     is_done, told = each.status == "done", (str(each.order.slide), each.error, *each.notes)
     spots = f"{each.n_spots:,}" if is_done else f"{each.n_done:,} of {each.n_spots:,}"
     return {
-        "slide": each.name,
+        "slide": each.order.name,
         "state": STATES[each.status] + ", see why" * bool(each.error),
         "spots": spots if each.n_spots else "",
         "unlike": f"{each.n_unlike:,}" if is_done else "",
@@ -300,10 +304,10 @@ def _look(
     added: Sequence[Path],
     results: Path | None,
     common: Order,
-    stop: Callable[[], bool],
-    _report: Callable[[str, int, int], None],
-) -> _Looked | None:
-    """Look for slides in what was added, and list all; None where it was stopped."""
+    poll: Poll,
+    **_progress: object,  # is not told: how many there are is not known
+) -> _Looked:
+    """Look for slides in what was added, and list all."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
         try:
@@ -320,4 +324,5 @@ def _look(
         wrong.append(str(error))
         found, new = list(places), set()
         orders = orders_of(found, _folder(found, results), common)
-    return None if stop() else (list(dict.fromkeys(found)), orders, new, wrong)
+    poll()
+    return list(dict.fromkeys(found)), orders, new, wrong

@@ -37,10 +37,6 @@ VERSION = 3
 _left: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by viewer: as its dock was closed
 
 
-class SessionError(StemError):
-    """A session file cannot be used."""
-
-
 @dataclass(frozen=True)
 class SlideEntry:
     """One slide of a session."""
@@ -66,6 +62,7 @@ class Session:
     active: str = ""  # fingerprint of the active one
     # how that was looked at: `DisplaySettings.dump`, and the camera
     view: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)  # as asked for: `ModelPanel.run_settings`
 
 
 class SessionControl(QObject):
@@ -98,6 +95,7 @@ class SessionControl(QObject):
             slides=tuple(self._entry(slide) for slide in slides.slides()),
             active=slides.slide.fingerprint if slides.slide else "",
             view=view,
+            run=self._panels.model.run_settings(),
         )
 
     def leave(self) -> None:
@@ -119,6 +117,7 @@ class SessionControl(QObject):
     def restore(self, session: Session) -> None:
         """Open a session's slides one after another."""
         self._session, self._waiting = session, list(session.slides)
+        self._panels.model.restore_run(session.run)
         self._open_next()
 
     def restore_view(self, saved: Mapping[str, Any]) -> None:
@@ -243,6 +242,7 @@ def write_session(session: Session, path: Path) -> None:
         "version": VERSION,
         "active": session.active,
         "view": session.view,
+        "run": session.run,
         "slides": [_entry_json(slide, path) for slide in session.slides],
     }
     write_file(path, json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
@@ -251,18 +251,21 @@ def write_session(session: Session, path: Path) -> None:
 def read_session(path: Path) -> Session:
     """Read a session file; paths are those of the slides as they are found now.
 
-    SessionError where it cannot be read, or is of another format or version.
+    StemError where it cannot be read, or is of another format or version.
     """
     try:
         saved = read_json(path.read_text(encoding="utf-8"))
         if saved.get("format") != FORMAT or saved.get("version") != VERSION:
-            msg = f"{path} is no session of this version of napari-stem; save the session again."
-            raise SessionError(msg)
+            raise StemError(
+                f"{path} is no session of this version of napari-stem; save the session again."
+            )
         slides = tuple(_entry_of(entry, path) for entry in saved["slides"])
-        return Session(slides, str(saved["active"]), dict(saved["view"]))
+        run = dict(saved.get("run", {}))  # not in older files
+        return Session(slides, str(saved["active"]), dict(saved["view"]), run)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        msg = f"{path} cannot be read as a session ({error}); choose another file."
-        raise SessionError(msg) from error
+        raise StemError(
+            f"{path} cannot be read as a session ({error}); choose another file."
+        ) from error
 
 
 def _entry_json(slide: SlideEntry, session_path: Path) -> dict[str, Any]:

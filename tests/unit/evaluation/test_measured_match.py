@@ -12,6 +12,7 @@ from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.measured_match import match_measured, read_measured
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.metrics import coverage_of, pcc, pit
+from napari_stem.progress import Stopped
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.slide import open_slide
@@ -139,8 +140,9 @@ def test_an_empty_prediction_is_refused(prediction, counts, slide, tmp_path):
         match_measured(Prediction.open(path), counts, slide.mpp)
 
 
-def test_it_stops_when_asked(prediction, counts, slide):
-    assert match_measured(prediction, counts, slide.mpp, lambda: True) is None
+def test_it_stops_when_asked(prediction, counts, slide, stopped):
+    with pytest.raises(Stopped):
+        match_measured(prediction, counts, slide.mpp, stopped)
 
 
 def test_positions_off_the_slide_are_refused(tmp_path):

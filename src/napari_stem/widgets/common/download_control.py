@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_stem.progress import Poll, Progress
+
 
 BYTES_PER_MB = 1e6
 CANCELLED = "The download of {} is cancelled; what had come of it is removed."
@@ -119,16 +121,12 @@ class DownloadControl:
 def _download(
     kind: Kind,
     names: tuple[str, ...],
-    is_stopped: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> Path | str | None:
-    """Download; returns the last folder, why it cannot be had, or None where it was stopped."""
-    folder = None
+    poll: Poll,
+    progress: Progress,
+) -> Path | str:
+    """Download; returns the last folder, or why it cannot be had."""
     try:
-        for name in names:
-            folder = download_in_subprocess(kind, name, is_stopped, report)
-            if folder is None:
-                return None
+        folders = [download_in_subprocess(kind, name, poll, progress) for name in names]
+        return folders[-1]
     except StemError as error:
         return str(error)
-    return folder

@@ -30,17 +30,13 @@ ON_SLIDES: tuple[Kind, ...] = ("regions", "prediction", "exported", "measured")
 HEAD_BYTES = 400
 
 
-class DropError(StemError):
-    """Something was dropped that cannot be opened."""
-
-
 def kind_of_drop(path: Path) -> Kind:
     """Say how a file or folder is to be opened; what is nothing else may be a slide.
 
-    DropError where it is not there, or is a table that cannot be read.
+    StemError where it is not there, or is a table that cannot be read.
     """
     if not path.exists():
-        raise DropError(f"There is no file {path}; check the path.")
+        raise StemError(f"There is no file {path}; check the path.")
     if path.is_dir():
         return _kind_of_folder(path)
     if path.suffix.lower() == ".json":
@@ -50,7 +46,7 @@ def kind_of_drop(path: Path) -> Kind:
         import h5py
 
         if not h5py.is_hdf5(path):
-            raise DropError(f"{path} cannot be read as a table; save it again.")
+            raise StemError(f"{path} cannot be read as a table; save it again.")
         return "measured"  # spots may lack places and go by their names
     return kind or ("slides" if path.suffix.lower() == ".csv" else "slide")
 
@@ -106,7 +102,7 @@ class Dropped(QObject):
         self._n_slides = 0  # on their way
 
     def watch(self, window: QWidget) -> None:
-        """Open files of ours that fall on a window of napari's too, which would ask for a file_kinds."""
+        """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
         for widget in window.findChildren(QWidget):
             if widget.acceptDrops():
                 widget.installEventFilter(self)  # once, however often

@@ -17,12 +17,14 @@ from napari.utils.notifications import notification_manager, show_error, show_in
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_stem.errors import StemError
-from napari_stem.progress import warnings_of_files
+from napari_stem.progress import Stopped, poll_of, warnings_of_files
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
 from napari_stem.widgets.common.parts import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_stem.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +73,8 @@ class Jobs(QObject):
         """Call a function in a thread.
 
         A StemError is shown by ``fail``; any other error by napari. What files are read with, as
-        warnings, is shown at the end. In the window's thread ``done`` is called with the result, or ``failed``,
-        after any error, to put the panels in order.
+        warnings, is shown at the end. In the window's thread ``done`` is called with the result, None of one
+        that was stopped, or ``failed``, after any error, to put the panels in order.
         """
         _spare_users()
         job = object()
@@ -126,9 +128,9 @@ class Jobs(QObject):
         if not self.is_closed:
             act()
 
-    def _end(self, job: object, found: Any, error: Exception | None, told: list[str]) -> None:
+    def _end(self, job: object, found: Any, error: Exception | None, warned: list[str]) -> None:
         done, failed = self._following.pop(job)
-        for warning in told:
+        for warning in warned:
             show_warning(warning)
         if error is None:
             done(found)
@@ -189,7 +191,7 @@ class StoppableJob(_OneJob):
     ``reported`` is called in the window's thread with what the job reports, until it is stopped.
     """
 
-    def __init__(self, jobs: Jobs, reported: Callable[[str, int, int], None] | None = None) -> None:
+    def __init__(self, jobs: Jobs, reported: Progress | None = None) -> None:
         super().__init__(jobs)
         self.reported, self._stop = reported, threading.Event()
 
@@ -199,13 +201,19 @@ class StoppableJob(_OneJob):
         return self.is_running and not self._stop.is_set()
 
     def start(self, function: Callable[..., Any], *args: Any, **ends: Callable[..., Any]) -> None:
-        """Call a function in a thread, as `Jobs.start` does, with what tells it to stop as last argument.
+        """Call a function in a thread, as `Jobs.start` does, with ``poll`` by keyword.
 
-        Where there is somebody to hear what is ``reported``, what it reports to comes after that.
+        Where there is somebody to hear what is ``reported``, with ``progress`` too, which polls as well.
         """
         self._stop = self._jobs.new_stop()
-        heard = () if self.reported is None else (self._jobs.in_window(self._hear),)
-        self._start(function, *args, self._stop.is_set, *heard, **ends)
+        poll, hear = poll_of(self._stop), self._jobs.in_window(self._hear)
+
+        def progress(text: str, done: int, total: int) -> None:
+            poll()
+            hear(text, done, total)
+
+        further = {} if self.reported is None else {"progress": progress}
+        self._start(partial(function, poll=poll, **further), *args, **ends)
 
     def stop(self) -> None:
         """Ask what is on its way to stop; it ends when it next looks."""
@@ -218,13 +226,15 @@ class StoppableJob(_OneJob):
 
 def _work(end: Callable[..., None], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Call a function; what came of it is told in the window's thread, where napari's notifications belong."""
-    found, error, told = None, None, list[str]()
+    found, error, warned = None, None, list[str]()
     try:
-        with warnings_of_files(told.append):
+        with warnings_of_files(warned.append):
             found = function(*args)
+    except Stopped:
+        pass
     except Exception as caught:  # noqa: BLE001
         error = caught
-    end(found, error, told)
+    end(found, error, warned)
 
 
 def _spare_users() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid, SpotShape
 from napari_stem.layers.values import MapField, colour_limits, map_title, read_by_gene
+from napari_stem.progress import poll_of
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
 from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN_COLUMN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap, spot_under
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.geometry import Spots
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
@@ -157,14 +159,14 @@ class ActivePrediction:
     def _compute(
         self, take: Callable[[Any], None], function: Callable[..., Any], *args: Any
     ) -> None:
-        """Call a function in a thread, with what tells it to stop as last argument; then nothing is taken."""
+        """Call a function in a thread, with ``poll`` as last argument; one that is stopped gives nothing."""
         stop = self._stop
 
         def taken(found: Any) -> None:
             if found is not None and not stop.is_set():
                 take(found)
 
-        self._jobs.start(function, *args, stop.is_set, done=taken)
+        self._jobs.start(function, *args, poll_of(stop), done=taken)
 
 
 def state_of(prediction: Prediction) -> tuple[str, int]:
@@ -172,22 +174,19 @@ def state_of(prediction: Prediction) -> tuple[str, int]:
     return str(prediction.path), int(prediction.done.sum())
 
 
-def summary_of(prediction: Prediction, is_stopped: Callable[[], bool]) -> Summary | None:
+def summary_of(prediction: Prediction, poll: Poll) -> Summary | None:
     """Read the predicted means once, for the columns of the list, swift maps and the limits of all genes.
 
     Gives mean and standard deviation of the genes, and, where they fit in memory, (genes, spots) float32 of the
-    mean and the colour limits of all; None where nothing is predicted or it was stopped. PredictionError where
+    mean and the colour limits of all; None where nothing is predicted. PredictionError where
     the prediction is gone, or damaged.
     """
     done = prediction.done
     if not done.any():
         return None
     if len(prediction.spots) * len(prediction.genes) * 4 > LARGEST_BYTES:
-        found = background(prediction, is_stopped)
-        return None if found is None else (found, None, None)
-    by_gene = read_by_gene(prediction, "mean", is_stopped)
-    if by_gene is None:
-        return None
+        return background(prediction, poll), None, None
+    by_gene = read_by_gene(prediction, "mean", poll)
     known = by_gene if done.all() else by_gene[:, done]
     mean, sd = known.mean(axis=1, dtype=np.float64), known.std(axis=1, dtype=np.float64)
     limits = colour_limits(by_gene.ravel()[:: -(-by_gene.size // MOST_FOR_LIMITS)])
@@ -198,17 +197,17 @@ def spatial_autocorrelation(
     by_gene: NDArray[np.float32],
     spots: Spots,
     done: NDArray[np.bool_],
-    is_stopped: Callable[[], bool],
-) -> NDArray[np.float64] | None:
-    """Moran's I of every gene over the predicted spots: (genes,) float64, or None where it was stopped.
+    poll: Poll,
+) -> NDArray[np.float64]:
+    """Moran's I of every gene over the predicted spots: (genes,) float64.
 
-    ``by_gene`` is (genes, spots) float32, ``done`` (spots,) which of them are predicted; ``is_stopped`` is
-    asked every few hundred genes. NaN for genes that are the same everywhere and where spots are too few.
+    ``by_gene`` is (genes, spots) float32, ``done`` (spots,) which of them are predicted; ``poll`` is
+    called every few hundred genes. NaN for genes that are the same everywhere and where spots are too few.
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
-    return morans_of(by_gene[:, done].T, graph, is_stopped)
+    return morans_of(by_gene[:, done].T, graph, poll)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from napari_stem.widgets.model.predictions import PredictionsList
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from napari_stem.encoders.base import Encoder
     from napari_stem.model.bundle import Model
@@ -130,8 +130,8 @@ class ModelPanel(QWidget):
         self.models = ModelChoice(jobs, remembered, self._choose)
         self.encoders = EncoderBox(jobs, remembered, self._on_missing)
         self.pitch = number((5.0, 2000.0), 200, PITCH_TIP, suffix=" µm", step=10)
-        # until the user states another, a model's own replaces it
-        self._pitch_um = self.pitch.value()
+        # until the user states another, a model's own replaces it; None: a session has stated it
+        self._pitch_um: float | None = self.pitch.value()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
         self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
@@ -173,6 +173,20 @@ class ModelPanel(QWidget):
     def settings(self) -> SamplingSettings:
         """Return the parameters as chosen."""
         return self.form.settings()
+
+    def run_settings(self) -> dict[str, float]:
+        """Return what a run depends on that is no remembered choice, for a session."""
+        depth = {"depth": self.settings().depth}
+        # before a model is loaded, the spacing is nobody's
+        return depth if self._model is None else {"pitch_um": self.pitch.value(), **depth}
+
+    def restore_run(self, saved: Mapping[str, Any]) -> None:
+        """Show what `run_settings` gave; what is missing or wrong stays as it is."""
+        for name, field in (("pitch_um", self.pitch), ("depth", self.form["depth"])):
+            value = saved.get(name)
+            if isinstance(value, int | float) and field.minimum() <= value <= field.maximum():
+                field.setValue(value)
+                self._pitch_um = None if field is self.pitch else self._pitch_um
 
     def effort(self) -> Effort:
         """Return what a run as chosen asks of this machine."""
@@ -221,6 +235,8 @@ class ModelPanel(QWidget):
         self.pitch.setValue(list(self.pitches)[place])
 
     def _choose(self) -> None:
+        if self._model is not None:
+            self._pitch_um = self.pitch.value()
         config, self._model = self.models.config(), None
         if config is not None:
             # others draw from a Gaussian, at once
@@ -228,7 +244,6 @@ class ModelPanel(QWidget):
             n_steps.setEnabled(has_network)
             help_ = settings_of(SamplingSettings)["n_steps"].help
             n_steps.setToolTip(help_ if has_network else ONE_STEP)
-            self._pitch_um = self.pitch.value()
             self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)
             self._load_ahead()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_stem.model.bundle import Model
     from napari_stem.prediction_blocks import PredictionProgress
     from napari_stem.prediction_job import PredictionJob
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.model.model_panel import Effort, ModelPanel
@@ -72,28 +73,29 @@ def run_prediction(
     despite_doubt: bool,
     begun: Callable[[Prediction], None],
     progressed: Callable[[PredictionProgress], None],
-    is_stopped: Callable[[], bool],
+    poll: Poll,
 ) -> str | None:
     """Run a prediction; every finished block is on disk before it is reported.
 
     ``begun`` is told where the results grow, then ``progressed`` how far it is. The run rests after the first
     spots, as drawing them needs the same cores, and ends at the next block, or sooner within a long one, where
-    it ``is_stopped``. Of a run that ends without any spot nothing is left.
+    ``poll`` raises `Stopped`. Of a run that ends without any spot nothing is left.
 
     Gives why it should not begin unasked, and did not, unless that is wanted ``despite_doubt``; else None.
     StemError is what stopped it.
     """
     job = request.job()
-    out, check = job.cache_path(), partial(job.domain_warning, is_stopped)
+    out, check = job.cache_path(), partial(job.domain_warning, poll)
     try:
         with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
             prediction, doubt = found
-            if doubt or is_stopped():
-                return None if is_stopped() else doubt
+            poll()
+            if doubt:
+                return doubt
             _ = prediction.gene_accuracy  # kept, so that the window need not read it
             n_before, has_rested = int(prediction.done.sum()), False
             begun(prediction)
-            for step in job.steps(prediction, is_stopped):
+            for step in job.steps(prediction, poll):
                 progressed(step)
                 if step.n_done > n_before and not has_rested:
                     time.sleep(REST_S)
@@ -135,9 +137,9 @@ class RunBar(QWidget):
         self.warning = parts.warning()  # of regions and samples
         self.cache = CacheBox(remembered.cache_folder)
         self.progress, self.progress_text = parts.ProgressBar(), parts.Note()
-        told = self.progress_text, self.progress, self.warning, self.why_not
+        lines = self.progress_text, self.progress, self.warning, self.why_not
         buttons = parts.row(self.run_button, self.cancel_button)
-        parts.stack(self, self.cache, *told, buttons).setSpacing(4)
+        parts.stack(self, self.cache, *lines, buttons).setSpacing(4)
         model.form.when_changed(self._refresh)
         slides.activated.connect(self._say)
         self._show()

@@ -32,12 +32,11 @@ from napari_stem.widgets.views.plots import Plot, draw_neighbours, draw_surround
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_stem.progress import Poll, Progress
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis.domains import Domains, Stability
     from napari_stem.widgets.genes.map_display import MapDisplay
 
-    IsStopped = Callable[[], bool]
-    Report = Callable[[str, int, int], None]
 
 GROWING = -1  # spots: what is found is of all that there are in the end
 GONE = "The domains are no longer stored beside this prediction; find them again."
@@ -364,17 +363,15 @@ def _describe_stability(stability: Stability) -> str:
     )
 
 
-def find_domains(
-    path: str, resolution: float, is_stopped: IsStopped, report: Report
-) -> bool | None:
-    """Find domains in a process of their own; None where it was stopped."""
-    return store.run_in_subprocess(["domains", path, str(resolution)], is_stopped, report) or None
+def find_domains(path: str, resolution: float, poll: Poll, progress: Progress) -> bool:
+    """Find domains in a process of their own; True once they lie beside the prediction."""
+    store.run_in_subprocess(["domains", path, str(resolution)], poll, progress)
+    return True
 
 
-def rank_genes(path: str, is_stopped: IsStopped, report: Report) -> pd.DataFrame | None:
-    """Compute Moran's I in a process of its own; None where it was stopped."""
+def rank_genes(path: str, poll: Poll, progress: Progress) -> pd.DataFrame:
+    """Compute Moran's I in a process of its own."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
-        if not store.run_in_subprocess(["morans", path, str(out)], is_stopped, report):
-            return None
+        store.run_in_subprocess(["morans", path, str(out)], poll, progress)
         return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])

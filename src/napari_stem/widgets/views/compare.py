@@ -31,11 +31,12 @@ from napari_stem.widgets.common.worker import Jobs, LatestJob, StoppableJob
 from napari_stem.widgets.views.plots import VolcanoPlot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from qtpy.QtGui import QShowEvent
 
     from napari_stem.geometry import Region
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
     from napari_stem.widgets.genes.map_display import MapDisplay
     from napari_stem.widgets.regions.region_panel import RegionPanel
@@ -301,11 +302,8 @@ class ComparePanel(QWidget):
             self.message.say(f"{TOO_LARGE} to compare regions.")
             return
 
-        def compare(is_stopped: Callable[[], bool]) -> Compared | None:
-            groups = drawn_groups(prediction, first, other, is_stopped)
-            if groups is None:
-                return None
-            a, b = groups
+        def compare(poll: Poll) -> Compared:
+            a, b = drawn_groups(prediction, first, other, poll)
             found = compare_groups(a, b, prediction.gene_accuracy["by_chance"], prediction.unit)
             return Compared(found, a.n_spots, b.n_spots, prediction)
 

@@ -20,7 +20,6 @@ from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICES, Shown, most_reliable_genes
-from napari_stem.progress import Stopped, poll_of
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_stem.geometry import Region
+    from napari_stem.progress import Poll, Progress
     from napari_stem.results import Prediction
     from napari_stem.settings import ExportKind
     from napari_stem.widgets.genes.map_display import MapDisplay
@@ -211,33 +211,26 @@ def _export(
     genes: Sequence[str] | None,
     regions: Sequence[Region],
     options: ExportOptions,
-    is_stopped: Callable[[], bool],
-    report: Callable[[str, int, int], None],
-) -> int | None:
+    *,
+    poll: Poll,
+    progress: Progress,
+) -> int:
     """Export genes, or the most reliable ones (None), in a thread that can be stopped.
 
-    Returns how many spots are missing; None where it was stopped.
+    Returns how many spots are missing.
     """
-    poll = poll_of(is_stopped)
-
-    def progress(text: str, done: int, total: int) -> None:
-        poll()
-        report(text, done, total)
-
-    try:
-        if genes is None:
-            genes = most_reliable_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
-        selection = kinds.export_selection(
-            prediction,
-            kind,
-            path,
-            genes=genes,
-            regions=regions,
-            slide=options.slide,
-            options=replace(options, progress=progress),
-        )
-    except Stopped:
-        return None
+    if genes is None:
+        genes = most_reliable_genes(prediction, KINDS[kind].n_genes or FEW_GENES)
+    poll()
+    selection = kinds.export_selection(
+        prediction,
+        kind,
+        path,
+        genes=genes,
+        regions=regions,
+        slide=options.slide,
+        options=replace(options, progress=progress),
+    )
     return selection.n_missing
 
 

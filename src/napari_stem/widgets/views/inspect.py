@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -266,7 +266,7 @@ def spot_details(
 
     StemError where the prediction is damaged.
     """
-    against = cast("Background", known or background(prediction))  # as nothing stops it
+    against = known or background(prediction)
     patches: dict[float, NDArray[np.uint8]] = {}
     why_not = ""
     try:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_stem.geometry import Mpp
     from napari_stem.layers.placement import SpotShape
+    from napari_stem.progress import Poll
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
@@ -364,11 +365,11 @@ def match(
     prediction: Prediction,
     loaded: Loaded,
     mpp: Mpp,
-    is_stopped: Callable[[], bool],
+    poll: Poll,
 ) -> MeasuredMatch | None:
     """Lay counts beside a prediction; None where nothing of it was measured, or not yet."""
     try:
-        return match_measured(prediction, loaded.counts, mpp, is_stopped)
+        return match_measured(prediction, loaded.counts, mpp, poll)
     except PredictionError as error:
         if prediction.done.all() and not loaded.is_known:
             raise PredictionError(f"{loaded.path.name}: {error}") from error

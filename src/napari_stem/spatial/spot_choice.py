@@ -1,0 +1,79 @@
+"""Where to predict: on a lattice over the tissue, in regions, or at spots that were given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_stem.errors import RegionError
+from napari_stem.geometry import Region, Spots, lattice, spots_in_regions
+from napari_stem.slide.tissue import find_tissue
+from napari_stem.spatial.region_files import as_regions
+from napari_stem.spatial.table_files import read_spots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import anndata
+
+    from napari_stem.slide import Slide
+    from napari_stem.slide.tissue import TissueSettings
+
+
+def choose_spots(
+    slide: Slide,
+    *,
+    pitch_um: float,
+    spots: Spots | anndata.AnnData | str | Path | None = None,
+    regions: Region | Sequence[Region] | str | Path | None = None,
+    whole_slide: bool = False,
+    tissue: TissueSettings | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Spots:
+    """Choose where to predict: at given spots or on the slide's lattice, in regions or (none given) the tissue.
+
+    Parameters
+    ----------
+    slide
+        Of known pixel size.
+    pitch_um
+        Distance between spots of the lattice.
+    spots
+        Given ones: `Spots`, a table with ``obsm["spatial"]`` (x, y in level-0 px), or a file (``.h5ad``, or
+        ``.csv`` with ``x_px, y_px``). They are taken wherever they lie, unless regions are given too.
+    regions
+        One, several, or a GeoJSON file (in level-0 px, as QuPath writes it): only spots inside are taken.
+    whole_slide
+        Take the whole lattice, glass too.
+    tissue
+        How the tissue is looked for.
+    tell
+        Told in a sentence what was left out of the tissue.
+
+    Raises
+    ------
+    MissingMppError
+        The slide's pixel size is unknown.
+    RegionError
+        No spot lies in the regions, or there is no tissue.
+    SpotError
+        The pitch is not possible, or the given spots cannot be used.
+    """
+    mpp = slide.require_mpp()
+    if spots is None:
+        chosen = lattice(slide.size, mpp, pitch_um)
+    elif isinstance(spots, Spots):
+        chosen = spots
+    else:
+        chosen = read_spots(spots, slide.size, mpp, pitch_um)
+    if regions is not None:
+        within = as_regions(regions)
+        if not within:
+            raise RegionError("No region is given; draw one, or choose the whole tissue.")
+        return spots_in_regions(chosen, within)
+    if whole_slide or spots is not None:
+        return chosen
+    found = find_tissue(slide, tissue)
+    if found.note and tell is not None:
+        tell(found.note)
+    return spots_in_regions(chosen, found.regions)
