@@ -588,10 +588,10 @@ def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
     values = dict.fromkeys(("mean", "sd", "q05", "q95"), whole[8:])
     distance = np.zeros(8, np.float32)
     screen.prediction.write_block(np.arange(8, 16), ood_distance=distance, **values)
-    screen.display.grow(screen.slide)
+    screen.display.grow(screen.prediction)
     screen.wait(lambda: np.isfinite(screen.mean.data).sum() == 16)
     assert screen.shown.limits_of_all is None
-    screen.display.finish(screen.slide)
+    screen.display.finish(screen.prediction)
     screen.wait(lambda: screen.shown.limits_of_all is not None)
     expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)

@@ -96,18 +96,18 @@ class MapDisplay(QObject):
         if prediction.done.any() and not is_growing:
             shown.summarise()
 
-    def grow(self, slide: Slide) -> None:
-        """More spots are done: draw the map anew, now or soon."""
-        if (shown := self._shown.get(slide.fingerprint)) is not None:
+    def grow(self, prediction: Prediction) -> None:
+        """More spots are done of a run's prediction: where it is shown, draw the map anew, now or soon."""
+        if (shown := self._showing(prediction)) is not None:
             shown.forget()
-        if slide.fingerprint == self._active:
-            self._draw_anew()
+            if shown is self.current():
+                self._draw_anew()
 
-    def finish(self, slide: Slide) -> None:
+    def finish(self, prediction: Prediction) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
-        if (shown := self._shown.get(slide.fingerprint)) is not None:
+        if (shown := self._showing(prediction)) is not None:
             shown.summarise()
-            if slide.fingerprint == self._active:
+            if shown is self.current():
                 self._draw_anew.cancel()
                 self.draw()
 
@@ -155,6 +155,10 @@ class MapDisplay(QObject):
     def _shown_by(self, fingerprint: str) -> ActivePrediction | None:
         shown = self._shown.get(fingerprint)
         return None if shown is None or shown.is_away else shown
+
+    def _showing(self, prediction: Prediction) -> ActivePrediction | None:
+        """Return what shows this very object; None where another of its slide, or nothing, is shown."""
+        return next((one for one in self._shown.values() if one.prediction is prediction), None)
 
     def gene_of(self, slide: Slide) -> str:
         """Return the gene that is chosen on a slide, empty where none is."""
