@@ -134,6 +134,40 @@ def test_limits_of_the_uncertainty_are_in_the_session_and_go_with_another_range(
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
 
 
+@pytest.mark.parametrize("arrangement", ["mix", "beside"])
+def test_limits_of_genes_that_are_seen_together_stay_with_their_gene(screen, arrangement):
+    settings, genes = screen.genes.settings, screen.prediction.genes[:3]
+    settings.update(arrangement=arrangement, picked=genes[:2])
+    maps = {"mix": screen.display.mixed, "beside": screen.display.beside}[arrangement]
+    screen.settle()
+
+    def limits(place: int) -> tuple[float, ...]:
+        return tuple(map(float, maps.maps[place].layer.contrast_limits))
+
+    own = [colour_limits(screen.prediction.values(gene)) for gene in genes]
+    drawn: list[None] = []
+    screen.display.map_updated.connect(lambda: drawn.append(None))
+    maps.maps[1].layer.contrast_limits = (0.125, 0.5)
+    assert drawn == []  # the layer has them already
+    note = screen.genes.look.note
+    assert note.text().startswith(f"Limits of {genes[1]} were set in napari; choose a range")
+    settings.update(picked=(genes[2], genes[1]))
+    assert (limits(0), limits(1)) == (pytest.approx(own[2]), (0.125, 0.5))
+    settings.update(picked=(genes[1], genes[0]))  # it goes where its colour is another
+    assert (limits(0), limits(1)) == ((0.125, 0.5), pytest.approx(own[0]))
+    again = DisplaySettings()
+    again.restore(json.loads(json.dumps(settings.dump())))
+    assert again.range_of("mean", genes[1]).limits([0.0, 9.0]) == (0.125, 0.5)
+    settings.update(arrangement="one", gene=genes[1])
+    assert_allclose(screen.mean.contrast_limits, own[1])  # a single one is in line with all others
+    assert note.isHidden()
+    settings.update(arrangement=arrangement)
+    assert limits(0) == (0.125, 0.5)
+    screen.range("gene")  # the same again
+    assert limits(0) == pytest.approx(own[1])
+    assert note.isHidden()
+
+
 @pytest.mark.parametrize("odd", [3, {"sd": 1}, {"sd": [2, 1]}, {"sd": [0, 1, 2]}, {"sd": ["a", 1]}])
 def test_odd_limits_in_a_session_are_left_out(odd):
     settings = DisplaySettings()

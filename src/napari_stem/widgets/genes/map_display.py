@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -33,7 +34,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
-RANGE_SETTINGS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
 class MapDisplay(QObject):
@@ -61,7 +61,7 @@ class MapDisplay(QObject):
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active = ""  # fingerprint of the slide that is looked at
-        self._is_filling = False  # what changes now is drawn once, at the end
+        self._is_handled = False  # what changes now is on the map already, or drawn at the end
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
@@ -73,10 +73,10 @@ class MapDisplay(QObject):
         self._shown_layer: ScalarMap | None = None
         self._plain = {MEAN: self.new_layer(MEAN, MEAN_RANK), SD: self.new_layer(SD, SD_RANK)}
         self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
-        self.mixed = MixedLayers(self.layer_queue)
+        self.mixed = MixedLayers(self.layer_queue, self._keep_limits)
         # left once the layer list has finished what it is doing
         self._leaving = one_shot(self, 0, self._leave)
-        self.beside = SideBySide(self.layer_queue, left=self._leaving.start)
+        self.beside = SideBySide(self.layer_queue, self._keep_limits, left=self._leaving.start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -211,6 +211,7 @@ class MapDisplay(QObject):
             self.layer(MEAN).gamma,
             self.layer(SD).gamma,
             float(seen[-1].opacity) if seen else settings.opacity_percent / 100,
+            {(settings.field, gene): own for gene, own in settings.by_hand(settings.field).items()},
         )
 
     def special_maps(self) -> list[Layer]:
@@ -226,7 +227,7 @@ class MapDisplay(QObject):
 
     def new_layer(self, field: str, rank: int, legend: Legend = USUAL_LEGEND) -> ScalarMap:
         """Make a layer, as `ScalarMap`, whose limits are kept when the user sets them."""
-        return ScalarMap(self.layer_queue, field, rank, legend, edited=self._keep_limits)
+        return ScalarMap(self.layer_queue, self._keep_limits, field, rank, legend)
 
     def offer(self, special: Callable[[ActivePrediction], SpotMap | None], on: ScalarMap) -> None:
         """Have a function asked for a map in place of the plain one, shown on a layer; None: it has none."""
@@ -327,12 +328,18 @@ class MapDisplay(QObject):
 
     def _fill_panel(self) -> None:
         """Have the panel list the genes of the active prediction, then draw."""
-        self._is_filling = True
-        try:
+        with self._undrawn():
             self._list_genes(self.current())
-        finally:
-            self._is_filling = False
         self.draw()
+
+    @contextmanager
+    def _undrawn(self) -> Iterator[None]:
+        """Let settings change without drawing."""
+        self._is_handled = True
+        try:
+            yield
+        finally:
+            self._is_handled = False
 
     def _list_genes(self, active: ActivePrediction | None) -> None:
         if active is None:
@@ -366,30 +373,21 @@ class MapDisplay(QObject):
             for one in (*plain, *special, *self.mixed.maps, *self.beside.maps):
                 one.let_go_of_colormap()
         active = self.current()
-        if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
+        if active is None or self._is_handled or names <= {"opacity_percent", "is_outlined"}:
             return
         if names <= OF_SPECIAL_MAPS:
             self.draw_special()
             return
         if "gene" in names and self.settings.gene in active.prediction.genes:
             active.gene = self.settings.gene
-        if names <= RANGE_SETTINGS and self._has_limits():
-            return  # they were set on the layer itself
         self.draw()
         self._select()
 
-    def _has_limits(self) -> bool:
-        """Whether the map on show has the limits of the settings already."""
-        shown, layer = self.shown_map, self._shown_layer
-        if shown is None or layer is None or shown.opacity is not None:
-            return False
-        on_layer = ColourRange("fixed", *layer.layer.contrast_limits)
-        return on_layer == self.settings.range_of(shown.kind)
-
-    def _keep_limits(self, low: float, high: float) -> None:
-        """Keep limits that the user sets in napari."""
-        if self.shown_map is not None:
-            self.settings.set_limits(self.shown_map.kind, low, high)
+    def _keep_limits(self, shown: SpotMap, low: float, high: float) -> None:
+        """Keep limits that the user sets in napari on a map, which has them by now."""
+        with self._undrawn():
+            self.settings.set_limits(shown.kind, low, high, shown.about.get("gene", ""))
+        self._colour_faded()
 
     def _leave(self) -> None:
         if self.beside.maps:
