@@ -15,8 +15,10 @@ from map_screen import MapScreen, on_screen
 from napari.components import ViewerModel
 from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import QThreadPool
 
 from napari_stem.layers.values import colour_limits
+from napari_stem.results import Prediction
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
@@ -441,6 +443,29 @@ def test_a_score_without_a_list_says_what_to_do(screen):
     assert screen.mean.name.startswith(screen.genes.settings.gene)
     screen.genes.sets.add_list("not here", ("NOSUCHGENE",))
     assert "none of the listed genes" in screen.genes.hint.text()
+
+
+def test_a_score_waits_for_the_first_spots_of_a_run(screen, c5_prediction, tmp_path):
+    screen.genes.sets.add_list("mine", screen.prediction.genes[:3])
+    screen.genes.choose_arrangement("score")
+    screen.wait(lambda: screen.display.shown_map.kind == "score")
+    path = shutil.copytree(c5_prediction, tmp_path / "begun.zarr")
+    group = zarr.open_group(path, use_consolidated=False)
+    group["obs"]["done"][:] = False
+    group["X"][:] = np.nan
+    begun = Prediction.open(path)
+    screen.display.begin(screen.slide, begun, is_growing=True)
+    QThreadPool.globalInstance().waitForDone()
+    screen.qtbot.wait(50)
+    assert screen.failures == []  # that none of the genes varies says nothing yet
+    assert screen.display.shown_map is None
+    values = dict.fromkeys(
+        ("mean", "sd", "q05", "q95"), screen.prediction.rows(slice(0, 8), "mean")
+    )
+    begun.write_block(np.arange(8), ood_distance=np.zeros(8, np.float32), **values)
+    screen.display.grow(begun)
+    screen.wait(lambda: screen.display.shown_map is not None)
+    assert np.isfinite(screen.display.shown_map.values).sum() == 8
 
 
 def test_limits_of_a_score_do_not_become_those_of_expression(screen):

@@ -21,8 +21,10 @@ from napari_stem.widgets.genes.map_layers import USUAL_LEGEND, ColourMap, Legend
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
+    DIFFERENCE,
     FADED,
     MEAN,
+    MEASURED,
     MIX,
     NOTHING,
     OF_SPECIAL_MAPS,
@@ -308,7 +310,9 @@ class MapDisplay(QObject):
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
             shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
-        if genes is None or (active.score is not None and active.score[0] == key):
+        is_too_early = active.is_growing and active.state()[1] < 2
+        is_known = active.score is not None and active.score[0] == key
+        if genes is None or is_known or is_too_early:
             return shown
 
         def found(score: tuple[NDArray[np.float32], int]) -> None:
@@ -350,8 +354,14 @@ class MapDisplay(QObject):
         self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
         self._genes.table.fill_columns(active.columns)
         self.settings.update(gene=active.gene)
-        if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
-            self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
+        if not active.is_seen:  # it is to be seen, whatever was looked at before
+            settings = self.settings
+            # measured counts are the slide's, whichever of its predictions they are compared with
+            is_beside = settings.view in {MEASURED, DIFFERENCE} and not active.is_growing
+            if settings.field == NOTHING and not is_beside:
+                settings.update(view=MEAN)
+            if not settings.genes:
+                settings.update(arrangement=ONE)
         active.is_seen = True
 
     def _on_summary(self, active: ActivePrediction) -> None:
