@@ -60,7 +60,7 @@ class GeneChange:
         by_gene = read_by_gene(prediction, "mean", go_on)
         self.by_gene = dict(zip(self.genes, by_gene, strict=True))
         self.grids = {shape: SpotGrid.of(spots, mpp, shape) for shape in ("square", "circle")}
-        self.map = ScalarMap(LayerQueue(ViewerModel()), "mean", MEAN_RANK)
+        self.map = ScalarMap(LayerQueue(ViewerModel()), lambda *_: None, "mean", MEAN_RANK)
         self.colour_limits = colour_limits
         self.turn = 0
 

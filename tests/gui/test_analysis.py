@@ -229,29 +229,29 @@ def test_while_a_run_grows_no_domains_are_looked_for(model_road, monkeypatch):
     predicted = predict(model_road)
     predicted.wait(lambda: looked != [])
     n_spots, done = len(predicted.maps.prediction.spots), predicted.maps.prediction.done
-    maps, slide = predicted.dock.panels.maps, predicted.dock.coordinator.slide
+    maps, growing = predicted.dock.panels.maps, predicted.maps.prediction
     for n_done in (4, 8, 12):
         done[:] = np.arange(n_spots) < n_done
-        maps.grow(slide)
+        maps.grow(growing)
         maps.draw()
     done[:] = True
-    maps.finish(slide)
+    maps.finish(growing)
     predicted.wait(lambda: len(looked) == 2)
     assert looked == [n_spots, n_spots]
 
 
 def test_while_a_run_grows_no_analysis_starts_and_it_is_said_why(predicted, monkeypatch):
     panel, maps = predicted.panels.analysis, predicted.panels.maps
-    slide, started = predicted.dock.coordinator.slide, []
+    growing, started = predicted.maps.prediction, []
     monkeypatch.setattr(analysis, "find_domains", lambda *_, **__: started.append(1))
-    maps.grow(slide)
+    maps.grow(growing)
     maps.draw()
     for button in (panel.find_button, panel.morans_button):
         assert not button.isEnabled()
     assert "until the run has ended" in panel.message.text()
     panel.find_domains()
     assert started == []
-    maps.finish(slide)
+    maps.finish(growing)
     for button in (panel.find_button, panel.morans_button):
         assert button.isEnabled()
     assert panel.message.text() == ""

@@ -124,6 +124,10 @@ def test_a_figure_is_what_is_seen(predicted, tmp_path, monkeypatch):
     save(predicted, monkeypatch, "figure", tmp_path / "mix.png")
     assert len(asked["seen"].legends) == 2
     assert asked["selection"].genes == predicted.maps.prediction.genes[:2]
+    settings.update(arrangement="beside")
+    maps.beside.maps[1].layer.contrast_limits = (0.125, 0.5)
+    save(predicted, monkeypatch, "figure", tmp_path / "beside.png")
+    assert asked["look"].own_limits == {("mean", settings.picked[1]): [0.125, 0.5]}
 
 
 def test_a_copied_view_says_what_is_seen(predicted, monkeypatch):

@@ -26,6 +26,8 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
+from napari_stem.widgets.genes.gene_table import CLUSTERING
+from napari_stem.widgets.genes.map_display import REFRESH_MS
 from napari_stem.widgets.model.model_panel import Effort, Pace
 
 if TYPE_CHECKING:
@@ -431,6 +433,28 @@ def test_what_is_opened_again_during_its_run_goes_on_growing(held_run, asked):
     assert np.isfinite(road.layer("mean").data).sum() == len(prediction.spots)
     row = predictions.table.row_of(prediction.path)
     assert predictions.table.index(row, 1).data() == str(len(prediction.spots))
+
+
+def test_an_older_prediction_that_is_looked_at_during_a_run_stays_as_it_is(held_run, c5_prediction):
+    road, go_on = held_run
+    growing = road.maps.prediction
+    road.drop(c5_prediction)
+    road.wait(lambda: road.maps.prediction is not growing)
+    older, maps = road.maps, road.panels.maps
+    road.wait(lambda: CLUSTERING in older.columns)  # which comes last
+    drawn: list[str] = []
+    maps.map_updated.connect(lambda: drawn.append(maps.shown_map.title))
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    road.qtbot.wait(2 * REFRESH_MS)
+    assert road.maps is older
+    assert older.limits_of_all is not None  # still known, and not computed anew
+    assert drawn == []
+    assert not older.is_growing
+    road.panels.model.predictions.choose(growing.path)
+    assert road.maps.prediction is growing
+    assert not road.maps.is_growing
+    assert np.isfinite(road.layer("mean").data).sum() == len(growing.spots)
 
 
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):

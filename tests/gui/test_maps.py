@@ -15,8 +15,10 @@ from map_screen import MapScreen, on_screen
 from napari.components import ViewerModel
 from napari.utils.colormaps import ensure_colormap
 from numpy.testing import assert_allclose, assert_array_equal
+from qtpy.QtCore import QThreadPool
 
 from napari_stem.layers.values import colour_limits
+from napari_stem.results import Prediction
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
@@ -132,6 +134,40 @@ def test_limits_of_the_uncertainty_are_in_the_session_and_go_with_another_range(
     assert_allclose(screen.layer("sd").contrast_limits, colour_limits(sd))
     settings.restore(saved)
     assert_allclose(screen.layer("sd").contrast_limits, (0.1, 0.2))
+
+
+@pytest.mark.parametrize("arrangement", ["mix", "beside"])
+def test_limits_of_genes_that_are_seen_together_stay_with_their_gene(screen, arrangement):
+    settings, genes = screen.genes.settings, screen.prediction.genes[:3]
+    settings.update(arrangement=arrangement, picked=genes[:2])
+    maps = {"mix": screen.display.mixed, "beside": screen.display.beside}[arrangement]
+    screen.settle()
+
+    def limits(place: int) -> tuple[float, ...]:
+        return tuple(map(float, maps.maps[place].layer.contrast_limits))
+
+    own = [colour_limits(screen.prediction.values(gene)) for gene in genes]
+    drawn: list[None] = []
+    screen.display.map_updated.connect(lambda: drawn.append(None))
+    maps.maps[1].layer.contrast_limits = (0.125, 0.5)
+    assert drawn == []  # the layer has them already
+    note = screen.genes.look.note
+    assert note.text().startswith(f"Limits of {genes[1]} were set in napari; choose a range")
+    settings.update(picked=(genes[2], genes[1]))
+    assert (limits(0), limits(1)) == (pytest.approx(own[2]), (0.125, 0.5))
+    settings.update(picked=(genes[1], genes[0]))  # it goes where its colour is another
+    assert (limits(0), limits(1)) == ((0.125, 0.5), pytest.approx(own[0]))
+    again = DisplaySettings()
+    again.restore(json.loads(json.dumps(settings.dump())))
+    assert again.range_of("mean", genes[1]).limits([0.0, 9.0]) == (0.125, 0.5)
+    settings.update(arrangement="one", gene=genes[1])
+    assert_allclose(screen.mean.contrast_limits, own[1])  # a single one is in line with all others
+    assert note.isHidden()
+    settings.update(arrangement=arrangement)
+    assert limits(0) == (0.125, 0.5)
+    screen.range("gene")  # the same again
+    assert limits(0) == pytest.approx(own[1])
+    assert note.isHidden()
 
 
 @pytest.mark.parametrize("odd", [3, {"sd": 1}, {"sd": [2, 1]}, {"sd": [0, 1, 2]}, {"sd": ["a", 1]}])
@@ -409,6 +445,29 @@ def test_a_score_without_a_list_says_what_to_do(screen):
     assert "none of the listed genes" in screen.genes.hint.text()
 
 
+def test_a_score_waits_for_the_first_spots_of_a_run(screen, c5_prediction, tmp_path):
+    screen.genes.sets.add_list("mine", screen.prediction.genes[:3])
+    screen.genes.choose_arrangement("score")
+    screen.wait(lambda: screen.display.shown_map.kind == "score")
+    path = shutil.copytree(c5_prediction, tmp_path / "begun.zarr")
+    group = zarr.open_group(path, use_consolidated=False)
+    group["obs"]["done"][:] = False
+    group["X"][:] = np.nan
+    begun = Prediction.open(path)
+    screen.display.begin(screen.slide, begun, is_growing=True)
+    QThreadPool.globalInstance().waitForDone()
+    screen.qtbot.wait(50)
+    assert screen.failures == []  # that none of the genes varies says nothing yet
+    assert screen.display.shown_map is None
+    values = dict.fromkeys(
+        ("mean", "sd", "q05", "q95"), screen.prediction.rows(slice(0, 8), "mean")
+    )
+    begun.write_block(np.arange(8), ood_distance=np.zeros(8, np.float32), **values)
+    screen.display.grow(begun)
+    screen.wait(lambda: screen.display.shown_map is not None)
+    assert np.isfinite(screen.display.shown_map.values).sum() == 8
+
+
 def test_limits_of_a_score_do_not_become_those_of_expression(screen):
     screen.genes.sets.add_list("my list", screen.prediction.genes[:3])
     screen.genes.choose_arrangement("score")
@@ -588,10 +647,10 @@ def test_a_growing_prediction_shows_new_spots_and_forgets_what_was_computed(
     values = dict.fromkeys(("mean", "sd", "q05", "q95"), whole[8:])
     distance = np.zeros(8, np.float32)
     screen.prediction.write_block(np.arange(8, 16), ood_distance=distance, **values)
-    screen.display.grow(screen.slide)
+    screen.display.grow(screen.prediction)
     screen.wait(lambda: np.isfinite(screen.mean.data).sum() == 16)
     assert screen.shown.limits_of_all is None
-    screen.display.finish(screen.slide)
+    screen.display.finish(screen.prediction)
     screen.wait(lambda: screen.shown.limits_of_all is not None)
     expected = colour_limits(screen.prediction.values(screen.genes.settings.gene))
     assert_allclose(screen.mean.contrast_limits, expected)

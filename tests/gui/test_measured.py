@@ -211,6 +211,27 @@ def test_a_map_chosen_in_genes_brings_the_prediction_back(predicted, monkeypatch
     assert predicted.layer("sd").visible
 
 
+def test_the_difference_stays_with_another_prediction_and_gives_way_to_a_run(
+    predicted, monkeypatch, c5_prediction
+):
+    load(predicted, monkeypatch)
+    maps, first = predicted.panels.maps, predicted.maps.prediction
+    settings = maps.settings
+    predicted.panels.measured.choose_view("difference")
+    predicted.drop(c5_prediction)
+    predicted.wait(lambda: predicted.maps.prediction is not first)
+    predicted.wait(lambda: maps.shown_map is not None)
+    assert maps.shown_map.kind == "difference"
+    assert maps.shown_map.about["prediction"] == str(predicted.maps.prediction.path)
+    settings.update(arrangement="mix", picked=first.genes[:2])
+    maps.begin(predicted.dock.coordinator.slide, first, is_growing=True)
+    assert settings.view == "mean"
+    assert len(maps.mixed.maps) == 2  # what grows is seen at once, as genes were seen
+    predicted.panels.measured.choose_view("measured")  # one click, and it is back
+    settings.update(arrangement="one")
+    predicted.wait(lambda: maps.shown_map is not None and maps.shown_map.kind == "measured")
+
+
 def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     predicted, monkeypatch, tmp_path
 ):

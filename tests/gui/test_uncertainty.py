@@ -14,8 +14,17 @@ from napari_stem.layers.placement import Placement, SpotGrid
 from napari_stem.layers.values import FAINTEST, Fading, faded_colours, probability_over
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.genes.map_layers import ScalarMap
-from napari_stem.widgets.state import FADED, MEAN, PROBABLE, SAMPLE, SD, WIDTH
+from napari_stem.widgets.state import (
+    FADED,
+    MEAN,
+    PROBABLE,
+    SAMPLE,
+    SD,
+    WIDTH,
+    DisplaySettings,
+)
 from napari_stem.widgets.views.export import seen_map
+from napari_stem.widgets.views.uncertainty import KINDS, UNCERTAINTY
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -267,6 +276,21 @@ def test_the_width_of_the_interval_takes_the_place_of_the_standard_deviation(pre
     predicted.panels.uncertainty.choose_uncertainty(SD)
     assert predicted.layer("sd").visible
     assert not layer.visible
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_that_is_offered_gives_a_map_of_its_own(predicted, kind):
+    panel, maps = predicted.panels.uncertainty, predicted.panels.maps
+    is_uncertainty = kind in UNCERTAINTY
+    box = panel.uncertainty_choice if is_uncertainty else panel.expression_choice
+    box.setCurrentIndex(box.findData(kind))
+    box.activated.emit(box.currentIndex())
+    predicted.wait(lambda: maps.shown_map.kind == kind)
+    assert box.currentText() == KINDS[kind].title
+    assert panel.settings.kind == kind
+    asked = DisplaySettings()
+    asked.restore(panel.settings.dump())
+    assert asked.kind == kind  # a session brings it back
 
 
 def test_spots_unlike_the_training_tissue_are_outlined(predicted):

@@ -6,7 +6,7 @@ The tissue behind a map is read from the slide's file, or from the overview that
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from napari_stem.geometry import Mpp, Region, SizePx, Spots
 from napari_stem.spatial.region_files import ClassedRegion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -109,6 +109,8 @@ class Look:
         Of these colours, as in napari: below 1 low values are told apart better.
     opacity
         0 to 1; the tissue shines through.
+    own_limits
+        [low, high] in place of these limits, by field and gene.
     """
 
     limits: Limits = Limits()
@@ -118,6 +120,7 @@ class Look:
     gamma: float = 1.0
     sd_gamma: float = 1.0
     opacity: float = MAP_OPACITY
+    own_limits: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +195,7 @@ def draw_map(
     values: NDArray[np.float32],
     look: Look,
     *,
-    limits: tuple[float, float] | None = None,
+    limits: Sequence[float] | None = None,
     is_sd: bool = False,
 ) -> Any:
     """Draw every spot, on axes in um, in the colour of its value, the tissue shining through.

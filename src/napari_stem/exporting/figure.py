@@ -156,7 +156,10 @@ def drawn(
     for number, gene in enumerate(genes):
         for place, (field, title) in enumerate(panels):
             axes, values = page.axes(number, place), selection.values(gene, field)
-            shown = draw_map(axes, selection.spots, values, options.look, is_sd=field == "sd")
+            limits, is_sd = options.look.own_limits.get((field, gene)), field == "sd"
+            shown = draw_map(
+                axes, selection.spots, values, options.look, limits=limits, is_sd=is_sd
+            )
             draw_unlike(axes, selection)
             page.finish(axes, f"{gene}: {title}")
             low, high = shown.get_clim()

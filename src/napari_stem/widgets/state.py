@@ -81,7 +81,7 @@ class DisplaySettings:
         default="square", metadata={"use": LOOK, "among": ("square", "circle", "smooth")}
     )
     opacity_percent: int = field(default=70, metadata={"use": LOOK, "within": (0, 100)})
-    # [low, high] set in napari on maps of other units, by what these show; until a range is chosen
+    # [low, high] set in napari, by `hand_key`; until a range is chosen
     limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
     expression: str = field(default=MEAN, metadata={"among": (MEAN, FADED, PROBABLE, SAMPLE)})
@@ -155,20 +155,30 @@ class DisplaySettings:
             return self.view
         return {ONE: self.kind, SCORE: SCORE}.get(self.shown_arrangement, self.field)
 
-    def range_of(self, kind: str) -> ColourRange:
-        """How the limits of the colours are chosen, of a map that shows a kind of values."""
+    def range_of(self, kind: str, gene: str = "") -> ColourRange:
+        """How the limits of the colours are chosen, of a map that shows a kind of values, of a gene."""
+        if by_hand := self.limits_by_hand.get(self.hand_key(kind, gene)):
+            return ColourRange("fixed", *by_hand)
         chosen = ColourRange(cast("RangeKind", self.range_kind), self.range_low, self.range_high)
-        if kind in OF_EXPRESSION:
-            return chosen
-        by_hand = self.limits_by_hand.get(kind)
-        return ColourRange("fixed", *by_hand) if by_hand else chosen.as_percentiles()
+        return chosen if kind in OF_EXPRESSION else chosen.as_percentiles()
 
-    def set_limits(self, kind: str, low: float, high: float) -> None:
-        """Take limits set in napari on a map that shows a kind of values; of expression as the fixed ones."""
-        if kind in OF_EXPRESSION:
+    def set_limits(self, kind: str, low: float, high: float, gene: str = "") -> None:
+        """Take limits set in napari on a map, as `range_of`; of expression alone as every gene's fixed ones."""
+        key = self.hand_key(kind, gene)
+        if key in OF_EXPRESSION:
             self.update(range_kind="fixed", range_low=low, range_high=high)
         else:
-            self.update(limits_by_hand=self.limits_by_hand | {kind: [low, high]})
+            self.update(limits_by_hand=self.limits_by_hand | {key: [low, high]})
+
+    def hand_key(self, kind: str, gene: str) -> str:
+        """Return by what limits set by hand are kept: kind of values, of genes seen together the gene too."""
+        return f"{kind} {gene}" if self.shown_arrangement in MOST_GENES else kind
+
+    def by_hand(self, kind: str) -> dict[str, list[float]]:
+        """Return limits set by hand of the maps on show, which show a kind of values, by their gene."""
+        keys = {gene: self.hand_key(kind, gene) for gene in self.genes}
+        held = self.limits_by_hand
+        return {gene: held[key] for gene, key in keys.items() if key in held}
 
     @property
     def shape(self) -> SpotShape:

@@ -99,6 +99,14 @@ def test_every_spot_has_the_colour_of_its_value(prediction: Prediction, tmp_path
     np.testing.assert_allclose(pixels[rows, cols][far_from_bar], expected[far_from_bar], atol=3)
 
 
+def test_a_gene_may_have_limits_of_its_own(prediction: Prediction) -> None:
+    genes = prediction.genes[:2]
+    look = Look(Limits(0.0, 9.0, are_percentiles=False), own_limits={("mean", genes[1]): [0.5, 2]})
+    figure = drawn(Selection.of(prediction, genes), ExportOptions(look=look))
+    first, _, second, _ = (axes.collections[0].get_clim() for axes in maps_of(figure))
+    assert (first, second) == ((0.0, 9.0), (0.5, 2.0))
+
+
 def test_it_says_what_it_is(unlike: Prediction) -> None:
     said = " ".join(
         texts(drawn(Selection.of(unlike, ("SCD", "GNAS")))).split()

@@ -129,7 +129,7 @@ class ActivePrediction:
             self.grid(settings.shape),
             values,
             map_title(gene, field, self.prediction.unit),
-            settings.range_of(field).limits(values, self.limits_of_all),
+            settings.range_of(field, gene).limits(values, self.limits_of_all),
             colormap if field == "mean" else uncertainty_colormap(colormap),
             {
                 "prediction": str(self.prediction.path),

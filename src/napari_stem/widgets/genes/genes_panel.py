@@ -86,7 +86,7 @@ RANGES = {
 RANGE_TIP = (
     "Own range: 1st to 99th percentile of each gene.\nOne range: the same colours mean the same "
     "values for every gene.\nPercentiles: of each gene, as you choose.\nFixed: the values you type, or "
-    "set with napari's contrast limits, for every gene."
+    "set with napari's contrast limits, for every gene. Of genes seen together these are set one by one."
 )
 IN_ORDER = "Keeps its order for colour-blind eyes"
 COLORMAP_TIPS = {name: (name, IN_ORDER) for name in COLORMAPS} | {
@@ -195,11 +195,11 @@ def _what_does_not_hold(settings: DisplaySettings, kind: str) -> str:
         "little) and its own range, as far below zero as above it",
     }
     said = own.get(SD if kind == WIDTH else kind, "")
-    if limits := settings.limits_by_hand.get(kind):
-        low, high = limits
-        by_hand = (
-            f"Limits {low:.4g} to {high:.4g} were set in napari; choose a range to let go of them."
-        )
+    if limits := settings.by_hand(kind):
+        (low, high), *_ = limits.values()
+        are_together = settings.shown_arrangement in MOST_GENES
+        what = f"of {', '.join(limits)}" if are_together else f"{low:.4g} to {high:.4g}"
+        by_hand = f"Limits {what} were set in napari; choose a range to let go of them."
         return f"{said}. {by_hand}" if said else by_hand
     if kind in {SD, WIDTH, SCORE} and settings.range_kind in {"all", "fixed"}:
         said = f"{said} and its own range" if said else "A score has its own range"

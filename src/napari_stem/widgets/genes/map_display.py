@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,8 +21,10 @@ from napari_stem.widgets.genes.map_layers import USUAL_LEGEND, ColourMap, Legend
 from napari_stem.widgets.genes.together import MixedLayers, SideBySide
 from napari_stem.widgets.state import (
     BESIDE,
+    DIFFERENCE,
     FADED,
     MEAN,
+    MEASURED,
     MIX,
     NOTHING,
     OF_SPECIAL_MAPS,
@@ -33,7 +36,7 @@ from napari_stem.widgets.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.genes_panel import GenesPanel
 
 REFRESH_MS = 300  # the map is drawn anew at most this often while it fills
-RANGE_SETTINGS = frozenset({"range_kind", "range_low", "range_high", "limits_by_hand"})
 
 
 class MapDisplay(QObject):
@@ -61,7 +63,7 @@ class MapDisplay(QObject):
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
         self._active = ""  # fingerprint of the slide that is looked at
-        self._is_filling = False  # what changes now is drawn once, at the end
+        self._is_handled = False  # what changes now is on the map already, or drawn at the end
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
         self._draw_anew = qthrottled(self.draw, timeout=REFRESH_MS, parent=self)
@@ -73,10 +75,10 @@ class MapDisplay(QObject):
         self._shown_layer: ScalarMap | None = None
         self._plain = {MEAN: self.new_layer(MEAN, MEAN_RANK), SD: self.new_layer(SD, SD_RANK)}
         self.faded = ColourMap(self.layer_queue, FADED, "Predicted, faint where unsure", FADED_RANK)
-        self.mixed = MixedLayers(self.layer_queue)
+        self.mixed = MixedLayers(self.layer_queue, self._keep_limits)
         # left once the layer list has finished what it is doing
         self._leaving = one_shot(self, 0, self._leave)
-        self.beside = SideBySide(self.layer_queue, left=self._leaving.start)
+        self.beside = SideBySide(self.layer_queue, self._keep_limits, left=self._leaving.start)
         self.settings.changed.connect(self._on_changed)
         genes.view.header().sectionClicked.connect(self._on_header)
         viewer.canvas.overlay_tiling.top_right = "vertical"  # title above its colour bar
@@ -96,18 +98,18 @@ class MapDisplay(QObject):
         if prediction.done.any() and not is_growing:
             shown.summarise()
 
-    def grow(self, slide: Slide) -> None:
-        """More spots are done: draw the map anew, now or soon."""
-        if (shown := self._shown.get(slide.fingerprint)) is not None:
+    def grow(self, prediction: Prediction) -> None:
+        """More spots are done of a run's prediction: where it is shown, draw the map anew, now or soon."""
+        if (shown := self._showing(prediction)) is not None:
             shown.forget()
-        if slide.fingerprint == self._active:
-            self._draw_anew()
+            if shown is self.current():
+                self._draw_anew()
 
-    def finish(self, slide: Slide) -> None:
+    def finish(self, prediction: Prediction) -> None:
         """No more spots come: draw the map as it stays, and compute what the list is sorted by."""
-        if (shown := self._shown.get(slide.fingerprint)) is not None:
+        if (shown := self._showing(prediction)) is not None:
             shown.summarise()
-            if slide.fingerprint == self._active:
+            if shown is self.current():
                 self._draw_anew.cancel()
                 self.draw()
 
@@ -155,6 +157,10 @@ class MapDisplay(QObject):
     def _shown_by(self, fingerprint: str) -> ActivePrediction | None:
         shown = self._shown.get(fingerprint)
         return None if shown is None or shown.is_away else shown
+
+    def _showing(self, prediction: Prediction) -> ActivePrediction | None:
+        """Return what shows this very object; None where another of its slide, or nothing, is shown."""
+        return next((one for one in self._shown.values() if one.prediction is prediction), None)
 
     def gene_of(self, slide: Slide) -> str:
         """Return the gene that is chosen on a slide, empty where none is."""
@@ -207,6 +213,7 @@ class MapDisplay(QObject):
             self.layer(MEAN).gamma,
             self.layer(SD).gamma,
             float(seen[-1].opacity) if seen else settings.opacity_percent / 100,
+            {(settings.field, gene): own for gene, own in settings.by_hand(settings.field).items()},
         )
 
     def special_maps(self) -> list[Layer]:
@@ -222,7 +229,7 @@ class MapDisplay(QObject):
 
     def new_layer(self, field: str, rank: int, legend: Legend = USUAL_LEGEND) -> ScalarMap:
         """Make a layer, as `ScalarMap`, whose limits are kept when the user sets them."""
-        return ScalarMap(self.layer_queue, field, rank, legend, edited=self._keep_limits)
+        return ScalarMap(self.layer_queue, self._keep_limits, field, rank, legend)
 
     def offer(self, special: Callable[[ActivePrediction], SpotMap | None], on: ScalarMap) -> None:
         """Have a function asked for a map in place of the plain one, shown on a layer; None: it has none."""
@@ -303,7 +310,9 @@ class MapDisplay(QObject):
             about = {"prediction": str(active.prediction.path)}
             grid, colormap = active.grid(settings.shape), settings.colormap
             shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
-        if genes is None or (active.score is not None and active.score[0] == key):
+        is_too_early = active.is_growing and active.state()[1] < 2
+        is_known = active.score is not None and active.score[0] == key
+        if genes is None or is_known or is_too_early:
             return shown
 
         def found(score: tuple[NDArray[np.float32], int]) -> None:
@@ -323,12 +332,18 @@ class MapDisplay(QObject):
 
     def _fill_panel(self) -> None:
         """Have the panel list the genes of the active prediction, then draw."""
-        self._is_filling = True
-        try:
+        with self._undrawn():
             self._list_genes(self.current())
-        finally:
-            self._is_filling = False
         self.draw()
+
+    @contextmanager
+    def _undrawn(self) -> Iterator[None]:
+        """Let settings change without drawing."""
+        self._is_handled = True
+        try:
+            yield
+        finally:
+            self._is_handled = False
 
     def _list_genes(self, active: ActivePrediction | None) -> None:
         if active is None:
@@ -339,8 +354,14 @@ class MapDisplay(QObject):
         self._genes.show_genes(prediction.gene_accuracy, prediction.unit, absent)
         self._genes.table.fill_columns(active.columns)
         self.settings.update(gene=active.gene)
-        if not active.is_seen and (self.settings.field == NOTHING or not self.settings.genes):
-            self.settings.update(view=MEAN, arrangement=ONE)  # whatever was looked at before
+        if not active.is_seen:  # it is to be seen, whatever was looked at before
+            settings = self.settings
+            # measured counts are the slide's, whichever of its predictions they are compared with
+            is_beside = settings.view in {MEASURED, DIFFERENCE} and not active.is_growing
+            if settings.field == NOTHING and not is_beside:
+                settings.update(view=MEAN)
+            if not settings.genes:
+                settings.update(arrangement=ONE)
         active.is_seen = True
 
     def _on_summary(self, active: ActivePrediction) -> None:
@@ -362,30 +383,21 @@ class MapDisplay(QObject):
             for one in (*plain, *special, *self.mixed.maps, *self.beside.maps):
                 one.let_go_of_colormap()
         active = self.current()
-        if active is None or self._is_filling or names <= {"opacity_percent", "is_outlined"}:
+        if active is None or self._is_handled or names <= {"opacity_percent", "is_outlined"}:
             return
         if names <= OF_SPECIAL_MAPS:
             self.draw_special()
             return
         if "gene" in names and self.settings.gene in active.prediction.genes:
             active.gene = self.settings.gene
-        if names <= RANGE_SETTINGS and self._has_limits():
-            return  # they were set on the layer itself
         self.draw()
         self._select()
 
-    def _has_limits(self) -> bool:
-        """Whether the map on show has the limits of the settings already."""
-        shown, layer = self.shown_map, self._shown_layer
-        if shown is None or layer is None or shown.opacity is not None:
-            return False
-        on_layer = ColourRange("fixed", *layer.layer.contrast_limits)
-        return on_layer == self.settings.range_of(shown.kind)
-
-    def _keep_limits(self, low: float, high: float) -> None:
-        """Keep limits that the user sets in napari."""
-        if self.shown_map is not None:
-            self.settings.set_limits(self.shown_map.kind, low, high)
+    def _keep_limits(self, shown: SpotMap, low: float, high: float) -> None:
+        """Keep limits that the user sets in napari on a map, which has them by now."""
+        with self._undrawn():
+            self.settings.set_limits(shown.kind, low, high, shown.about.get("gene", ""))
+        self._colour_faded()
 
     def _leave(self) -> None:
         if self.beside.maps:

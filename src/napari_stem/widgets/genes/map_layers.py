@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_stem.results import Prediction
     from napari_stem.spatial_analysis import Domains
 
+    Edited = Callable[["SpotMap", float, float], None]
+
 Legend = tuple[tuple[int, int], int]  # (width, height) of its bar in px, its letters in points
 USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
@@ -99,15 +101,20 @@ class SpotLayer:
 
 
 class ScalarMap(SpotLayer):
-    """A layer that shows one value per spot, with its legend; ``edited`` is told limits that the user moves."""
+    """A layer that shows one value per spot, with its legend.
+
+    ``edited`` is told limits that the user moves, and of which map.
+    """
+
+    _shown: SpotMap  # last
 
     def __init__(
         self,
         queue: LayerQueue,
+        edited: Edited,
         field: str,
         rank: int,
         legend: Legend = USUAL_LEGEND,
-        edited: Callable[[float, float], None] = lambda low, high: None,
     ) -> None:
         nothing = np.full((1, 1), np.nan, np.float32)
         layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
@@ -127,7 +134,7 @@ class ScalarMap(SpotLayer):
 
         The layer comes to the viewer where it is not there.
         """
-        layer, values, limits = self.layer, shown.values, shown.limits
+        self._shown, layer, values, limits = shown, self.layer, shown.values, shown.limits
         is_legend = shown.opacity is not None
         layer.name = shown.title
         if self._given != shown.colormap:
@@ -146,7 +153,7 @@ class ScalarMap(SpotLayer):
         self._given = ""
 
     def _on_limits(self) -> None:
-        self._edited(*map(float, self.layer.contrast_limits))
+        self._edited(self._shown, *map(float, self.layer.contrast_limits))
 
 
 class ColourMap(SpotLayer):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.genes.active_prediction import ActivePrediction
+    from napari_stem.widgets.genes.map_layers import Edited
 
 TWO_COLOURS = ("magenta", "green")  # stay apart for colour-blind eyes
 # by the setting; of brick red, green and violet every two stay apart for colour-blind eyes (a test)
@@ -41,8 +42,8 @@ SMALL_LEGEND = (16, 80), 8  # where there are several
 class MixedLayers:
     """A dark ground under the spots, and on it one layer per gene whose light is added."""
 
-    def __init__(self, queue: LayerQueue) -> None:
-        self._queue = queue
+    def __init__(self, queue: LayerQueue, edited: Edited) -> None:
+        self._queue, self._edited = queue, edited
         self._ground = ColourMap(queue, "ground", GROUND_NAME, GROUND_RANK)
         self._lights: list[ScalarMap] = []  # all there are, in the order of their colours
         self.maps: list[ScalarMap] = []  # those on show
@@ -54,7 +55,7 @@ class MixedLayers:
         while len(self._lights) < len(genes):
             # legends come from the top of the list
             rank = LIGHTS_RANK + MOST_GENES[MIX] - len(self._lights)
-            light = ScalarMap(self._queue, "mean", rank, SMALL_LEGEND)
+            light = ScalarMap(self._queue, self._edited, "mean", rank, SMALL_LEGEND)
             light.layer.blending = "additive"
             self._lights.append(light)
         self.maps = self._lights[: len(genes)]
@@ -86,8 +87,8 @@ class SideBySide:
     ``left`` is called when the user does something that ends it.
     """
 
-    def __init__(self, queue: LayerQueue, left: Callable[[], None]) -> None:
-        self._queue, self._viewer, self._left = queue, queue.viewer, left
+    def __init__(self, queue: LayerQueue, edited: Edited, left: Callable[[], None]) -> None:
+        self._queue, self._viewer, self._edited, self._left = queue, queue.viewer, edited, left
         self.maps: list[ScalarMap] = []  # of the views on show
         self._pairs: list[tuple[Image, ScalarMap]] = []  # all there are, the first view on top
         self._hidden: list[Layer] = []
@@ -186,7 +187,7 @@ class SideBySide:
             "metadata": {METADATA_KEY: {"pyramid": pyramid}},
             "visible": False,
         }
-        one = ScalarMap(self._queue, "mean", _rank(place) + 1, SMALL_LEGEND)
+        one = ScalarMap(self._queue, self._edited, "mean", _rank(place) + 1, SMALL_LEGEND)
         return Image(data, **options), one
 
     def _take_out(self, first: int) -> None:

@@ -94,7 +94,7 @@ class PredictionsList(QWidget):
         if prediction is None:
             return
         if prediction.done.any():
-            self._maps.finish(slide)
+            self._maps.finish(prediction)
             self.refresh()
             self.make_room()
             return

@@ -112,7 +112,7 @@ class RunBar(QWidget):
 
     started = Signal()
     begun = Signal(object, object)  # slide, and its prediction, which grows from now on
-    grown = Signal(object)  # slide of which more spots are done
+    grown = Signal(object)  # the prediction, of which more spots are done
     ended = Signal(object, object)  # slide, and its prediction; None where nothing was begun
 
     def __init__(
@@ -226,9 +226,8 @@ class RunBar(QWidget):
         self.begun.emit(request.slide, prediction)
 
     def _on_progress(self, request: RunRequest, step: PredictionProgress) -> None:
-        slide = request.slide
         if step.n_done > self._n_before:
-            self.grown.emit(slide)
+            self.grown.emit(self._prediction)
         if self._job.is_wanted:
             left = step.seconds_left
             if left is None:  # no pace of this run is known yet: as runs were before

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 
 GROWING = -1  # spots: what is found is of all that there are in the end
 GONE = "The domains are no longer stored beside this prediction; find them again."
-UNFINISHED = "Domains and Moran's I are of all spots: they wait until the run has ended."
+UNFINISHED = (
+    "Domains and Moran's I are of all spots: they wait until the run has ended. Domains that were found "
+    "before come back when their prediction is chosen in Model."
+)
 CANCELLED = "Cancelled; what was found before stays."
 DOMAIN_FILES = "AnnData with expression (*.h5ad);;Table of spots (*.csv)"
 LEAST_RESOLUTION, DEFAULT_RESOLUTION, MOST_RESOLUTION = 0.1, 0.5, 2.0
@@ -189,7 +192,7 @@ class AnalysisPanel(QWidget):
             return
         self.on_slide.hide()
         if active is not None and self.settings.view == DOMAINS and not self._is_loading:
-            show_info(GONE)
+            show_info(UNFINISHED if active.is_growing else GONE)
             self.settings.update(view=MEAN)
 
     def find_domains(self) -> None:

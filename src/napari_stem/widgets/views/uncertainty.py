@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QToolButton, QWidget
 
 from napari_stem.layers.values import Fading, map_title, probability_over
+from napari_stem.texts import count
 from napari_stem.widgets.common.form import slider
 from napari_stem.widgets.common.hints import ONE_GENE_ONLY, TOO_LARGE
 from napari_stem.widgets.common.keys import NEXT_SAMPLE, PREVIOUS_SAMPLE, shortcut
@@ -37,36 +38,111 @@ if TYPE_CHECKING:
     from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
     from napari_stem.widgets.genes.map_display import MapDisplay
 
-EXPRESSION = {
-    MEAN: ("Mean of all samples", "The map as it is"),
-    FADED: (
-        "Mean, faint where unsure",
-        "Opacity follows confidence: spots are fully shown where the standard deviation of the gene's "
-        "samples is among the smallest 5% on this slide, and nearly clear where it is among the largest "
-        "5%; in between opacity falls in proportion.",
-    ),
-    PROBABLE: (
-        "Mean, only where probably high",
-        "Shows the spots in which enough of the samples lie above an expression that you set. "
-        "The probability is the share of samples above it.",
-    ),
-    SAMPLE: (
-        "Single samples",
-        "Flip through the samples: each is one map that the model considers possible. What stays is "
-        "sure, what flickers is not.",
-    ),
-}
-UNCERTAINTY = {
-    SD: ("Standard deviation", "Of a spot's samples"),
-    WIDTH: ("Width of the 90% interval", "From the 5% to the 95% quantile of a spot's samples"),
-}
+    Made = tuple[SpotMap, str]
+
 SD_INSTEAD = " The standard deviation is shown instead."
 NO_DOMAIN = "This model cannot tell which spots are unlike its training tissue; none is outlined."
 STEPS = 100
 OUTLINE_COLOUR = "#ff3b00"  # seen on stained tissue, glass, and every colour of the usual maps
 LEGEND = (20, 180), 8  # the titles say more than those of plain maps
-OF_DRAWS = frozenset({PROBABLE, SAMPLE})
 UNTOLD = OF_SPECIAL_MAPS | {"is_outlined"}  # after these `MapDisplay.map_updated` is not emitted
+
+
+class Kind(NamedTuple):
+    """A kind of map that can stand for expression or for uncertainty."""
+
+    title: str
+    tip: str
+    # gives the map and a sentence about it; None: the plain map is it
+    make: Callable[[UncertaintyPanel, ActivePrediction, Any], Made] | None = None
+    # of `GeneSamples`, its last argument: the interval, which there always is, or draws
+    needs: Literal["", "interval", "draws"] = ""
+
+
+def _map(panel: UncertaintyPanel, active: ActivePrediction, what: str) -> SpotMap:
+    """Map of the expression, with what is special about another in its title, before the unit."""
+    title = f"{map_title(active.gene, 'mean')}, {what}, {active.prediction.unit}"
+    return replace(active.gene_map(active.gene, "mean", panel.settings), title=title)
+
+
+def _faded(panel: UncertaintyPanel, active: ActivePrediction, _: None) -> Made:
+    sd = active.values(active.gene, "sd")
+    fading = Fading.of(sd)
+    shown = _map(panel, active, "faint where unsure")
+    return replace(shown, opacity=fading.opacity(sd)), (
+        f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
+        f"{fading.unsure:.2f} on ({active.prediction.unit})."
+    )
+
+
+def _probable(panel: UncertaintyPanel, active: ActivePrediction, samples: GeneSamples) -> Made:
+    settings, draws = panel.settings, samples.draws
+    known = draws[np.isfinite(draws).all(axis=1)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    threshold = low + settings.share * (high - low)
+    probability = probability_over(draws, threshold)
+    is_shown = probability > settings.probability
+    panel.threshold_label.setText(f"{threshold:.2f}")
+    what = f"where P(above {threshold:.2f}) > {settings.probability:.0%}"
+    shown = _map(panel, active, what)
+    values = np.where(is_shown, shown.values, np.float32(np.nan))
+    return replace(shown, values=values, probability=probability), (
+        f"{int(is_shown.sum()):,} of {count(int(np.isfinite(probability).sum()), 'spot')}: above "
+        f"{threshold:.2f} with a probability over {settings.probability:.0%}."
+    )
+
+
+def _sample(panel: UncertaintyPanel, active: ActivePrediction, samples: GeneSamples) -> Made:
+    n_draws = samples.draws.shape[1]
+    number = min(panel.settings.sample, n_draws - 1)
+    text = f"sample {number + 1} of {n_draws}: one possibility"
+    values = samples.draws[:, number].astype(np.float32)
+    shown = replace(_map(panel, active, text), values=values)
+    return shown, f"{text[0].upper()}{text[1:]}, predicted."
+
+
+def _width(panel: UncertaintyPanel, active: ActivePrediction, samples: GeneSamples) -> Made:
+    width = samples.high - samples.low
+    limits = panel.settings.range_of(WIDTH).limits(width)
+    shown = _map(panel, active, "width of 90% interval")
+    colours = uncertainty_colormap(panel.settings.colormap)
+    return replace(shown, values=width, limits=limits, colormap=colours), ""
+
+
+EXPRESSION = {
+    MEAN: Kind("Mean of all samples", "The map as it is"),
+    FADED: Kind(
+        "Mean, faint where unsure",
+        "Opacity follows confidence: spots are fully shown where the standard deviation of the gene's "
+        "samples is among the smallest 5% on this slide, and nearly clear where it is among the largest "
+        "5%; in between opacity falls in proportion.",
+        _faded,
+    ),
+    PROBABLE: Kind(
+        "Mean, only where probably high",
+        "Shows the spots in which enough of the samples lie above an expression that you set. "
+        "The probability is the share of samples above it.",
+        _probable,
+        needs="draws",
+    ),
+    SAMPLE: Kind(
+        "Single samples",
+        "Flip through the samples: each is one map that the model considers possible. What stays is "
+        "sure, what flickers is not.",
+        _sample,
+        needs="draws",
+    ),
+}
+UNCERTAINTY = {
+    SD: Kind("Standard deviation", "Of a spot's samples"),
+    WIDTH: Kind(
+        "Width of the 90% interval",
+        "From the 5% to the 95% quantile of a spot's samples",
+        _width,
+        needs="interval",
+    ),
+}
+KINDS = EXPRESSION | UNCERTAINTY
 
 
 class UncertaintyPanel(QWidget):
@@ -137,7 +213,7 @@ class UncertaintyPanel(QWidget):
         self.settings.apply(uncertainty=kind, view=SD if has_map else MEAN)
 
     def _on_samples(self) -> None:
-        if self.settings.kind in OF_DRAWS | {WIDTH}:
+        if self.settings.kind in KINDS and KINDS[self.settings.kind].needs:
             self._maps.draw_special()
 
     def step(self, samples: int, *_: object) -> None:
@@ -185,68 +261,20 @@ class UncertaintyPanel(QWidget):
         None where the plain one is asked for, or no other can be shown; then why not is said.
         """
         kind = self.settings.kind
-        of_samples = {PROBABLE: self._probable, SAMPLE: self._sample, WIDTH: self._width}
-        shown, text = None, ""
-        if kind != FADED and kind not in of_samples:
-            pass  # the plain map is asked for
+        asked, samples, shown, text = KINDS.get(kind), None, None, ""
+        if asked is None or asked.make is None:
+            pass  # the plain map is asked for, or what another panel offers
         elif self.settings.shown_arrangement != ONE:
-            text = ONE_GENE_ONLY + (SD_INSTEAD if kind == WIDTH else "")
-        elif kind == FADED:
-            shown, text = self._faded(active)
-        elif kind in OF_DRAWS and not active.prediction.n_kept_draws:
+            text = ONE_GENE_ONLY + (SD_INSTEAD if kind in UNCERTAINTY else "")
+        elif asked.needs == "draws" and not active.prediction.n_kept_draws:
             text = f"{TOO_LARGE} to see this."
-        elif (samples := self._maps.samples()) is None:
+        elif asked.needs and (samples := self._maps.samples()) is None:
             shown, text = self._maps.kept_map(active, kind), "Reading the samples …"
         else:
-            shown, text = of_samples[kind](active, samples)
+            made, text = asked.make(self, active, samples)
+            shown = replace(made, kind=kind)
         self.message.say(text)
         return shown
-
-    def _plain(self, active: ActivePrediction, kind: str, what: str) -> SpotMap:
-        """Plain map of the expression, with what is special about another in its title, before the unit."""
-        title = f"{map_title(active.gene, 'mean')}, {what}, {active.prediction.unit}"
-        plain = active.gene_map(active.gene, "mean", self.settings)
-        return replace(plain, kind=kind, title=title)
-
-    def _faded(self, active: ActivePrediction) -> tuple[SpotMap, str]:
-        sd = active.values(active.gene, "sd")
-        fading = Fading.of(sd)
-        plain = self._plain(active, FADED, "faint where unsure")
-        return replace(plain, opacity=fading.opacity(sd)), (
-            f"Fully shown where the standard deviation is {fading.sure:.2f} or less, nearly clear from "
-            f"{fading.unsure:.2f} on ({active.prediction.unit})."
-        )
-
-    def _probable(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
-        settings, draws = self.settings, samples.draws
-        known = draws[np.isfinite(draws).all(axis=1)]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-        threshold = low + settings.share * (high - low)
-        probability = probability_over(draws, threshold)
-        is_shown = probability > settings.probability
-        self.threshold_label.setText(f"{threshold:.2f}")
-        what = f"where P(above {threshold:.2f}) > {settings.probability:.0%}"
-        plain = self._plain(active, PROBABLE, what)
-        values = np.where(is_shown, plain.values, np.float32(np.nan))
-        return replace(plain, values=values, probability=probability), (
-            f"{int(is_shown.sum()):,} of {int(np.isfinite(probability).sum()):,} spots: above "
-            f"{threshold:.2f} with a probability over {settings.probability:.0%}."
-        )
-
-    def _sample(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
-        n_draws = samples.draws.shape[1]
-        number = min(self.settings.sample, n_draws - 1)
-        text = f"sample {number + 1} of {n_draws}: one possibility"
-        values = samples.draws[:, number].astype(np.float32)
-        shown = replace(self._plain(active, SAMPLE, text), values=values)
-        return shown, f"{text[0].upper()}{text[1:]}, predicted."
-
-    def _width(self, active: ActivePrediction, samples: GeneSamples) -> tuple[SpotMap, str]:
-        width = samples.high - samples.low
-        limits, colormap = self.settings.range_of(WIDTH).limits(width), self.settings.colormap
-        plain = self._plain(active, WIDTH, "width of 90% interval")
-        colours = uncertainty_colormap(colormap)
-        return replace(plain, values=width, limits=limits, colormap=colours), ""
 
     def _outline(self, active: ActivePrediction) -> None:
         prediction, settings = active.prediction, self.settings
@@ -279,6 +307,7 @@ class UncertaintyPanel(QWidget):
         self.legend.say(text + (outlined if n_unlike else "."))
 
 
-def _choice(options: dict[str, tuple[str, str]], act: Callable[[str], None]) -> QComboBox:
-    tips = "\n\n".join(f"{title}: {tip}" for title, tip in options.values())
-    return choice(options, tips, act, is_narrow=True)
+def _choice(kinds: dict[str, Kind], act: Callable[[str], None]) -> QComboBox:
+    told = {name: (kind.title, kind.tip) for name, kind in kinds.items()}
+    tips = "\n\n".join(f"{title}: {tip}" for title, tip in told.values())
+    return choice(told, tips, act, is_narrow=True)
