@@ -102,7 +102,8 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
         raise ValueError("no image in it")
     if any(p is not None and p.parent is not tiff for each in tiff.series for p in each.pages):
         raise SlideError(
-            f"{path.name} is one of several files that hold its images (OME-TIFF); export the slide as one file."
+            f"{path.name} is one of several files that hold its images (OME-TIFF); export the slide "
+            f"as one file."
         )
     if any(0 in each.shape for each in tiff.series):  # else the label might pass for the slide
         raise ValueError("an image without any pixel in it")

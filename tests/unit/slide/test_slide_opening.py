@@ -186,7 +186,9 @@ def test_an_ome_tiff_whose_colours_lie_in_several_files_is_refused(pixels, tmp_p
         )
         path, plane = tmp_path / f"{number}.ome.tif", pixels[:64, :128, number]
         tifffile.imwrite(path, plane, description=xml, metadata=None, tile=(64, 64))
-    with pytest.raises(SlideError, match=r"0\.ome\.tif is one of several files .*export .* as one file"):
+    with pytest.raises(
+        SlideError, match=r"0\.ome\.tif is one of several files .*export .* as one file"
+    ):
         open_slide(tmp_path / "0.ome.tif")
 
 
