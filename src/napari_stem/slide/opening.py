@@ -213,11 +213,13 @@ def _why_not(name: str, location: Location) -> str | None:
 
 
 def _read(name: str, location: Location) -> StoredSlide:
-    """Let a reader open a place, and have its levels notice when a slide that is one file changes."""
-    unchanged = watched(location.path) if location.is_file else None
+    """Let a reader open a place, and have its levels notice when a file of the slide changes."""
+    unchanged = watched(location.path, [location.path]) if location.is_file else None
     stored = _reader(name).read_header(location)
+    if stored.files:
+        unchanged = watched(location.path, stored.files)
     for level in (*stored.levels, *stored.associated.values()):
-        level.require_unchanged = level.require_unchanged or unchanged
+        level.require_unchanged = unchanged
     return stored
 
 
