@@ -141,9 +141,8 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     levels = () if stored.needs_tiled_copy else stored.levels
     if builder is not None:
         levels = (*levels, *builder.pending())
-    for number, level in enumerate(levels):
+    for level in levels:
         level.downsample = downsample(stored.size, level.size)
-        level.key = f"slide-{stored.fingerprint}-{name}-{number}"
     return Slide(
         stored.path,
         levels,
