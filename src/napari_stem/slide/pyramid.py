@@ -34,7 +34,6 @@ from napari_stem.slide.level import (
     coarser_sizes,
     downsample,
     from_tiles,
-    halve,
     halve_often,
     level_of_array,
     scaled,
@@ -145,7 +144,7 @@ class PyramidBuilder:
         try:
             with self._lock:
                 if self._made is None:
-                    self._made = self._in_memory() or self._open_store()
+                    self._made = self._small() or self._open_store()
         except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
             logger.debug("%s: %s", self._title, error)
 
@@ -158,7 +157,7 @@ class PyramidBuilder:
             if self._made is None:
                 self._draw_first()
                 try:
-                    self._made = self._in_memory() or self._open_store() or self._make()
+                    self._made = self._small() or self._open_store() or self._make()
                 finally:
                     self._decoded = None
             return self._made
@@ -213,13 +212,15 @@ class PyramidBuilder:
         size = SizePx(*picture.shape[:2])
         self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
 
-    def _in_memory(self) -> list[Level] | None:
+    def _small(self) -> list[Level] | None:
         """Make a single, small level in memory, which takes no longer than to look for it in a store."""
-        if len(self.sizes) > 1:
-            return None
-        pixels = self._base().whole()
+        return self._in_memory() if len(self.sizes) == 1 else None
+
+    def _in_memory(self) -> list[Level]:
+        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
+        self._fill(arrays)
         return [
-            level_of_array(pixels if self._slide.needs_tiled_copy else halve(pixels), self._title)
+            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
         ]
 
     @property
@@ -282,11 +283,7 @@ class PyramidBuilder:
                 f"{self._title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
                 f"{self._folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
             )
-        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
-        self._fill(arrays)
-        return [
-            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
-        ]
+        return self._in_memory()
 
     def _write_store(self) -> None:
         """Make the levels in a temporary folder and move it into place; OSError where it cannot be written."""
