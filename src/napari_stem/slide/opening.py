@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# advice: formats that most programs export; what is read is in ``READERS``
-READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
+# formats that most programs write; what is read is in ``READERS``
+EXPORT_AS = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 
 
 def open_slide(
@@ -180,7 +180,7 @@ def _choose(location: Location) -> tuple[str, StoredSlide]:
     but = "whatever its name says; export it"
     if location.is_folder:
         but = "but a folder; choose the slide itself, exported"
-    msg = f"{location.name} is not a slide image by its content, {but} as {READABLE}."
+    msg = f"{location.name} is not a slide image by its content, {but} as {EXPORT_AS}."
     raise _hinted(unsuited or SlideError(msg), missing)
 
 
