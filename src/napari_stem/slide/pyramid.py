@@ -16,7 +16,7 @@ import stat
 import struct
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -257,24 +257,20 @@ class PyramidBuilder:
 
         SlideError: the base is damaged, or the store cannot be written and the levels do not fit in memory.
         """
-        failure: OSError | None = None
         try:
             self._write_store()
+            reason = "it was changed while it was being written"
         except OSError as error:  # reading errors of the slide itself come as SlideError
-            failure = error
+            reason = str(error)
         found = self._open_store()  # perhaps another process's, which was faster
         if found is not None:
             return found
-        if failure is None:
-            raise SlideError(
-                f"{self._folder} was changed while it was being written; open {self._title} again."
-            )
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
             "Set %s to a folder with free space.",
             self._title,
             self._folder,
-            failure,
+            reason,
             CACHE_VARIABLE,
         )
         n_bytes = sum(3 * s.height_px * s.width_px for s in self.sizes)
@@ -327,15 +323,11 @@ class PyramidBuilder:
             for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
                 copies = self._slide.needs_tiled_copy and index == 0
                 shown = self.preview if index == 0 else None
-                futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
-                try:
-                    for future in as_completed(futures):
-                        future.result()
-                        n_done += 1
-                        self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+                write = partial(fill_block, below, array, shown, copies)
+                # at an error, here or there, those that are still waiting are cancelled
+                for _ in pool.map(write, blocks):
+                    n_done += 1
+                    self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
                 below = Level(partial(_pixels, array), self.sizes[index], extent, self._label)
 
 
@@ -399,11 +391,7 @@ def _new_array(group: Any, index: int, size: SizePx) -> Any:
 
 
 def fill_block(
-    below: Level,
-    array: Any,
-    block: tuple[slice, slice],
-    preview: Preview | None,
-    copies: bool,
+    below: Level, array: Any, preview: Preview | None, copies: bool, block: tuple[slice, slice]
 ) -> None:
     """Halve or copy one block of the level below into an array, and show it in the preview."""
     rows, columns = block
