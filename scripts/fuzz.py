@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import importlib
 import json
 import multiprocessing
@@ -28,11 +29,12 @@ DATA = ROOT / "tests" / "data"
 sys.path[:0] = [str(ROOT / "tests" / "unit" / room) for room in ("slide", "spatial")]
 from damage import damaged, opened_and_read  # noqa: E402
 from space_ranger_folders import visium_run  # noqa: E402
+from vendor_files import write_bif, write_ndpi, write_philips, write_scn, write_vms  # noqa: E402
 
 MOST_S, MOST_BYTES = 10, 10**9
 STARTING_S = 120  # a child imports torch, squidpy and more
 KINDS = ("header", "any", "cut", "text", "text", "lost")
-TEXTS = {".json", ".geojson", ".csv", ".txt", ".tsv"}
+TEXTS = {".json", ".geojson", ".csv", ".txt", ".tsv", ".vms"}
 SVS = DATA / "slides" / "CMU-1-Small-Region.svs"
 HOSTILE = (
     b"NaN", b"-1", b"0", b"1e400", b"-1e308", b"9" * 400, b"100000000", b"null", b"true", b'""', b"{}",
@@ -50,6 +52,7 @@ def make_sound(folder: Path) -> None:
 
 
 def _make_slides(folder: Path) -> None:
+    """Write slides; those of several files as folders, of which ``_read_slide`` knows what to open."""
     import numpy as np
     import tifffile
     import zarr
@@ -62,6 +65,19 @@ def _make_slides(folder: Path) -> None:
     for name in ("deflate", "jpeg", "lzw"):
         options = {"tile": (64, 64), "photometric": "rgb", "compression": name}
         tifffile.imwrite(folder / f"slide-{name}.tif", np.asarray(crop), **options)
+    pixels = np.asarray(crop.crop((0, 0, 256, 128)))
+    write_ndpi(folder / "slide-ndpi.ndpi", [pixels], pixels[::2, ::2], segment_px=64)
+    write_scn(folder / "slide-scn.scn", [(pixels, 0, 0)], pixels[::2, ::2])
+    write_bif(folder / "slide-bif.bif", pixels, [(0, 0, 1, 2, 0, 0)])
+    write_philips(folder / "slide-philips.tiff", pixels, missing={(0, 1)}, tile_px=64)
+    with contextlib.suppress(ImportError):
+        from pylibCZIrw import czi
+
+        with czi.create_czi(str(folder / "slide-czi.czi")) as document:
+            document.write(np.ascontiguousarray(pixels[..., ::-1]))
+    (folder / "slide-vms").mkdir()
+    write_vms(folder / "slide-vms" / "index.vms", np.asarray(crop))
+    shutil.copytree(DATA / "slides" / "CMU-1-Small-Region-dicom", folder / "slide-dicom")
     image = zarr.open_group(folder / "slide-ome.zarr", mode="w")
     image.create_array("0", data=np.moveaxis(np.asarray(crop), -1, 0), chunks=(3, 64, 64))
     axes = [{"name": "c", "type": "channel"}] + [
@@ -234,10 +250,12 @@ def _import(name: str, path: Path) -> None:
 def _read_slide(path: Path) -> None:
     from napari_stem.errors import SlideError
 
-    refused = opened_and_read(path)
+    parts = [path, *path.glob("*.vms"), *path.glob("*.dcm")]  # of one that is several files
+    index = next((part for part in parts if part.suffix == ".vms"), path)
+    refused = opened_and_read(index)
     if refused is None:
         return
-    if path.name not in refused:
+    if not any(part.name in refused for part in parts):
         raise RuntimeError(f"does not name the file: {refused}")
     raise SlideError(refused)
 

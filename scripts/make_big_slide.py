@@ -2,9 +2,10 @@
 
     python scripts/make_big_slide.py FOLDER [--width 100000] [--height 80000]
 
-Writes ``big.tif`` (tiled pyramidal BigTIFF, JPEG) and ``big.ome.zarr`` (OME-Zarr 0.4, JPEG chunks).
-Both repeat one piece of the section: each of its tiles is encoded once and its bytes written wherever
-it comes again, so that making 8 gigapixels takes a minute or two, and reading them is real.
+Writes ``big.tif`` and ``big.jp2.tif`` (tiled pyramidal BigTIFF, JPEG and JPEG 2000) and ``big.ome.zarr``
+(OME-Zarr 0.4, JPEG chunks). All repeat one piece of the section: each of its tiles is encoded once and its
+bytes written wherever it comes again, so that making 8 gigapixels takes a minute or two, and reading them is
+real.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import argparse
 import itertools
 import json
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Encode = Callable[[NDArray[np.uint8]], bytes]  # of (height, width, 3)
     Tiles = Callable[[int, int], bytes]  # row, column -> an encoded tile
 
 WIDTH_PX, HEIGHT_PX = 100_000, 80_000
@@ -30,7 +33,7 @@ PIECE_PX = 8192  # of the section, repeated
 TILE_PX = 256  # of the TIFF, as scanners choose it
 CHUNK_PX = 512  # of the OME-Zarr
 FACTORS = (1, 4, 16, 64)  # as Aperio's
-QUALITY = 80
+QUALITY, QUALITY_2000 = 80, 38  # of JPEG, and in dB of JPEG 2000
 MPP_UM = 0.25
 
 
@@ -46,9 +49,25 @@ def section_piece() -> NDArray[np.uint8]:
         return np.asarray(image.crop((left, top, left + PIECE_PX, top + PIECE_PX)))
 
 
-def level_tiles(piece: NDArray[np.uint8], factor: int, tile_px: int) -> Tiles:
-    """Encode the tiles of one level, each once."""
+def jpeg(tile: NDArray[np.uint8]) -> bytes:
+    """Encode a tile as JPEG, with colours of half the width."""
     import imagecodecs
+
+    colours = {"colorspace": "RGB", "outcolorspace": "YCBCR", "subsampling": "422"}
+    return bytes(imagecodecs.jpeg8_encode(tile, level=QUALITY, **colours))
+
+
+def jpeg_2000(tile: NDArray[np.uint8]) -> bytes:
+    """Encode a tile as a codestream of JPEG 2000, as Aperio's 33005 has it."""
+    import imagecodecs
+
+    return bytes(imagecodecs.jpeg2k_encode(tile, level=QUALITY_2000, codecformat="j2k"))
+
+
+def level_tiles(
+    piece: NDArray[np.uint8], factor: int, tile_px: int, encode: Encode = jpeg
+) -> Tiles:
+    """Encode the tiles of one level, each once."""
     from PIL import Image
 
     small = np.asarray(Image.fromarray(piece).reduce(factor)) if factor > 1 else piece
@@ -56,16 +75,12 @@ def level_tiles(piece: NDArray[np.uint8], factor: int, tile_px: int) -> Tiles:
     small = np.tile(small, (times, times, 1))
     n = small.shape[0] // tile_px
     encoded = {
-        (row, column): imagecodecs.jpeg8_encode(
+        (row, column): encode(
             np.ascontiguousarray(
                 small[
                     row * tile_px : (row + 1) * tile_px, column * tile_px : (column + 1) * tile_px
                 ]
-            ),
-            level=QUALITY,
-            colorspace="RGB",
-            outcolorspace="YCBCR",
-            subsampling="422",
+            )
         )
         for row, column in itertools.product(range(n), repeat=2)
     }
@@ -77,9 +92,15 @@ def level_shape(factor: int, width_px: int, height_px: int) -> tuple[int, int, i
     return height_px // factor, width_px // factor, 3
 
 
-def write_tiff(path: Path, piece: NDArray[np.uint8], width_px: int, height_px: int) -> None:
-    """Write the pyramidal TIFF."""
+def write_tiff(
+    path: Path, piece: NDArray[np.uint8], width_px: int, height_px: int, encode: Encode = jpeg
+) -> None:
+    """Write the pyramidal TIFF, of JPEG or JPEG 2000."""
     import tifffile
+
+    how: dict[str, Any] = {"photometric": "ycbcr", "subsampling": (2, 1), "compression": "jpeg"}
+    if encode is jpeg_2000:
+        how = {"photometric": "rgb", "compression": "aperio_jp2000_rgb"}
 
     def in_order(tiles: Tiles, shape: tuple[int, int, int]) -> Iterator[bytes]:
         for row in range(-(-shape[0] // TILE_PX)):
@@ -91,13 +112,11 @@ def write_tiff(path: Path, piece: NDArray[np.uint8], width_px: int, height_px: i
             shape = level_shape(factor, width_px, height_px)
             per_cm = 1e4 / (MPP_UM * factor)
             writer.write(
-                in_order(level_tiles(piece, factor, TILE_PX), shape),
+                in_order(level_tiles(piece, factor, TILE_PX, encode), shape),
                 shape=shape,
                 dtype=np.uint8,
                 tile=(TILE_PX, TILE_PX),
-                photometric="ycbcr",
-                subsampling=(2, 1),
-                compression="jpeg",
+                **how,
                 subfiletype=int(factor > 1),
                 resolution=(per_cm, per_cm),
                 resolutionunit="CENTIMETER",
@@ -150,7 +169,12 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     piece = section_piece()
-    for name, write in (("big.tif", write_tiff), ("big.ome.zarr", write_ome_zarr)):
+    kinds = {
+        "big.tif": write_tiff,
+        "big.jp2.tif": partial(write_tiff, encode=jpeg_2000),
+        "big.ome.zarr": write_ome_zarr,
+    }
+    for name, write in kinds.items():
         start = time.monotonic()
         write(options.folder / name, piece, options.width, options.height)
         print(f"{options.folder / name}: {time.monotonic() - start:.0f} s")

@@ -117,8 +117,7 @@ class Pyramid:
         def read(row: int, column: int) -> NDArray[np.uint8]:
             return self._chunk((self._number, number, row, column))
 
-        name = f"slide-pyramid-{self._number}-{number}"
-        return SlideArray.of(self.levels[number].as_dask(name, CHUNK_PX, read), self)
+        return SlideArray.of(self.levels[number].as_dask(CHUNK_PX, read), self)
 
     def compute(self, graph: Any, keys: Any, **options: Any) -> Any:
         """Compute windows; dask's scheduler for them."""

@@ -10,6 +10,7 @@ import io
 import logging
 import math
 import struct
+import uuid
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -127,12 +128,11 @@ class Level:
     held: NDArray[np.uint8] | None = None
     # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
     downsample: float = 1.0
-    key: str = ""  # name of its dask array, which no other may have: dask takes equal names for equal arrays
 
     @cached_property
     def pixels(self) -> da.Array:
         """(height, width, 3) uint8 dask array, chunks near 1024 px; importing dask takes most of a second."""
-        return self.as_dask(self.key)
+        return self.as_dask()
 
     def window(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read a window that lies inside the level: (height, width, 3) uint8.
@@ -215,12 +215,11 @@ class Level:
         )
 
     def as_dask(
-        self, name: str, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
+        self, near_px: int = DISPLAY_CHUNK_PX, read_tile: ReadTile | None = None
     ) -> da.Array:
         """Return a lazy array in tiles of whole chunks, each about ``near_px`` high and wide.
 
-        ``name`` is the array's, which no other may have. ``read_tile`` gives the tile of a row and a column; by
-        default it is read from here.
+        ``read_tile`` gives the tile of a row and a column; by default it is read from here.
         """
         import dask.array as da
 
@@ -231,7 +230,7 @@ class Level:
             chunks=da.core.normalize_chunks(
                 (extent.height_px, extent.width_px, 3), (self.size.height_px, self.size.width_px, 3)
             ),
-            name=name,
+            name=f"slide-level-{uuid.uuid4().hex}",  # dask takes equal names for equal arrays
             meta=np.empty((0, 0, 0), np.uint8),
         )
 

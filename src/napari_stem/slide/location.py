@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from napari_stem.errors import SlideError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 # Two letters or more, so that a Windows drive is none. Path("https://h/x") has lost one slash.
 URL = re.compile(r"^([a-z][a-z0-9+.-]+(?:::[a-z][a-z0-9+.-]+)*):/{1,2}(?=[^/])", re.IGNORECASE)
@@ -97,30 +97,28 @@ def _told(path: Path, error: Exception) -> str:
     return f"{path} cannot be reached ({error}); check the path, the disk or the network."
 
 
-def watched(path: Path, slide: Path | None = None) -> Callable[[], None]:
-    """Look at a file's size, date and number, and give what raises a SlideError once it is gone or another.
+def watched(slide: Path, files: Iterable[Path]) -> Callable[[], None]:
+    """Look at the size, date and number of a slide's files; give what raises a SlideError once they are others.
 
-    ``slide`` is what the user opened, where that is a folder that the file lies in.
+    SlideError at once where one of them is gone already.
     """
-    named = slide or path
+    places = list(files)
 
-    def stamp() -> tuple[int, int, int]:
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns, status.st_ino
-
-    was = stamp()
-
-    def check() -> None:
+    def stamps() -> list[tuple[int, int, int]]:
         try:
-            now = stamp()
+            return [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(Path.stat, places)]
         except OSError as error:
             raise SlideError(
-                f"{named.name} has gone away while it was open ({error.strerror}); bring back "
-                f"{named} or its disk or network, then open it again."
+                f"{slide.name} has gone away while it was open ({error.strerror}); bring back "
+                f"{error.filename} or its disk or network, then open it again."
             ) from error
-        if now != was:
+
+    was = stamps()
+
+    def check() -> None:
+        if stamps() != was:
             raise SlideError(
-                f"{named.name} was changed or replaced while it was open; open it again."
+                f"{slide.name} was changed or replaced while it was open; open it again."
             )
 
     return check

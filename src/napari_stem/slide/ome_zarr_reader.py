@@ -18,7 +18,6 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level import AS_STORED, READ_ERRORS, WHITE, Level, over_white
-from napari_stem.slide.location import Location, watched
 from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
 from napari_stem.slide.stored import StoredSlide, refuse_absurd
 from napari_stem.texts import reason_of
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_stem.slide.location import Location
 
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup")
@@ -183,9 +184,6 @@ def _stored_slide(
     names = _axis_names(multiscale)
     levels = tuple(_level(name, names, each) for each in arrays)
     refuse_absurd(name, [each.size for each in levels])
-    if location.is_folder:
-        for level, array in zip(levels, arrays, strict=True):
-            level.require_unchanged = _watched(location.path, array)
     properties: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),
@@ -201,14 +199,17 @@ def _stored_slide(
         _fingerprint(multiscale, arrays),
         properties=properties,
         mpp_sources=_mpp_sources(multiscale, names, is_global_um=is_ours),
+        files=[_metadata_file(location.path, each) for each in arrays]
+        if location.is_folder
+        else (),
         on_close=close,
     )
 
 
-def _watched(slide: Path, array: Any) -> Callable[[], None]:
-    """Watch that a level of a folder is still there: without it, zarr gives one colour everywhere."""
+def _metadata_file(slide: Path, array: Any) -> Path:
+    """Name the file without which a level of a folder is not there, and zarr gives one colour everywhere."""
     folder = slide / str(array.path)
-    return watched(next(folder / n for n in ARRAYS if (folder / n).is_file()), slide)
+    return next(folder / n for n in ARRAYS if (folder / n).is_file())
 
 
 def _axis_names(multiscale: dict[str, Any]) -> list[str]:

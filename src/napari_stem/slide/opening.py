@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# advice: formats that most programs export; what is read is in ``READERS``
-READABLE = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
+# formats that most programs write; what is read is in ``READERS``
+EXPORT_AS = "SVS, tiled or OME-TIFF, OME-Zarr, JPEG or PNG"
 
 
 def open_slide(
@@ -141,9 +141,8 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     levels = () if stored.needs_tiled_copy else stored.levels
     if builder is not None:
         levels = (*levels, *builder.pending())
-    for number, level in enumerate(levels):
+    for level in levels:
         level.downsample = downsample(stored.size, level.size)
-        level.key = f"slide-{stored.fingerprint}-{name}-{number}"
     return Slide(
         stored.path,
         levels,
@@ -181,7 +180,7 @@ def _choose(location: Location) -> tuple[str, StoredSlide]:
     but = "whatever its name says; export it"
     if location.is_folder:
         but = "but a folder; choose the slide itself, exported"
-    msg = f"{location.name} is not a slide image by its content, {but} as {READABLE}."
+    msg = f"{location.name} is not a slide image by its content, {but} as {EXPORT_AS}."
     raise _hinted(unsuited or SlideError(msg), missing)
 
 
@@ -213,11 +212,13 @@ def _why_not(name: str, location: Location) -> str | None:
 
 
 def _read(name: str, location: Location) -> StoredSlide:
-    """Let a reader open a place, and have its levels notice when a slide that is one file changes."""
-    unchanged = watched(location.path) if location.is_file else None
+    """Let a reader open a place, and have its levels notice when a file of the slide changes."""
+    unchanged = watched(location.path, [location.path]) if location.is_file else None
     stored = _reader(name).read_header(location)
+    if stored.files:
+        unchanged = watched(location.path, stored.files)
     for level in (*stored.levels, *stored.associated.values()):
-        level.require_unchanged = level.require_unchanged or unchanged
+        level.require_unchanged = unchanged
     return stored
 
 

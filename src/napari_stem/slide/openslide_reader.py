@@ -20,7 +20,6 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level import AS_STORED, Colour, Level, colour_of, over_white
-from napari_stem.slide.location import watched
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.recognising import READERS, TIFF_MAGIC
 from napari_stem.slide.stored import (
@@ -81,11 +80,7 @@ def read_header(location: Location) -> StoredSlide:
     if openslide.OpenSlide.detect_format(str(path)) == "dicom":
         refuse_fatal(path)
     with refusing_damage(f"{path.name} cannot be read by OpenSlide", openslide.OpenSlideError):
-        unchanged = watched(path, location.path)
-        stored = _stored_slide(location, path, openslide.OpenSlide(str(path)))
-        for level in stored.levels:
-            level.require_unchanged = unchanged
-        return stored
+        return _stored_slide(location, path, openslide.OpenSlide(str(path)))
 
 
 def _dicom_files(folder: Path) -> list[Path]:
@@ -113,15 +108,20 @@ def _one_slide(path: Path) -> Path:
         return path
     series: dict[bytes, Path] = {}
     for file in _dicom_files(path):
-        with file.open("rb") as stream:
-            found = SERIES_UID.search(stream.read(65536))
-        series.setdefault(found.group(2) if found else b"", file)
+        series.setdefault(_series_of(file), file)
     if len(series) > 1:
         told = ", ".join(file.name for file in list(series.values())[:5])
         raise SlideError(
             f"{path.name} holds {len(series)} slides; name a file of one of them, as {told}."
         )
     return next(iter(series.values()))
+
+
+def _series_of(dicom_file: Path) -> bytes:
+    """Read what all files of a DICOM slide have in common, empty where it is not found."""
+    with dicom_file.open("rb") as stream:
+        found = SERIES_UID.search(stream.read(65536))
+    return found.group(2) if found else b""
 
 
 def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
@@ -143,24 +143,41 @@ def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     if power := said.get("openslide.objective-power"):
         properties["objective_power"] = float(power)
     vendor = said.get("openslide.vendor", "generic")
+    files = _files(path, vendor, said)
     return StoredSlide(
         location.path,
         levels,
-        _fingerprint(location, path, vendor, said.get("openslide.quickhash-1", "")),
+        _fingerprint(path, files, vendor, said.get("openslide.quickhash-1", "")),
         vendor,
         properties,
         _mpp(said, vendor),
         _associated(osr, file, path.name),
+        files,
         on_close=file.close,
     )
 
 
-def _fingerprint(location: Location, path: Path, vendor: str, quickhash: str) -> str:
+def _files(path: Path, vendor: str, said: dict[str, str]) -> set[Path]:
+    """Find the files of a slide that is more than the one at ``path``; none where it is that one."""
+    with path.open("rb") as file:
+        if vendor not in SEVERAL_FILES or file.read(4) in TIFF_MAGIC:
+            return set()
+    if vendor == "dicom":
+        own = _series_of(path)
+        return {path, *(file for file in _dicom_files(path.parent) if _series_of(file) == own)}
+    names = set(
+        said.values()
+    )  # of Hamamatsu's files beside the index, and of those in MIRAX's folder
+    folders = (folder for folder in (path.parent, path.with_suffix("")) if folder.is_dir())
+    return {path, *(file for folder in folders for file in folder.iterdir() if file.name in names)}
+
+
+def _fingerprint(path: Path, files: set[Path], vendor: str, quickhash: str) -> str:
     """Digest of the file, and of its companions where the slide is more than one file.
 
     OpenSlide's quick hash covers the coarsest level and the metadata of all files.
     """
-    if vendor not in SEVERAL_FILES or location.head().startswith(TIFF_MAGIC):
+    if not files:
         return fingerprint(path)
     # which of a DICOM slide's files was named makes no difference
     own = "" if vendor == "dicom" and quickhash else fingerprint(path)

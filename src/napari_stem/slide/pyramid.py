@@ -16,7 +16,7 @@ import stat
 import struct
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,6 @@ from napari_stem.slide.level import (
     coarser_sizes,
     downsample,
     from_tiles,
-    halve,
     halve_often,
     level_of_array,
     scaled,
@@ -70,12 +69,13 @@ class Preview:
     """The whole slide, as far as it is known: ``pixels``, (height, width, 3) uint8.
 
     Painted by the thread that makes the levels and read by the viewer's, without a lock: half a stroke is
-    seen for a moment at worst. ``n_changes`` grows with every change.
+    seen for a moment at worst. ``n_changes`` grows with every change, until there is nothing left to paint.
     """
 
     def __init__(self, size: SizePx) -> None:
         self.pixels = np.full((size.height_px, size.width_px, 3), GROUND, np.uint8)
         self.n_changes = 0
+        self._is_whole = False
 
     def paint(self, pixels: NDArray[np.uint8], rows: slice, columns: slice, whole: SizePx) -> None:
         """Take over a window, (h, w, 3), of a finer picture, whose extent is ``whole``."""
@@ -86,11 +86,13 @@ class Preview:
             for start, stop in scaled(rows, columns, whole, SizePx(*self.pixels.shape[:2]))
         ]
         height_px, width_px = (span.stop - span.start for span in spans)
-        if height_px < 1 or width_px < 1:
+        if self._is_whole or height_px < 1 or width_px < 1:
             return
         small = Image.fromarray(pixels).resize((width_px, height_px), Image.Resampling.BOX)
         self.pixels[spans[0], spans[1]] = np.asarray(small)
         self.n_changes += 1
+        own_px = self.pixels.shape[:2]
+        self._is_whole = (height_px, width_px) == own_px and pixels.shape[0] >= height_px
 
 
 class PyramidBuilder:
@@ -116,8 +118,8 @@ class PyramidBuilder:
         self._lock = threading.Lock()
         self._base_lock = threading.Lock()
         self._decoded: Level | None = None
-        self._is_stopped = self._is_seen = False
-        self._has_searched = threading.Event()
+        self._is_stopped = False
+        self._search: threading.Thread | None = None
 
     @property
     def is_done(self) -> bool:
@@ -129,24 +131,22 @@ class PyramidBuilder:
 
         From now on the preview is shown until there are levels.
         """
-        self._is_seen = True
-        threading.Thread(target=self._find_store, name="slide-levels", daemon=True).start()
+        self._search = threading.Thread(target=self._find, name="slide-levels", daemon=True)
+        self._search.start()
 
-    def await_store(self, at_most_s: float) -> bool:
+    def await_store(self, at_most_s: float | None = None) -> bool:
         """Wait for ``find_store``, but not for the making of levels; tell whether all are there."""
-        if not self.is_done:
-            self._has_searched.wait(at_most_s)
+        if self._search is not None and not self.is_done:
+            self._search.join(at_most_s)
         return self.is_done
 
-    def _find_store(self) -> None:
+    def _find(self) -> None:
         try:
             with self._lock:
                 if self._made is None:
-                    self._made = self._in_memory() or self._open_store()
+                    self._made = self._small() or self._open_store()
         except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
             logger.debug("%s: %s", self._title, error)
-        finally:
-            self._has_searched.set()
 
     def levels(self) -> list[Level]:
         """Give the levels; makes them if nobody has, and waits if somebody does.
@@ -155,9 +155,9 @@ class PyramidBuilder:
         """
         with self._lock:
             if self._made is None:
-                preview = None if self._draw_first() else self.preview
+                self._draw_first()
                 try:
-                    self._made = self._in_memory() or self._open_store() or self._make(preview)
+                    self._made = self._small() or self._open_store() or self._make()
                 finally:
                     self._decoded = None
             return self._made
@@ -190,9 +190,7 @@ class PyramidBuilder:
 
     def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
-        if self._made is None and self._is_seen:
-            self._has_searched.wait()
-        if self._made is None and self._lock.locked():
+        if not self.await_store() and self._lock.locked():
             pixels, times = self._base().held, number + (not self._slide.needs_tiled_copy)
             if self.is_done:  # meanwhile: nobody needs it any more
                 self._decoded = None
@@ -201,27 +199,28 @@ class PyramidBuilder:
                 return halve_often(pixels[rows, columns], times)
         return (self._made or self.levels())[number].read(rows, columns)
 
-    def _draw_first(self) -> bool:
-        """Preview the whole at once if that can be; tell whether it is as fine as the preview can show."""
+    def _draw_first(self) -> None:
+        """Preview the whole at once, if somebody looks and that can be."""
         rough = self._slide.rough_picture or _thumbnail(self._slide)
-        if rough is None or not self._is_seen:
-            return False
+        if rough is None or self._search is None:
+            return
         try:
             picture = rough()
         except (SlideError, *READ_ERRORS) as error:  # what is wrong with the file is told later
             logger.debug("No rough picture of %s: %s", self._title, error)
-            return False
+            return
         size = SizePx(*picture.shape[:2])
         self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
-        return bool(picture.shape[0] >= self.preview.pixels.shape[0])
 
-    def _in_memory(self) -> list[Level] | None:
+    def _small(self) -> list[Level] | None:
         """Make a single, small level in memory, which takes no longer than to look for it in a store."""
-        if len(self.sizes) > 1:
-            return None
-        pixels = self._base().whole()
+        return self._in_memory() if len(self.sizes) == 1 else None
+
+    def _in_memory(self) -> list[Level]:
+        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
+        self._fill(arrays)
         return [
-            level_of_array(pixels if self._slide.needs_tiled_copy else halve(pixels), self._title)
+            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
         ]
 
     @property
@@ -253,29 +252,25 @@ class PyramidBuilder:
             for index, size in enumerate(self.sizes)
         ]
 
-    def _make(self, preview: Preview | None) -> list[Level]:
-        """Make the levels, and the store if it can be written; ``preview`` is painted with what has been read.
+    def _make(self) -> list[Level]:
+        """Make the levels, and the store if it can be written.
 
         SlideError: the base is damaged, or the store cannot be written and the levels do not fit in memory.
         """
-        failure: OSError | None = None
         try:
-            self._write_store(preview)
+            self._write_store()
+            reason = "it was changed while it was being written"
         except OSError as error:  # reading errors of the slide itself come as SlideError
-            failure = error
+            reason = str(error)
         found = self._open_store()  # perhaps another process's, which was faster
         if found is not None:
             return found
-        if failure is None:
-            raise SlideError(
-                f"{self._folder} was changed while it was being written; open {self._title} again."
-            )
         logger.warning(
             "The levels of %s are kept in memory, for this time only: %s cannot be written (%s). "
             "Set %s to a folder with free space.",
             self._title,
             self._folder,
-            failure,
+            reason,
             CACHE_VARIABLE,
         )
         n_bytes = sum(3 * s.height_px * s.width_px for s in self.sizes)
@@ -284,13 +279,9 @@ class PyramidBuilder:
                 f"{self._title} needs {n_bytes / 2**30:.0f} GB of levels that cannot be written to "
                 f"{self._folder.parent}; free space there, or set {CACHE_VARIABLE} to another folder."
             )
-        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
-        self._fill(arrays, preview)
-        return [
-            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
-        ]
+        return self._in_memory()
 
-    def _write_store(self, preview: Preview | None) -> None:
+    def _write_store(self) -> None:
         """Make the levels in a temporary folder and move it into place; OSError where it cannot be written."""
         import zarr
 
@@ -300,7 +291,7 @@ class PyramidBuilder:
         try:
             fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
             group = zarr.open_group(fresh, mode="a", zarr_format=3)
-            self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)], preview)
+            self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)])
             group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
             _restrict(fresh, self._file_mode)
             if self._open_store() is None:  # else another process was faster
@@ -321,8 +312,8 @@ class PyramidBuilder:
         multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
         return {"version": "0.5", "multiscales": [multiscale]}
 
-    def _fill(self, arrays: list[Any], preview: Preview | None) -> None:
-        """Write every level, (3, height, width), from the one before it, several blocks at a time."""
+    def _fill(self, arrays: list[Any]) -> None:
+        """Write every level, (3, height, width), from the one before it, block by block, and preview it."""
         below, extent = self._base(), SizePx(CHUNK_PX, CHUNK_PX)
         jobs = [list(_blocks(size, below.chunk)) for size in self.sizes]
         n_blocks, n_done = sum(map(len, jobs)), 0
@@ -331,16 +322,12 @@ class PyramidBuilder:
         with ThreadPoolExecutor(n_writers) as pool:
             for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
                 copies = self._slide.needs_tiled_copy and index == 0
-                shown = preview if index == 0 else None
-                futures = [pool.submit(fill_block, below, array, b, shown, copies) for b in blocks]
-                try:
-                    for future in as_completed(futures):
-                        future.result()
-                        n_done += 1
-                        self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+                shown = self.preview if index == 0 else None
+                write = partial(fill_block, below, array, shown, copies)
+                # at an error, here or there, those that are still waiting are cancelled
+                for _ in pool.map(write, blocks):
+                    n_done += 1
+                    self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
                 below = Level(partial(_pixels, array), self.sizes[index], extent, self._label)
 
 
@@ -404,11 +391,7 @@ def _new_array(group: Any, index: int, size: SizePx) -> Any:
 
 
 def fill_block(
-    below: Level,
-    array: Any,
-    block: tuple[slice, slice],
-    preview: Preview | None,
-    copies: bool,
+    below: Level, array: Any, preview: Preview | None, copies: bool, block: tuple[slice, slice]
 ) -> None:
     """Halve or copy one block of the level below into an array, and show it in the preview."""
     rows, columns = block

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from zict import LRU
 
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide.tissue import optical_density
@@ -82,12 +83,10 @@ def known_check(slide: Slide) -> ScaleCheck:
     with _measuring:
         if key not in _known:
             _known[key] = check_scale(slide, key[1])
-            while len(_known) > MOST_KNOWN:
-                del _known[next(iter(_known))]
         return _known[key]
 
 
-_known: dict[tuple[str, Mpp, str], ScaleCheck] = {}
+_known: LRU[tuple[str, Mpp, str], ScaleCheck] = LRU(MOST_KNOWN, {})
 _measuring = threading.Lock()
 
 

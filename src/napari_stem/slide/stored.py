@@ -12,7 +12,7 @@ from napari_stem.slide.level import READ_ERRORS
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -36,10 +36,10 @@ class SlideReader(Protocol):
 
     Levels come as they are stored: coarser ones that lack are made by `PyramidBuilder`. ``Level.read`` may
     raise any of `READ_ERRORS`, of which `Level.window` makes a SlideError that names the slide; a SlideError
-    passes as it is. Where a slide is one file, `opening` has its levels notice that it is gone or was replaced.
+    passes as it is. `opening` has levels notice that a file of theirs is gone or was replaced.
 
     The reader of a slide of several files owes two things: a fingerprint of more than the file that was named,
-    and ``Level.require_unchanged`` (see `location.watched`), which for a folder is not set by `opening`.
+    and ``StoredSlide.files``.
     """
 
     def why_not(self, location: Location) -> str | None:
@@ -81,6 +81,8 @@ class StoredSlide:
         Every statement of the pixel size, the most trusted first.
     associated
         Label, macro and thumbnail images, by these names.
+    files
+        Those that it lies in, where these are others than ``path`` alone: all of them are watched for change.
     needs_tiled_copy
         Reading a window of the (only) stored level decodes far more of it: it is copied into the cache, tiled.
     decode_coarsest
@@ -99,6 +101,7 @@ class StoredSlide:
     properties: dict[str, Any] = field(default_factory=dict)
     mpp_sources: tuple[MppSource, ...] = ()
     associated: Mapping[str, Level] = field(default_factory=dict)
+    files: Collection[Path] = ()
     needs_tiled_copy: bool = False
     decode_coarsest: Callable[[Progress | None], Level] | None = None
     rough_picture: Callable[[], NDArray[np.uint8]] | None = None

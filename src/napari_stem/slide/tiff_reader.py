@@ -100,6 +100,11 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
     candidates = [s for s in tiff.series if {"Y", "X"} <= set(s.axes)]
     if not candidates:
         raise ValueError("no image in it")
+    if any(p is not None and p.parent is not tiff for each in tiff.series for p in each.pages):
+        raise SlideError(
+            f"{path.name} is one of several files that hold its images (OME-TIFF); export the slide "
+            f"as one file."
+        )
     if any(0 in each.shape for each in tiff.series):  # else the label might pass for the slide
         raise ValueError("an image without any pixel in it")
     series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)

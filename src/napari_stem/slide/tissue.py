@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import shapely
+from zict import LRU
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region, Spots
@@ -128,14 +129,12 @@ class TissueView:
 def view_of(slide: Slide) -> TissueView:
     """Look at a slide once, however often it is opened; SlideError where it is damaged."""
     with _looking:
-        view = _views.pop(slide.fingerprint, None) or TissueView.of_slide(slide)
-        _views[slide.fingerprint] = view
-        while len(_views) > MOST_VIEWS:
-            del _views[next(iter(_views))]
-    return view
+        if slide.fingerprint not in _views:
+            _views[slide.fingerprint] = TissueView.of_slide(slide)
+        return _views[slide.fingerprint]
 
 
-_views: dict[str, TissueView] = {}  # by fingerprint, the latest used last
+_views: LRU[str, TissueView] = LRU(MOST_VIEWS, {})  # by fingerprint
 _looking = Lock()
 
 

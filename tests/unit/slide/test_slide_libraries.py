@@ -171,6 +171,33 @@ def test_slides_whose_index_is_alike_are_told_apart(pixels, tmp_path):
     assert len(fingerprints) == 2
 
 
+@pytest.mark.parametrize("how", ["changed or replaced", "gone away"])
+@pytest.mark.parametrize("kind", ["vms", "DICOM folder", "DICOM file"])
+def test_a_file_of_a_slide_that_changes_while_it_is_open(
+    kind, how, dicom, pixels, tmp_path, opened
+):
+    shutil.copytree(dicom, tmp_path / "slide")
+    path = tmp_path / "slide"
+    *others, part = sorted(path.iterdir(), key=lambda file: file.stat().st_size)
+    if kind == "DICOM file":
+        path = others[0]
+    elif kind == "vms":
+        path, part = tmp_path / "slide" / "index.vms", tmp_path / "slide" / "pixels.jpg"
+        write_vms(path, pixels[:192, :256])
+    slide = opened(path)
+    slide.read_region(0, 0, 0, SizePx(50, 50))
+    if how == "gone away":
+        part.rename(tmp_path / "elsewhere")
+    else:
+        part.write_bytes(part.read_bytes()[:-1] + b"x")
+    words = rf"^{path.name} (has|was) {how} while it was open"
+    with pytest.raises(SlideError, match=words):
+        slide.read_region(0, 0, 0, SizePx(50, 50))
+    if kind != "vms":
+        with pytest.raises(SlideError, match=words):
+            slide.associated["label"].whole()
+
+
 @pytest.mark.parametrize("kind", ["vms", "DICOM folder", "DICOM label"])
 def test_a_slide_of_several_files_is_not_imported_as_one(kind, dicom, pixels, tmp_path):
     """A section has one image file: linked alone it could not be read, and would be said to be imported."""

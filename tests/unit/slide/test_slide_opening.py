@@ -173,6 +173,25 @@ def test_tiffs_that_are_not_8_bit_rgb_say_so(tmp_path, image, options, words):
         open_slide(path)
 
 
+def test_an_ome_tiff_whose_colours_lie_in_several_files_is_refused(pixels, tmp_path):
+    """All three would have been read from the file that was named, which shows the slide in grey."""
+    channels = '<Channel ID="Channel:0:{0}" SamplesPerPixel="1"/>'
+    place = '<TiffData FirstC="{0}" PlaneCount="1"><UUID FileName="{0}.ome.tif">urn:{0}</UUID></TiffData>'
+    for number in range(3):
+        parts = "".join(text.format(n) for text in (channels, place) for n in range(3))
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:{number}"><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" '
+            f'Type="uint8" SizeX="128" SizeY="64" SizeC="3" SizeZ="1" SizeT="1">{parts}</Pixels></Image></OME>'
+        )
+        path, plane = tmp_path / f"{number}.ome.tif", pixels[:64, :128, number]
+        tifffile.imwrite(path, plane, description=xml, metadata=None, tile=(64, 64))
+    with pytest.raises(
+        SlideError, match=r"0\.ome\.tif is one of several files .*export .* as one file"
+    ):
+        open_slide(tmp_path / "0.ome.tif")
+
+
 def test_16_bit_png_says_so(tmp_path):
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(SlideError, match=r"deep\.png stores I;16 pixels, not 8-bit RGB"):

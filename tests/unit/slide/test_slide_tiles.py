@@ -22,13 +22,18 @@ TILE_BYTES = 3 * 240 * 240  # of the SVS
 @pytest.fixture
 def decoded(monkeypatch):
     """Which windows have been decoded for patches, of which level."""
-    asked, window = [], Level.window
+    asked, kept, window, cached = [], [], Level.window, Level.cached
+
+    def keeping(self, *args):
+        kept.append(cached(self, *args))
+        return kept[-1]
 
     def counted(self, rows, columns):
-        if self.key:  # a level of the slide, and not what a reader keeps of it
+        if self not in kept:
             asked.append((self.size, rows.start, columns.start))
         return window(self, rows, columns)
 
+    monkeypatch.setattr(Level, "cached", keeping)
     monkeypatch.setattr(Level, "window", counted)
     return asked
 
