@@ -211,7 +211,7 @@ def region_names(spots: Spots, regions: Sequence[Region]) -> list[str]:
     names: list[list[str]] = [[] for _ in range(len(spots))]
     for region in regions:
         for row in np.flatnonzero(inside(spots, [region])):
-            names[row].append(region.name)
+            names[row].append(region.name.replace("; ", ", "))  # one region, not two
     return ["; ".join(dict.fromkeys(held)) for held in names]
 
 

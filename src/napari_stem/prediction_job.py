@@ -37,6 +37,7 @@ from napari_stem.results import Prediction
 from napari_stem.results.empty import COMMON_PROVENANCE, gene_table, may_keep_draws
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import Slide, open_slide
+from napari_stem.slide.pixel_size import conflict
 from napari_stem.slide.scale_check import known_check
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.spot_choice import choose_spots
@@ -138,6 +139,7 @@ class PredictionJob:
             cautions = (
                 tissue_warning(model.config, tissue_type),
                 *model.warnings,
+                conflict(slide.mpp_sources),
                 known_check(slide).warning,
             )
             for sentence in filter(None, cautions):

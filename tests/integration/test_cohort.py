@@ -32,6 +32,7 @@ from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_
 from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
 from napari_stem.cohort.run import predict_in_turn, run_cohort, worker_environments
 from napari_stem.errors import DatasetError
+from napari_stem.evaluation.differences import spots_in
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
 from napari_stem.prediction_job import predict_slide
@@ -259,6 +260,27 @@ def test_slides_of_a_cohort_are_as_each_alone(
             table[f"svs/{name}"].X[0], np.asarray(svs.X)[inside].mean(0), rtol=1e-5
         )
     assert table.uns["unit"] == Prediction.open(orders[1].out).unit
+
+    resumed = rows_of(run_cohort(orders, client, is_stopped=lambda: False, watch=watch))
+    assert [row["notes"] for row in resumed] == [row["notes"] for row in rows]
+
+
+def test_a_spot_in_two_regions_counts_in_both_means(
+    common: Order, client: Client, tmp_path: Path
+) -> None:
+    whole, part = shapely.box(0, 0, 1800, 900), shapely.box(0, 0, 900, 900)
+    regions = (Region(whole, "Tissue"), Region(part, "Tumor; invasive"))
+    write_regions(regions, tmp_path / "two.geojson")
+    order = replace(common, slide=SVS, out=tmp_path / "p.zarr", regions=tmp_path / "two.geojson")
+    table = cohort_table(
+        run_cohort([order], client, is_stopped=lambda: False, watch=lambda *_: None), client
+    )
+    prediction = Prediction.open(order.out)
+    assert list(table.obs["region"]) == ["Tissue", "Tumor, invasive"]
+    assert list(table.obs["n_spots"]) == [len(spots_in(prediction, region)) for region in regions]
+    for row, region in enumerate(regions):
+        mean = prediction.rows(spots_in(prediction, region)).mean(0)
+        np.testing.assert_allclose(table.X[row], mean, rtol=1e-5)
 
 
 def test_what_a_stopped_cohort_has_finished_is_not_done_again(

@@ -26,7 +26,7 @@ from napari_stem.errors import (
     RegionError,
     SpotError,
 )
-from napari_stem.geometry import Region, Spots
+from napari_stem.geometry import Mpp, Region, Spots
 from napari_stem.model.bundle import load_folder
 from napari_stem.model.head import evenly
 from napari_stem.model.serving import embedder_of
@@ -36,6 +36,7 @@ from napari_stem.progress import Poll, Stopped, go_on
 from napari_stem.results import FIELDS, Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
+from napari_stem.slide.pixel_size import MppSource
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.spot_choice import choose_spots
 
@@ -525,6 +526,14 @@ def test_the_same_job_finds_what_it_left(slide, model) -> None:
     told: list[str] = []
     assert planned(tissue_type="liver", tell=told.append).spots.names
     assert any("this slide is of liver" in sentence for sentence in told)
+
+
+def test_a_pixel_size_that_the_file_contradicts_is_told_before_the_run(slide, model, spots) -> None:
+    odd = copy.copy(slide)
+    odd.mpp_sources = (*slide.mpp_sources, MppSource("resolution tag", Mpp.square(0.1)))
+    told: list[str] = []
+    PredictionJob.planned(odd, model, SETTINGS, spots=spots, tell=told.append)
+    assert any("disagree by a factor" in sentence for sentence in told)
 
 
 def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(slide, model) -> None:

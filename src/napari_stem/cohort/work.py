@@ -77,8 +77,9 @@ def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         with order.open() as slide:
             job = job_of(order, slide, notes)
             prediction = job.create_or_resume(order.out, resume=order.out.exists())
-            if not prediction.done.all():
-                notes.append(job.domain_warning() or "")
+            notes.append(
+                job.domain_warning() or ""
+            )  # of a finished one too: it is in no file but the summary
         bounds = _chunks(prediction)
         todo = [(a, b) for a, b in bounds if not prediction.done[a:b].all()]
         whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
@@ -138,23 +139,28 @@ def region_means(path: Path) -> pd.DataFrame:
     Returns
     -------
     By region ("all" where none was asked for): ``n_spots``, ``n_unlike``, then a column per gene, in the unit
-    of the prediction. A spot in two regions counts in the one that is named after both.
+    of the prediction. A spot in two regions counts in both, as in `compare`.
     """
     import pandas as pd
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prediction = Prediction.open(path)
-        names = np.array([name or "all" for name in prediction.region_names])
-        kinds, codes = np.unique(names, return_inverse=True)
-        sums, n = np.zeros((len(kinds), len(prediction.genes))), np.zeros(len(kinds), int)
+        held = [(name or "all").split("; ") for name in prediction.region_names]
+        names = sorted({name for of_spot in held for name in of_spot})
+        code = {name: place for place, name in enumerate(names)}
+        sums = np.zeros((len(names), len(prediction.genes)))
+        n, n_unlike = np.zeros(len(names), int), np.zeros(len(names), int)
         for start, stop in _chunks(prediction):
             rows = start + np.flatnonzero(prediction.done[start:stop])
-            np.add.at(sums, codes[rows], prediction.rows(rows))
-            n += np.bincount(codes[rows], minlength=len(kinds))
+            values, unlike = prediction.rows(rows), prediction.ood[rows]
+            pairs = [(i, code[name]) for i, row in enumerate(rows) for name in held[row]]
+            i, codes = np.array(pairs, int).reshape(-1, 2).T
+            np.add.at(sums, codes, values[i])
+            np.add.at(n, codes, 1)
+            np.add.at(n_unlike, codes, unlike[i])
     with np.errstate(invalid="ignore"):
-        table = pd.DataFrame(sums / n[:, None], index=list(kinds), columns=list(prediction.genes))
-    n_unlike = np.bincount(codes, prediction.ood, minlength=len(kinds)).astype(int)
+        table = pd.DataFrame(sums / n[:, None], index=names, columns=list(prediction.genes))
     table.insert(0, "n_spots", n)
     table.insert(1, "n_unlike", n_unlike)
     return table

@@ -191,6 +191,15 @@ def check_mpp(
     return found
 
 
+def check_unit_of_positions(spacing_um: float | None) -> list[Finding]:
+    """Look for positions in um: by them (um per px, None where unknown), a pixel would be a micrometre wide."""
+    if spacing_um is None or abs(spacing_um - 1) > MPP_TOLERANCE:
+        return []
+    what = "positions that make a pixel 1 um wide, as where they are in um instead of px"
+    advice = "lay them over the image, and if they are in um, divide them by its pixel size"
+    return [as_finding("positions-in-um", what, [], advice, "warns")]
+
+
 def check_table(table: anndata.AnnData, size_px: tuple[float, float] | None) -> list[Finding]:
     """Look at a table in memory: positions, counts and genes."""
     names = [str(name) for name in table.obs_names]

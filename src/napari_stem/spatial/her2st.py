@@ -12,7 +12,7 @@ import io
 import re
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -44,6 +44,8 @@ ABOUT = {
 }
 
 _SELECTION = re.compile(r"([A-Z]\d+)_selection\.tsv(\.gz)?")
+_SPOT = re.compile(r"\d+x\d+")
+_COUNTS = re.compile(r"([A-Z]\d+)\.tsv(\.gz)?")
 _SELECTION_COLUMNS = {"x", "y", "new_x", "new_y", "pixel_x", "pixel_y"}
 _TSV_ENDINGS = (".tsv.gz", ".tsv")
 # The repository's names, Zenodo's archives', and everything in one folder.
@@ -74,11 +76,24 @@ def import_her2st(source: Path, out: Path, settings: ImportSettings | None = Non
                 section_id: partial(_read_section, root, section_id, selection)
                 for section_id, selection in sorted(selections.items())
             }
+            for section_id in sorted(_counted(root) - selections.keys()):
+                readers[section_id] = partial(_lacking_selection, section_id, root / folder)
             return import_sections(readers, out, settings)
     raise DatasetError(
         f"{source} holds no HER2ST section: no file is called like A1_selection.tsv, neither there "
         f"nor in its folder ST-spotfiles; unpack the published archives there."
     )
+
+
+def _counted(root: Path) -> set[str]:
+    """Sections that have a table of counts."""
+    paths = (path for folder in _COUNT_FOLDERS for path in (root / folder).glob("*"))
+    return {match[1] for path in paths if (match := _COUNTS.fullmatch(path.name))}
+
+
+def _lacking_selection(section_id: str, folder: Path) -> NoReturn:
+    name = f"{section_id}_selection.tsv"
+    raise DatasetError(f"Section {section_id} has counts, but no spots {name} in {folder}; add it.")
 
 
 def _find_image(root: Path, section_id: str) -> Path:
@@ -193,6 +208,11 @@ def _read_counts(path: Path) -> pd.DataFrame:
     if not all(kind.kind in "iuf" for kind in table.dtypes):
         raise DatasetError(f"{path} holds counts that are not numbers; download it again.")
     table.index = table.index.map(clean_name).rename(None)
+    if len(table) and not any(map(_SPOT.fullmatch, table.index)):
+        raise DatasetError(
+            f"The rows of {path} are called {quoted(table.index[0])} and the like, not 10x13 as spots are; its "
+            f"rows must be spots and its columns genes, as published."
+        )
     _refuse_repeats(table.index, path)
     _refuse_repeats(table.columns, path)
     return table

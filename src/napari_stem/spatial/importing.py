@@ -19,6 +19,7 @@ from napari_stem.spatial.checks import (
     as_finding,
     check_mpp,
     check_table,
+    check_unit_of_positions,
     drop_bad_spots,
     outside_image,
 )
@@ -285,18 +286,22 @@ def check_section(
     """
     size_px = None if facts is None else facts.size_px
     others: dict[str, float | None] = dict(others_um or {})
+    found = list[Finding]()
     pitch_um = metadata.get(PITCH_KEY)
     if "spatial" in table.obsm and pitch_um is not None:
         xy_px = np.asarray(table.obsm["spatial"], dtype=np.float64)
         sound = ~outside_image(xy_px, size_px)
         spacing = mpp_from_spacing_um(table.obs[sound], xy_px[sound], float(pitch_um))
         others[BY_SPACING] = spacing
+        if facts is not None and facts.mpp_um is None:  # nobody says that a px has a um
+            found += check_unit_of_positions(spacing)
     if facts is not None:
         others[BY_IMAGE] = facts.mpp_um
     doubtful = (BY_IMAGE,) if facts is not None and facts.doubtful else ()
     return [
         *check_table(table, size_px),
         *check_mpp(metadata.get(MPP_KEY), others, doubtful, metadata_file),
+        *found,
     ]
 
 

@@ -269,6 +269,15 @@ def _counts_of_another_section(source: Path) -> None:
     (source / "C3.tsv.gz").write_bytes(gzip.compress(b"\tERBB2\n99x99\t4\n"))
 
 
+def _genes_as_rows(source: Path) -> None:
+    table = pd.read_csv(source / "C3.tsv.gz", sep="\t", index_col=0)
+    table.T.to_csv(source / "C3.tsv.gz", sep="\t")
+
+
+def _drop_selection(source: Path) -> None:
+    (source / "C3_selection.tsv").rename(source / "C9_selection.tsv")
+
+
 def _drop_a_column(source: Path) -> None:
     table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
     table.drop(columns="pixel_x").to_csv(source / "C3_selection.tsv", sep="\t", index=False)
@@ -297,6 +306,8 @@ def _swap_axes(source: Path) -> None:
         (_repeat_a_spot, "more than once"),
         (_repeat_a_gene, "more than once"),
         (_counts_of_another_section, "different sections"),
+        (_genes_as_rows, "rows must be spots"),
+        (_drop_selection, "counts, but no spots C3_selection.tsv"),
         (_drop_a_column, "lacks the columns pixel_x"),
         (_empty_position, "positions that are not numbers"),
         (_swap_axes, "does not follow|too few or too odd"),
@@ -310,6 +321,14 @@ def test_damage_is_told_and_nothing_is_listed(
     assert outcome.imported == []
     assert re.search(message, outcome.failed["C3"])
     assert not list((tmp_path / "out").glob("st/*.h5ad"))
+
+
+def test_positions_in_um_are_doubted(source: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(source / "C3_selection.tsv", sep="\t")
+    table[["pixel_x", "pixel_y"]] *= fit_pixel_size_um(table, source)[0]
+    table.to_csv(source / "C3_selection.tsv", sep="\t", index=False)
+    findings = import_her2st(source, tmp_path / "out").findings["C3"]
+    assert "positions-in-um" in [finding.check for finding in findings]
 
 
 def test_a_folder_without_sections_is_told(tmp_path: Path) -> None:
