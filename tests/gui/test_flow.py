@@ -433,6 +433,19 @@ def test_what_is_opened_again_during_its_run_goes_on_growing(held_run, asked):
     assert predictions.table.index(row, 1).data() == str(len(prediction.spots))
 
 
+def test_a_run_whose_folder_vanishes_ends_and_says_so(held_run, notifications):
+    road, go_on = held_run
+    prediction = road.maps.prediction
+    shutil.rmtree(prediction.path)
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    assert [each for each in notifications if "removed or moved during the run" in each]
+    told = road.panels.run.progress_text.text()
+    assert told == "Nothing was predicted, for the reason that was shown."
+    assert road.panels.model.predictions.table.row_of(prediction.path) is None
+    assert not prediction.path.exists()
+
+
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
     model_road.open(sample_path())
     model_road.draw(TUMOUR)
