@@ -457,6 +457,19 @@ def test_an_older_prediction_that_is_looked_at_during_a_run_stays_as_it_is(held_
     assert np.isfinite(road.layer("mean").data).sum() == len(growing.spots)
 
 
+def test_a_run_whose_folder_vanishes_ends_and_says_so(held_run, notifications):
+    road, go_on = held_run
+    prediction = road.maps.prediction
+    shutil.rmtree(prediction.path)
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    assert [each for each in notifications if "removed or moved during the run" in each]
+    told = road.panels.run.progress_text.text()
+    assert told == "Nothing was predicted, for the reason that was shown."
+    assert road.panels.model.predictions.table.row_of(prediction.path) is None
+    assert not prediction.path.exists()
+
+
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
     model_road.open(sample_path())
     model_road.draw(TUMOUR)

@@ -10,6 +10,7 @@ import napari
 import numpy as np
 import pytest
 import shapely
+from napari.layers import Layer
 from numpy.testing import assert_allclose
 from PIL import Image
 from qtpy.QtCore import QModelIndex, QPoint, Qt
@@ -255,6 +256,27 @@ def test_moving_a_corner_can_be_undone(sample):
     assert shapely.symmetric_difference(regions(sample)[0].polygon, before).area < 1e-3
 
 
+def test_a_copy_made_in_napari_never_takes_the_place_of_the_regions(sample):
+    sample.draw(SQUARE)
+    layer = sample.viewer.layers.selection.active
+    data, state, kind = layer.as_layer_data_tuple()
+    copied = Layer.create(data, state | {"name": "copy"}, kind)
+    sample.viewer.layers.insert(sample.viewer.layers.index(layer) + 1, copied)
+    sample.panels.region.use_tool("add_polygon")
+    sample.draw(OTHER)
+    for _ in range(2):  # as after a run
+        sample.panels.region.layers.raise_outlines(sample.dock.coordinator.slide)
+        count_now(sample)
+        assert len(regions(sample)) == 2
+
+
+def test_a_tool_taken_in_3d_leads_back_to_2d_where_it_draws(sample):
+    sample.viewer.dims.ndisplay = 3
+    sample.panels.region.tools["add_rectangle"].click()
+    assert sample.viewer.dims.ndisplay == 2
+    assert sample.viewer.layers.selection.active.mode == "add_rectangle"
+
+
 def test_regions_are_removed_from_the_table(sample):
     sample.draw(SQUARE)
     sample.draw(OTHER)
@@ -298,6 +320,17 @@ def test_what_the_dock_marks_by_itself_takes_no_tool_away(sample):
     sample.panels.region.use_tool("add_polygon")
     sample.draw(OTHER)
     count_now(sample)
+    assert sample.viewer.layers.selection.active.mode == "add_polygon"
+
+
+def test_a_tool_is_in_hand_only_while_the_regions_are_selected(sample):
+    sample.draw(SQUARE)
+    tool = sample.panels.region.tools["add_polygon"]
+    assert tool.isChecked()
+    sample.viewer.layers.selection.active = sample.panels.slide.layer
+    assert not tool.isChecked()
+    tool.click()
+    assert tool.isChecked()
     assert sample.viewer.layers.selection.active.mode == "add_polygon"
 
 
@@ -675,6 +708,24 @@ def test_a_polygon_and_a_lasso_are_drawn_with_the_mouse(road):
     assert len(regions(road)) == 1
     road.dock.panels.region.undo()
     assert regions(road) == []
+
+
+@pytest.mark.parametrize("act", ["undo", "clear"])
+def test_what_is_done_in_the_middle_of_an_outline_ends_it_first(road, act):
+    road.open(sample_path())
+    road.draw(SQUARE)
+    road.qtbot.wait(1000)
+    canvas, left = canvas_of(road), Qt.MouseButton.LeftButton
+    centre = canvas.rect().center()
+    for corner in (QPoint(-90, -60), QPoint(-10, -60), QPoint(-10, 60)):
+        for offset in (3, 2, 1, 0):
+            road.qtbot.mouseMove(canvas, centre + corner + QPoint(offset, offset))
+            road.qtbot.wait(20)
+        road.qtbot.mouseClick(canvas, left, pos=centre + corner)
+        road.qtbot.wait(200)
+    getattr(road.panels.region, act)()
+    assert len(regions(road)) == (1 if act == "undo" else 0)
+    assert road.panels.region.tools["add_polygon"].isChecked()
 
 
 def test_a_click_on_the_canvas_is_a_click(road):

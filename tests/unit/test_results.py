@@ -323,6 +323,18 @@ def test_a_block_that_cannot_be_written_keeps_what_was_finished(half_done: Predi
     np.testing.assert_array_equal(half_done.done, done)
 
 
+def test_what_was_removed_is_neither_read_nor_written(half_done: Prediction) -> None:
+    shutil.rmtree(half_done.path)
+    for read in (half_done.rows, half_done.draws):
+        with pytest.raises(PredictionError, match="There is no prediction"):
+            read(np.arange(2))
+    index = np.arange(len(half_done.done) - 2, len(half_done.done))
+    with pytest.raises(OutputError, match="removed or moved"):
+        half_done.write_block(index, **block_of(index))
+    assert not half_done.done.any()
+    assert not half_done.path.exists()
+
+
 def _file(*names: str, content: bytes = b"{"):
     def spoil(path: Path) -> None:
         assert path.joinpath(*names).is_file()

@@ -177,6 +177,7 @@ def _map(
         "name": name,
         "contrast_limits": colour_limits(values),
         "interpolation2d": "nearest",
+        "interpolation3d": "nearest",
         "opacity": OPACITY,
         "metadata": {METADATA_KEY: about},
     }

@@ -279,8 +279,13 @@ class Prediction(StoredValues):
         Raises
         ------
         OutputError
-            The disk is full or went away.
+            The disk is full or went away, or the folder was removed: nothing is done any more then.
         """
+        if not (
+            self.path / "zarr.json"
+        ).exists():  # zarr would make a folder with nothing but this block
+            self.done[:] = False
+            raise OutputError(f"{self.path} was removed or moved during the run; run it again.")
         ood, fields = ood_distance > 1, {"mean": mean, "sd": sd, "q05": q05, "q95": q95}
         written = fields if draws is None else {**fields, "draws": draws}
         try:

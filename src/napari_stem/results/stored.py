@@ -216,13 +216,15 @@ class StoredValues:
         Raises
         ------
         PredictionError
-            The values are damaged, or there is no such field.
+            The values are damaged or gone, or there is no such field.
         UnknownGeneError
             The prediction has no such gene.
         """
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
-            return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
+            found = np.asarray(self._stored(field).oindex[spots, columns], np.float32)
+        require_there(self.path)  # where nothing is stored, zarr gives NaN
+        return found
 
     @property
     def n_kept_draws(self) -> int:
@@ -253,7 +255,7 @@ class StoredValues:
         Raises
         ------
         PredictionError
-            Draws were not kept, or are damaged.
+            Draws were not kept, or are damaged or gone.
         UnknownGeneError
             The prediction has no such gene.
         """
@@ -263,7 +265,9 @@ class StoredValues:
             )
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
-            return np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
+            found = np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
+        require_there(self.path)
+        return found
 
     def overview(self) -> tuple[NDArray[np.uint8], float]:
         """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.

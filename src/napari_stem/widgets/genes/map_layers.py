@@ -34,7 +34,7 @@ Legend = tuple[tuple[int, int], int]  # (width, height) of its bar in px, its le
 USUAL_LEGEND: Legend = ((20, 180), 10)
 OUTLINE_WIDTH = 0.12  # of a spot
 IN_UM = {"units": UM, "axis_labels": AXES}
-OF_SPOTS = {"interpolation2d": "nearest", "visible": False, **IN_UM}
+OF_SPOTS = {"interpolation2d": "nearest", "interpolation3d": "nearest", "visible": False, **IN_UM}
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,9 @@ class RegionLayers:
 
     def find(self, slide: Slide) -> Shapes | None:
         """Return the slide's shapes layer, or None where nothing has been drawn."""
-        found = (la for la in self._viewer.layers if regions_owner(la) == slide.fingerprint)
-        return next(found, None)
+        # the first that came: a copy that was made in napari has the same owner, wherever it lies
+        own = [la for la in self._histories if regions_owner(la) == slide.fingerprint]
+        return next((la for la in own if la in self._viewer.layers), None)
 
     def of(self, slide: Slide) -> Shapes:
         """Return the slide's shapes layer, made if there is none."""
@@ -116,6 +117,7 @@ class RegionLayers:
         return layer
 
     def _hand(self, layer: Shapes, mode: str) -> None:
+        self._viewer.dims.ndisplay = 2  # napari draws no outlines in 3D
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = mode
@@ -138,6 +140,7 @@ class RegionLayers:
         ``clicked`` are the names of those that one click made.
         """
         layer = self.of(slide)
+        self._end_outline(layer)
         # those of QuPath that have none go by their class, which many share
         names = own_names((region.name for region in regions), [REST, *layer.features[NAME]])
         outlines, rows, colours = region_rows(
@@ -169,6 +172,7 @@ class RegionLayers:
 
     def change(self, layer: Shapes, number: int, value: str, *, column: str) -> None:
         """Give a region another name or class."""
+        self._end_outline(layer)
         with self._our_change(layer):
             table = layer.features.copy()
             table.loc[table[NUMBER] == number, column] = value
@@ -181,6 +185,7 @@ class RegionLayers:
 
     def remove(self, layer: Shapes, numbers: Sequence[int] | None = None) -> None:
         """Remove regions by number, or all."""
+        self._end_outline(layer)
         of_each = layer.features[NUMBER]
         gone = np.flatnonzero(of_each.isin(of_each if numbers is None else numbers))
         if len(gone):
@@ -242,7 +247,15 @@ class RegionLayers:
         """Colour of a class on one slide."""
         return class_colour(classification, _colours(layer))
 
+    def _end_outline(self, layer: Shapes) -> None:
+        """End an outline that is set corner by corner: while it grows, napari can take no shape away."""
+        if self.is_drawing(layer) and not self.is_pressed:
+            mode = layer.mode
+            layer.mode = "pan_zoom"
+            layer.mode = mode
+
     def _go(self, layer: Shapes, by: int) -> None:
+        self._end_outline(layer)
         self.note(layer)  # a change of the last moment
         with self._our_change(layer):
             self._histories[layer].go(by)

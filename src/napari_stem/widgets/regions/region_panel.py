@@ -113,7 +113,11 @@ class RegionPanel(QWidget):
         jobs.at_end(self.layers.close)
         jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
-        jobs.listen((events.inserted, self._on_inserted), (events.removed, self._on_removed))
+        jobs.listen(
+            (events.inserted, self._on_inserted),
+            (events.removed, self._on_removed),
+            (viewer.layers.selection.events.active, self._on_selected),
+        )
         for layer in viewer.layers:
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
@@ -383,6 +387,12 @@ class RegionPanel(QWidget):
         if self.tool == CLICK and mode == "pan_zoom":
             return
         self._show_tool(mode if mode in TOOLS else "")
+
+    def _on_selected(self, event: Any) -> None:
+        """Let go of a tool that draws while another layer is selected, on which it does not."""
+        if self.tool not in {"", CLICK} and event.value not in {None, self._layer()}:
+            self._show_tool("")
+            self.count_soon()
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
