@@ -105,11 +105,24 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -
         yield
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _give_memory_back() -> Iterator[None]:
-    """What a file of tests needed is free for those beside it: glibc keeps it otherwise."""
-    yield
+def _give_memory_back() -> None:
+    """What the file of tests before needed is free for those beside this one: glibc keeps it otherwise.
+
+    What is left after that are modules and what the whole session shares: no later collection looks through it.
+    """
     gc.collect()
+    gc.freeze()
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
 
