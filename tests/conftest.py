@@ -91,17 +91,30 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[None]:
-    """Keep the user's caches out of the tests, and the tests out of the user's caches.
+@pytest.fixture(scope="session")
+def new_cache(shared_folder: Path) -> Callable[[Path], Path]:
+    """Make a folder a cache in which nothing lies but slides' missing levels, which all such caches share.
 
-    The sample's missing levels take ten seconds to make: one process makes them for all.
+    The sample's take seconds to make: one process makes them for all.
     """
-    cache, pyramids = tmp_path_factory.mktemp("cache"), shared_folder / "pyramids"
-    pyramids.mkdir(exist_ok=True)
-    (cache / "pyramids").symlink_to(pyramids)
+    pyramids = shared_folder / "pyramids"
+
+    def made(folder: Path) -> Path:
+        pyramids.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "pyramids").symlink_to(pyramids)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(
+    tmp_path_factory: pytest.TempPathFactory, new_cache: Callable[[Path], Path]
+) -> Iterator[None]:
+    """Keep the user's caches out of the tests, and the tests out of the user's caches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_STEM_CACHE", str(cache))
+        patch.setenv("NAPARI_STEM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
         yield
 
 
@@ -176,6 +189,19 @@ def small_dataset(her2st_dataset: Path, made_once) -> Path:
             anndata.read_h5ad(table)[::8].copy().write_h5ad(table)
 
     return made_once("small/dataset", thinned)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(small_dataset: Path, made_once) -> Path:
+    """16 spots of each of the two sections, where the numbers matter to nobody; do not write."""
+    import anndata
+
+    def first(folder: Path) -> None:
+        shutil.copytree(small_dataset, folder)
+        for table in (folder / "st").glob("*.h5ad"):
+            anndata.read_h5ad(table)[:16].copy().write_h5ad(table)
+
+    return made_once("tiny/dataset", first)
 
 
 @pytest.fixture(scope="session")

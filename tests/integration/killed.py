@@ -130,8 +130,8 @@ def counting(folder: Path, last: int | None, total: Path) -> None:
 # loaded once, not in every child
 HEAVY = (
     "dask.array", "anndata", "zarr", "scipy.ndimage", "scipy.stats", "skimage.measure", "skimage.filters",
-    "sklearn.decomposition", "sklearn.linear_model", "onnxruntime", "safetensors.torch",
-    "napari_stem.encoders.bundled", "napari_stem.training.recipe",
+    "sklearn.decomposition", "sklearn.linear_model", "onnxruntime", "safetensors.torch", "imagecodecs",
+    "napari_stem.encoders.bundled", "napari_stem.slide.tiff_reader", "napari_stem.training.recipe",
 )  # fmt: skip
 
 
