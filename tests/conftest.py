@@ -43,10 +43,14 @@ if hasattr(_LIBC, "mallopt"):
 # Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 numba.config.reload_config()  # else numba would do so later, half-way through
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
-    importlib.import_module("umap")
-numba.config.DISABLE_JIT = False
+
+
+def _import_plain_umap() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
+        importlib.import_module("umap")
+    numba.config.DISABLE_JIT = False
+
 
 # A merge must not hang on which examples were drawn; people at their desks go on drawing new ones.
 settings.register_profile("ci", derandomize=True)
@@ -119,9 +123,11 @@ def _own_caches(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[object]:
+def pytest_collection(session: pytest.Session) -> Iterator[object]:
     """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
     gc.disable()
+    if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
+        _import_plain_umap()
     try:
         return (yield)
     finally:
