@@ -44,10 +44,14 @@ if hasattr(_LIBC, "mallopt"):
 # Scanpy's own normalisation fails as plain Python (an unbound name in 1.12), and stays compiled.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 numba.config.reload_config()  # else numba would do so later, half-way through
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
-    importlib.import_module("umap")
-numba.config.DISABLE_JIT = False
+
+
+def _import_plain_umap() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # that there is no tensorflow
+        importlib.import_module("umap")
+    numba.config.DISABLE_JIT = False
+
 
 # A merge must not hang on which examples were drawn; people at their desks go on drawing new ones.
 settings.register_profile("ci", derandomize=True)
@@ -102,25 +106,53 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Iterator[None]:
-    """Keep the user's caches out of the tests, and the tests out of the user's caches.
+@pytest.fixture(scope="session")
+def new_cache(shared_folder: Path) -> Callable[[Path], Path]:
+    """Make a folder a cache in which nothing lies but slides' missing levels, which all such caches share.
 
-    The sample's missing levels take ten seconds to make: one process makes them for all.
+    The sample's take seconds to make: one process makes them for all.
     """
-    cache, pyramids = tmp_path_factory.mktemp("cache"), shared_folder / "pyramids"
-    pyramids.mkdir(exist_ok=True)
-    (cache / "pyramids").symlink_to(pyramids)
+    pyramids = shared_folder / "pyramids"
+
+    def made(folder: Path) -> Path:
+        pyramids.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "pyramids").symlink_to(pyramids)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(
+    tmp_path_factory: pytest.TempPathFactory, new_cache: Callable[[Path], Path]
+) -> Iterator[None]:
+    """Keep the user's caches out of the tests, and the tests out of the user's caches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_STEM_CACHE", str(cache))
+        patch.setenv("NAPARI_STEM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
         yield
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[object]:
+    """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
+    gc.disable()
+    if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
+        _import_plain_umap()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _give_memory_back() -> Iterator[None]:
-    """What a file of tests needed is free for those beside it: glibc keeps it otherwise."""
-    yield
+def _give_memory_back() -> None:
+    """What the file of tests before needed is free for those beside this one: glibc keeps it otherwise.
+
+    What is left after that are modules and what the whole session shares: no later collection looks through it.
+    """
     gc.collect()
+    gc.freeze()
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(0)
 
@@ -174,6 +206,19 @@ def small_dataset(her2st_dataset: Path, made_once) -> Path:
             anndata.read_h5ad(table)[::8].copy().write_h5ad(table)
 
     return made_once("small/dataset", thinned)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(small_dataset: Path, made_once) -> Path:
+    """16 spots of each of the two sections, where the numbers matter to nobody; do not write."""
+    import anndata
+
+    def first(folder: Path) -> None:
+        shutil.copytree(small_dataset, folder)
+        for table in (folder / "st").glob("*.h5ad"):
+            anndata.read_h5ad(table)[:16].copy().write_h5ad(table)
+
+    return made_once("tiny/dataset", first)
 
 
 @pytest.fixture(scope="session")

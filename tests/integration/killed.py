@@ -29,6 +29,7 @@ from napari_stem.prediction_job import predict_slide
 from napari_stem.results import Prediction
 from napari_stem.settings import SamplingSettings
 from napari_stem.slide import open_slide
+from napari_stem.slide.scale_check import known_check
 from napari_stem.training.fit import TrainingOptions, train
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ def main() -> None:
     for module in HEAVY:
         importlib.import_module(module)
     import_timm()
+    with open_slide(SLIDE) as slide:
+        known_check(slide)  # measured once, too
     folder = Path(sys.argv[1])
     jobs = json.loads(sys.argv[2]).items()
     told = {name: kills(name, folder / name, Path(source), n) for name, (source, n) in jobs}

@@ -324,8 +324,15 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 @pytest.mark.slow
-def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: Path) -> None:
+def test_a_cohort_outlives_its_workers_and_itself(
+    small_model: Path,
+    common: Order,
+    client: Client,
+    new_cache: Callable[[Path], Path],
+    tmp_path: Path,
+) -> None:
     """A worker is killed, then everything; the same command with --resume ends as one that nothing befell."""
+    cache = new_cache(tmp_path / "cache")
     shifts = range(0, 1200, 200)
     for shift in shifts:
         square = Region(shapely.box(shift, 0, shift + 900, 900))
@@ -341,7 +348,7 @@ def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: P
                 *("--model", small_model, "--workers", "2", "--device", "cpu"),
                 *("--draws", "2", "--steps", "2", "--json", *more),
             ],
-            env=os.environ | {"NAPARI_STEM_CACHE": str(tmp_path / "cache")},
+            env=os.environ | {"NAPARI_STEM_CACHE": str(cache)},
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
@@ -359,8 +366,10 @@ def test_a_cohort_outlives_its_workers_and_itself(small_model: Path, tmp_path: P
         assert process.returncode == 0, said
         return json.loads(said)
 
-    whole = end(command("whole"))
-    assert (whole["done"], whole["failed"]) == (len(shifts), 0)
+    usual = replace(common, settings=SamplingSettings(n_draws=2, n_steps=2, device="cpu"))
+    orders = orders_of([tmp_path / "slides.csv"], tmp_path / "whole", usual)
+    whole = run_cohort(orders, client, is_stopped=lambda: False, watch=lambda *_: None)
+    assert [outcome.status for outcome in whole] == ["done"] * len(shifts)
 
     for seed in range(int(os.environ.get("NAPARI_STEM_COHORT_KILLS", "1"))):
         out, rng = f"broken-{seed}", random.Random(seed)  # noqa: S311

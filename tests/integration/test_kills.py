@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import anndata
 import pytest
 
 from napari_stem.spatial.dataset import Dataset
@@ -22,13 +21,11 @@ KILLED = Path(__file__).with_name("killed.py")
 
 @pytest.fixture(scope="module")
 def ended(
-    small_dataset: Path, small_model: Path, c5_prediction: Path, tmp_path_factory
+    tiny_dataset: Path, small_model: Path, c5_prediction: Path, new_cache, tmp_path_factory
 ) -> dict[str, list[list[Any]]]:
     """What came of every job and kill, all of them in children of one process."""
     folder = tmp_path_factory.mktemp("kills")
-    dataset = shutil.copytree(small_dataset, folder / "dataset")
-    for table in (dataset / "st").glob("*.h5ad"):
-        anndata.read_h5ad(table)[:16].copy().write_h5ad(table)
+    dataset = shutil.copytree(tiny_dataset, folder / "dataset")
     genes = Dataset(dataset).section("C2").counts.var_names[:5]
     (folder / "genes.txt").write_text("\n".join(genes))
     jobs = {
@@ -38,7 +35,7 @@ def ended(
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", KILLED, folder / "out", json.dumps(jobs)],
-        env=os.environ | {"NAPARI_STEM_CACHE": str(folder / "cache")},
+        env=os.environ | {"NAPARI_STEM_CACHE": str(new_cache(folder / "cache"))},
         capture_output=True,
         text=True,
         check=False,

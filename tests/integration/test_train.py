@@ -26,10 +26,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def panel(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def panel(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five genes in a file: nothing is left to chance or threads when choosing them."""
     path = tmp_path_factory.mktemp("panel") / "genes.txt"
-    genes = Dataset(small_dataset).section("C2").counts.var_names[:5]
+    genes = Dataset(tiny_dataset).section("C2").counts.var_names[:5]
     path.write_text("\n".join(genes))
     return path
 
@@ -39,10 +39,10 @@ def options(panel: Path, **more: Any) -> dict[str, Any]:
 
 
 def test_a_killed_training_resumes_to_the_same_model(
-    small_dataset: Path, panel: Path, tmp_path: Path
+    tiny_dataset: Path, panel: Path, tmp_path: Path
 ) -> None:
     """Ended in the second of two folds; every weight, choice and figure is that of an unbroken run."""
-    dataset, asked = Dataset(small_dataset), options(panel, checkpoint_minutes=0.0, hold_out=())
+    dataset, asked = Dataset(tiny_dataset), options(panel, checkpoint_minutes=0.0, hold_out=())
     whole = train(dataset, tmp_path / "whole", TrainingOptions(**asked))
 
     def end(what: str, done: int, _total: int) -> None:
@@ -73,13 +73,13 @@ def test_a_killed_training_resumes_to_the_same_model(
 
 
 def test_two_processes_train_the_published_model_with_one_command(
-    small_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+    tiny_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     """As one process does it; only one of them speaks, and only in JSON."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = ("--out", tmp_path / "m", "--genes", panel, "--hold-out", "C3", "--device", "cpu")
     how = ("--objective", "published", "--steps", 6, "--batch", 16, "--no-augment")
-    words = ("train", small_dataset, *out, *how, "--processes", 2, "--json")
+    words = ("train", tiny_dataset, *out, *how, "--processes", 2, "--json")
     done = CliRunner().invoke(app, [*map(str, words)])
     assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
@@ -89,7 +89,7 @@ def test_two_processes_train_the_published_model_with_one_command(
     assert "Leaving out" not in done.stderr + by_others.err
     together = load_folder(tmp_path / "m")
     alone = train(
-        Dataset(small_dataset),
+        Dataset(tiny_dataset),
         tmp_path / "alone",
         TrainingOptions(
             **options(panel, steps=6, batch=16, objective="published", augment=False, log="none")
@@ -102,13 +102,13 @@ def test_two_processes_train_the_published_model_with_one_command(
 
 
 def test_ctrl_c_is_130_and_says_how_to_go_on(
-    small_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_stem.training import denoiser_fit
 
     out = ("--out", tmp_path / "m", "--genes", panel, "--hold-out", "C3", "--device", "cpu")
     how = ("--objective", "published", "--steps", 8, "--no-augment")
-    words = [*map(str, ("train", small_dataset, *out, *how))]
+    words = [*map(str, ("train", tiny_dataset, *out, *how))]
     draw = denoiser_fit.draw_batch
 
     def interrupt(data: Any, settings: Any, step: int, rows: slice) -> Any:

@@ -16,16 +16,23 @@ QT_BINDINGS = ("PySide6", "PySide2", "PyQt6", "PyQt5")
 VIEWER = ("napari", "qtpy", "magicgui", *QT_BINDINGS)
 
 
+def loaded_in_turn(suspects: tuple[str, ...], *codes: str) -> list[set[str]]:
+    """Which of the suspect packages a fresh interpreter has loaded after running each of ``codes``."""
+    report = f"\nimport sys\nprint('loaded:', *({set(suspects)!r} & sys.modules.keys()))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(code + report for code in codes)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("loaded:")]
+    assert len(told) == len(codes)
+    return [set(names) for names in told]
+
+
 def loaded_by(code: str, *suspects: str) -> set[str]:
     """Which of the suspect packages a fresh interpreter has loaded after running ``code``."""
-    report = f"{code}\nimport sys\nprint('loaded:', *({set(suspects)!r} & sys.modules.keys()))"
-    done = subprocess.run(
-        [sys.executable, "-c", report], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    last = done.stdout.splitlines()[-1]
-    assert last.startswith("loaded:")
-    return set(last.split()[1:])
+    (loaded,) = loaded_in_turn(suspects, code)
+    return loaded
 
 
 HELP = """
@@ -52,13 +59,6 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
     assert loaded_by("import napari_stem", *heavy) == set()
 
 
-def test_algorithms_load_no_viewer() -> None:
-    modules = (
-        f"napari_stem.{name}" for name in ("prediction_job", "training.fit", "layers", "metrics")
-    )
-    assert loaded_by(f"import {', '.join(modules)}", *VIEWER) == set()
-
-
 def test_the_reader_and_the_widgets_load_no_torch() -> None:
     """Napari imports what the manifest names when a menu opens: that has to be quick."""
     assert loaded_by("import napari_stem.file_kinds, napari_stem.widgets", "torch") == set()
@@ -73,13 +73,18 @@ def test_a_prediction_of_the_packaged_model_on_a_processor_loads_no_torch(tmp_pa
     assert loaded_by(code, "torch", "onnxruntime") == {"onnxruntime"}
 
 
-def test_what_trains_and_draws_loads_nothing_but_torch_and_numpy() -> None:
+def importing(*names: str) -> str:
+    """Code that imports modules of ours."""
+    return f"import {', '.join(f'napari_stem.{name}' for name in names)}"
+
+
+def test_what_trains_and_draws_needs_torch_and_numpy_alone_and_no_algorithm_a_viewer() -> None:
     """The diffusion model has to run on a bare GPU node."""
-    modules = (
+    model = importing(
         *("diffusion.denoiser", "diffusion.samplers", "diffusion.slices", "model.sampling"),
         *("training.batches", "training.denoiser_fit", "training.options", "training.team"),
     )
-    code = f"import {', '.join(f'napari_stem.{name}' for name in modules)}"
+    algorithms = importing("prediction_job", "training.fit", "layers", "metrics")
     others = (
         "anndata",
         "scipy",
@@ -92,7 +97,9 @@ def test_what_trains_and_draws_loads_nothing_but_torch_and_numpy() -> None:
         "squidpy",
         *VIEWER,
     )
-    assert loaded_by(code, *others) == set()
+    of_model, of_all = loaded_in_turn(others, model, algorithms)
+    assert of_model == set()
+    assert of_all.isdisjoint(VIEWER)
 
 
 def imports_of_files() -> dict[str, set[str]]:

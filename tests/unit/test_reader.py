@@ -189,9 +189,9 @@ def exported(c5_prediction, tmp_path) -> Path:
 
 @pytest.mark.parametrize("form", ["zarr", "h5ad"])
 def test_a_prediction_opens_as_maps_on_its_overview(
-    viewer_with_plugin, c5_prediction, exported, form, tmp_path, monkeypatch
+    viewer_with_plugin, c5_prediction, exported, form, tmp_path, new_cache, monkeypatch
 ):
-    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(new_cache(tmp_path / "cache")))
     path = c5_prediction if form == "zarr" else exported
     overview, deviation, mean = viewer_with_plugin.open(str(path), plugin="napari-stem")
     prediction = Prediction.open(c5_prediction)

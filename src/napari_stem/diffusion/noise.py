@@ -85,10 +85,14 @@ def located_normal(
     places = spot_keys(x_px, y_px)
     normals = np.empty((len(places), n_draws, width), np.float32)
     key = np.array([seed % (1 << 64), step], np.uint64)
+    philox = np.random.Philox(key=key, counter=np.zeros(4, np.uint64))
+    stream, address = np.random.Generator(philox), philox.state
+    counter = address["state"]["counter"]  # its first word counts
     for i, place in enumerate(places):
+        counter[1] = place
         for draw in range(n_draws):
-            counter = np.array([0, place, first_draw + draw, 0], np.uint64)  # the first one counts
-            stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
+            counter[2] = first_draw + draw
+            philox.state = address  # takes a quarter of the time of a new generator
             stream.standard_normal(dtype=np.float32, out=normals[i, draw])
     return normals
 

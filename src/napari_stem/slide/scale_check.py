@@ -202,23 +202,21 @@ def _convex_pieces(
     """Measure the pieces above a level that fill an ellipse: (n, 2); ``taken`` is added to."""
     from scipy import ndimage
 
-    labels, n = ndimage.label(density > level)
-    if n == 0:
-        return np.zeros((0, 2))
-    places = np.flatnonzero(labels)
-    piece = labels.ravel()[places] - 1
-    area = np.bincount(piece, minlength=n)
+    labels, _ = ndimage.label(density > level)
+    area = np.bincount(labels.ravel())
+    is_sized = (area >= LEAST_AREA_PX) & (area <= MOST_SHARE * density.size)
+    is_sized[0] = False  # what is not above the level
+    for rim in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        is_sized[rim] = False
+    # most pixels are in other pieces, and looked at no further
+    places = np.flatnonzero(is_sized[labels])
+    piece = (np.cumsum(is_sized) - 1)[labels.ravel()[places]]
+    area = area[is_sized]
     width, length = _axes(piece, area, places, density.shape[1])
-    over = np.bincount(piece, density.ravel()[places], minlength=n) / area - level
+    over = np.bincount(piece, density.ravel()[places], minlength=len(area)) / area - level
     is_nucleus = (
-        (area >= LEAST_AREA_PX)
-        & (area <= MOST_SHARE * density.size)
-        & (area > FILLED * np.pi / 4 * width * length)
-        & (length < LONGEST * width)
-        & (over >= DARKER)
+        (area > FILLED * np.pi / 4 * width * length) & (length < LONGEST * width) & (over >= DARKER)
     )
-    rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    is_nucleus[rim[rim > 0] - 1] = False
     is_nucleus[piece[taken[places]]] = False
     taken[places[is_nucleus[piece]]] = True
     return np.stack([width[is_nucleus], area[is_nucleus]], axis=1)

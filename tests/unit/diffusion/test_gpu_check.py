@@ -30,8 +30,8 @@ def test_a_layer_keeps_its_bounds_and_what_fails_is_said(capsys) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["speed", "training", "draws", "prediction", "encoder"])
-def test_every_other_layer_runs(layer: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))
+def test_every_other_layer_runs(layer: str, tmp_path: Path, new_cache, monkeypatch) -> None:
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(new_cache(tmp_path / "cache")))
     script = runpy.run_path(str(SCRIPT))
     smallest = {"train_seconds": 0.1, "n_spots": 3, "published_steps": 4}
     check = replace(script["check_of"]("cpu", is_quick=True), **smallest)

@@ -210,25 +210,32 @@ def test_regions_have_the_colours_of_their_classes(prediction: Prediction) -> No
     assert red == tuple(np.array(class_colour("Tumor")) / 255) != plain
 
 
-def test_every_format(prediction: Prediction, tmp_path: Path) -> None:
-    selection = Selection.of(prediction, ("SCD",))
+@pytest.fixture(scope="module")
+def written(prediction: Prediction, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of one figure in each format."""
+    folder = tmp_path_factory.mktemp("figures")
     for name in ("p.png", "p.svg", "p.pdf"):
-        write_figure(selection, tmp_path / name)
-    with Image.open(tmp_path / "p.png") as image:
+        write_figure(Selection.of(prediction, ("SCD",)), folder / name)
+    return folder
+
+
+def test_every_format(prediction: Prediction, written: Path, tmp_path: Path) -> None:
+    with Image.open(written / "p.png") as image:
         assert min(image.size) > 800
         assert np.asarray(image).std() > 20
-    assert ET.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own file
-    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
+    assert ET.parse(written / "p.svg").getroot().tag.endswith("svg")  # noqa: S314 - our own file
+    assert (written / "p.pdf").read_bytes().startswith(b"%PDF")
+    selection = Selection.of(prediction, ("SCD",))
     write_figure(selection, tmp_path / "named.dat", ExportOptions(file_format="svg"))
     assert (tmp_path / "named.dat").read_text().startswith("<?xml")
 
 
-def test_the_same_figure_is_the_same_file(prediction: Prediction, tmp_path: Path) -> None:
-    for suffix in ("png", "pdf"):
-        for name in ("a", "b"):
-            write_figure(Selection.of(prediction, ("SCD",)), tmp_path / f"{name}.{suffix}")
-        first, second = (tmp_path / f"{name}.{suffix}" for name in ("a", "b"))
-        assert first.read_bytes() == second.read_bytes()
+def test_the_same_figure_is_the_same_file(
+    prediction: Prediction, written: Path, tmp_path: Path
+) -> None:
+    for name in ("p.png", "p.pdf"):
+        write_figure(Selection.of(prediction, ("SCD",)), tmp_path / name)
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
 
 def test_what_cannot_be_drawn_is_said(prediction: Prediction, tmp_path: Path) -> None:

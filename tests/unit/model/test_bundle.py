@@ -242,11 +242,17 @@ def test_wrong_config(whole: Path, spoil, word: str) -> None:
     one_sentence(error, path.name, whole, word)
 
 
+@pytest.fixture(scope="module")
+def _whole(with_correction: Callable[[Model], Model], model: Model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    with_correction(model).save(folder)
+    return folder
+
+
 @pytest.fixture
-def whole(corrected: Model, tmp_path: Path) -> Path:
+def whole(_whole: Path, tmp_path: Path) -> Path:
     """A model with all that there can be, to spoil."""
-    corrected.save(tmp_path / "whole")
-    return tmp_path / "whole"
+    return shutil.copytree(_whole, tmp_path / "whole")
 
 
 def respoilt(folder: Path, spoil: Callable[[dict[str, torch.Tensor]], Any]) -> Path:

@@ -5,6 +5,8 @@ The measure is what was found on the section as scanned: intersection over union
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,9 +59,9 @@ def lit(rgb, least):
     return (rgb * np.linspace(1, least, rgb.shape[1])[None, :, None]).astype(np.uint8)
 
 
-def written_on(rgb, colour, place, width_px):
-    """Strokes of a felt pen, seen through: (changed thumbnail, where the ink is)."""
-    height, width = rgb.shape[:2]
+@cache
+def strokes(height, width, place, width_px):
+    """How much ink is where: (height, width), 1 as it is."""
     y, x = np.mgrid[:height, :width]
     if place == "glass":
         y_px, x_px = 0.05 * height + 8 * np.sin(x / 40), 0.05 * width + 8 * np.sin(y / 50)
@@ -69,9 +71,16 @@ def written_on(rgb, colour, place, width_px):
         away = np.minimum(np.abs(slanted), np.abs(x - 0.55 * width - 0.3 * (y - 0.5 * height)))
     blots = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (height, width)), 12)
     amount = np.clip((width_px / 2 - away) / 2 + 0.5, 0, 1)
-    amount = amount * np.clip(1 + 0.12 * blots / blots.std(), 0.5, 1.5)
-    through = (np.array(colour) + 1) / 256
-    return (rgb * through ** amount[..., None]).astype(np.uint8), amount > 0.3
+    return amount * np.clip(1 + 0.12 * blots / blots.std(), 0.5, 1.5)
+
+
+def written_on(rgb, colour, place, width_px):
+    """Strokes of a felt pen, seen through: (changed thumbnail, where the ink is)."""
+    amount = strokes(*rgb.shape[:2], place, width_px)
+    inked, through = amount > 0, (np.array(colour) + 1) / 256
+    marked = rgb.copy()
+    marked[inked] = (rgb[inked] * through ** amount[inked][:, None]).astype(np.uint8)
+    return marked, amount > 0.3
 
 
 def agreement(found, expected):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import h5py
@@ -62,13 +64,24 @@ def write_10x_h5(path: Path, counts: csr_matrix, genes: list[str], names: list[s
         features["_all_tag_keys"] = np.array([b"genome"])
 
 
-def write_images(folder: Path, image: Path) -> float:
-    """Reduced images; returns the scale of the larger one."""
+@cache
+def previews(image: Path) -> tuple[float, dict[str, bytes]]:
+    """Reduced images as PNG, by name, and the scale of the larger one."""
+    found = {}
     with Image.open(image) as full:
         scale = HIRES_PX / max(full.size)
         for name, factor in (("hires", scale), ("lowres", scale * 0.3)):
-            size = tuple(round(side * factor) for side in full.size)
-            full.resize(size).save(folder / f"tissue_{name}_image.png")
+            size, png = tuple(round(side * factor) for side in full.size), BytesIO()
+            full.resize(size).save(png, "PNG")
+            found[f"tissue_{name}_image.png"] = png.getvalue()
+    return scale, found
+
+
+def write_images(folder: Path, image: Path) -> float:
+    """Reduced images; returns the scale of the larger one."""
+    scale, found = previews(image)
+    for name, png in found.items():
+        (folder / name).write_bytes(png)
     return scale
 
 
