@@ -103,7 +103,7 @@ class LongList:
 
         self.table, self.column, self.order = GeneTable(), MEAN_COLUMN, Qt.SortOrder.DescendingOrder
         self.table.set_genes(gene_accuracy({}, [f"GENE{i}" for i in range(20_000)]))
-        self.table.fill_columns({MEAN_COLUMN: np.random.default_rng(0).random(20_000)})
+        self.table.fill_columns({"mean": np.random.default_rng(0).random(20_000)})
 
     def time_type(self) -> None:
         self.table.filter("gene1")

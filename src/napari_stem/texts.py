@@ -90,9 +90,10 @@ def sentence(text: object) -> str:
     return quoted(" ".join(words), MOST_CHARS)
 
 
-def count(number: int, thing: str) -> str:
-    """Say a number with its noun: ``1 spot``, ``2,000 spots``."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+def count(number: int, thing: str, verb: str = "", verbs: str = "") -> str:
+    """Say a number with its noun, and the verb of one or of more: ``1 spot is``, ``2,000 spots are``."""
+    one_or_more = f"{thing} {verb}" if number == 1 else f"{thing}s {verbs}"
+    return f"{number:,} {one_or_more.strip()}"
 
 
 def few(names: Iterable[str]) -> str:

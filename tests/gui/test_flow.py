@@ -26,7 +26,6 @@ from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.widgets.common.hints import RoadState, hints, missing_for_run
 from napari_stem.widgets.common.memory import recall
 from napari_stem.widgets.common.parts import ProgressBar, duration
-from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.map_display import REFRESH_MS
 from napari_stem.widgets.model.model_panel import Effort, Pace
 
@@ -441,7 +440,7 @@ def test_an_older_prediction_that_is_looked_at_during_a_run_stays_as_it_is(held_
     road.drop(c5_prediction)
     road.wait(lambda: road.maps.prediction is not growing)
     older, maps = road.maps, road.panels.maps
-    road.wait(lambda: CLUSTERING in older.columns)  # which comes last
+    road.wait(lambda: "clustering" in older.columns)  # which comes last
     drawn: list[str] = []
     maps.map_updated.connect(lambda: drawn.append(maps.shown_map.title))
     with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):

@@ -13,7 +13,7 @@ from napari_stem.cli import terminal
 from napari_stem.cli.app import listed
 from napari_stem.cli.tables import say_list
 from napari_stem.errors import DatasetError
-from napari_stem.texts import clean_name, plain, quoted, separator
+from napari_stem.texts import clean_name, count, plain, quoted, separator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,14 @@ SAFE = "a red INFO forged gnp end"
 )
 def test_the_first_line_tells_what_parts_the_cells_of_a_table(table: str, mark: str) -> None:
     assert separator(table) == mark
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "1 spot is"), (0, "0 spots are"), (2000, "2,000 spots are")]
+)
+def test_numbers_have_their_noun_and_verb(number: int, said: str) -> None:
+    assert count(number, "spot", "is", "are") == said
+    assert count(number, "spot") == said.rsplit(" ", 1)[0]
 
 
 def test_nothing_that_steers_a_terminal_is_left() -> None:

@@ -197,7 +197,7 @@ def download_hest(
         "n_bytes": plan.n_bytes,
         "n_bytes_downloaded": plan.n_bytes_missing,
     }
-    answer(result, f"{plan.n_files} files are in {out}.")
+    answer(result, f"{count(plan.n_files, 'file', 'is', 'are')} in {out}.")
 
 
 def _import_space_ranger(

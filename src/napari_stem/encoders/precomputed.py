@@ -15,6 +15,7 @@ from napari_stem.encoders.embed import rounded
 from napari_stem.encoders.precomputed_files import SUFFIXES, RawEmbeddings, read_raw
 from napari_stem.errors import EncoderError
 from napari_stem.settings import Stated
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -224,9 +225,9 @@ def _require_sound(
     _, first, counts = np.unique(np.round(xy_px), axis=0, return_index=True, return_counts=True)
     if (counts > 1).any():
         places = "; ".join(f"{x:.0f}, {y:.0f}" for x, y in xy_px[first[counts > 1]][:_EXAMPLES])
+        n_places = count(int((counts > 1).sum()), "place")
         raise EncoderError(
-            f"{int((counts > 1).sum())} places of {path} occur more than once (centres at {places} px); keep "
-            f"one embedding of each."
+            f"{path} holds {n_places} more than once (centres at {places} px); keep one embedding of each."
         )
     outside = ~_on_slide(xy_px, size, side_px / 2)
     if outside.any():

@@ -28,6 +28,7 @@ from napari_stem.exporting.selection import NOTICES, Selection, Shown
 from napari_stem.io import written_whole
 from napari_stem.results import Field, Prediction
 from napari_stem.spatial.region_files import as_regions
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -295,11 +296,10 @@ class _Page:
             seen = (x_um > window.left_um) & (x_um < window.right_um)
             seen &= (y_um > window.top_um) & (y_um < window.bottom_um)
             if unlike := int(selection.ood[seen].sum()):
-                facts.append(
-                    f"hatched: {unlike} of {seen.sum()} spots shown are unlike the training data"
-                )
+                shown_are = f"{unlike} of {count(int(seen.sum()), 'spot')} shown are"
+                facts.append(f"hatched: {shown_are} unlike the training data")
             if selection.n_missing:
-                facts.append(f"{selection.n_missing} spots not predicted yet")
+                facts.append(f"{count(selection.n_missing, 'spot')} not predicted yet")
         height = self._page_mm[1]
         x = MARGIN_MM / self._page_mm[0]
 

@@ -150,7 +150,7 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
     ]
     if selection.n_missing:
         lines = [
-            f"{selection.n_missing} spots were not predicted yet and are missing.",
+            f"{count(selection.n_missing, 'spot', 'was', 'were')} not predicted yet, and left out.",
             "",
             *lines,
         ]

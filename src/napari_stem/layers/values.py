@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_stem.errors import PredictionError
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,8 +87,7 @@ def map_title(gene: str, field: MapField, unit: str = "") -> str:
 
 def score_title(name: str, n_used: int, n_named: int) -> str:
     """Name of the map of a score: which set, how much of it, that it is predicted, and its unit."""
-    genes = "gene" if n_named == 1 else "genes"
-    return f"Score of {name}, {n_used} of {n_named} {genes}, predicted, mean z-score"
+    return f"Score of {name}, {n_used} of {count(n_named, 'gene')}, predicted, mean z-score"
 
 
 SURE_PERCENTILE, UNSURE_PERCENTILE = 5.0, 95.0

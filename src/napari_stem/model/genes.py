@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_stem.errors import UnknownGeneError
 from napari_stem.spatial.gene_sets import as_measured, is_symbol
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ def require_known(genes: Sequence[str], panel: Sequence[str], model_name: str) -
         for gene, alike in offers.items()
     )
     raise UnknownGeneError(
-        f"Model '{model_name}' does not predict {names}{more}; it knows {len(panel)} genes "
+        f"Model '{model_name}' does not predict {names}{more}; it knows {count(len(panel), 'gene')} "
         f"(napari-stem models --genes {model_name})." + (f" Did you mean {hint}?" if hint else "")
     )
 

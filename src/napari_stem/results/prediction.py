@@ -43,6 +43,7 @@ from napari_stem.results.stored import (
     require_there,
 )
 from napari_stem.spatial.normalise import normalisation
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,13 +101,14 @@ class Prediction(StoredValues):
     def __repr__(self) -> str:
         """Say what it is, in words."""
         about, done = self.provenance, int(self.done.sum())
+        kept = count(self.n_kept_draws, "sample") if self.n_kept_draws else "no samples"
         genes = ", ".join(self.genes[:3]) + (", …" if len(self.genes) > 3 else "")
         return (
             f"Prediction of {about.get('slide')} by model {about.get('model')}\n"
             f"    predicted, not measured; for research use only\n"
-            f"    {done} of {len(self.spots)} spots done, {self.spots.pitch_um:g} µm apart\n"
+            f"    {done} of {count(len(self.spots), 'spot')} done, {self.spots.pitch_um:g} µm apart\n"
             f"    {len(self.genes)} genes ({genes}) in {about.get('unit')}\n"
-            f"    {self.n_kept_draws or 'no'} samples kept per spot and gene\n"
+            f"    {kept} kept per spot and gene\n"
             f"    {self.path}"
         )
 

@@ -33,6 +33,7 @@ from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
+from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -154,7 +155,7 @@ class Plan:
         """Sizes in words."""
         there = self.n_bytes - self.n_bytes_missing
         so_far = f", of which {gigabytes(there)} are there" if there else ""
-        return f"{self.n_files} files, {gigabytes(self.n_bytes)}{so_far}"
+        return f"{count(self.n_files, 'file')}, {gigabytes(self.n_bytes)}{so_far}"
 
 
 def gigabytes(n_bytes: int) -> str:

@@ -14,6 +14,7 @@ from napari_stem.progress import Progress, silent
 from napari_stem.slide import open_slide
 from napari_stem.spatial.dataset import stated_patients
 from napari_stem.spatial.normalise import in_unit, is_of_counts
+from napari_stem.texts import count
 from napari_stem.training.options import STRIPS
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
         ]
     (only,) = sections
     if len(only.spots) < 2 * STRIPS:
-        raise DatasetError(f"Section {only.id} has {len(only.spots)} spots: too few to train on.")
+        raise DatasetError(
+            f"Section {only.id} has {count(len(only.spots), 'spot')}: too few to train on."
+        )
     edges = np.quantile(only.spots.x_px, np.linspace(0, 1, STRIPS + 1)[1:-1])
     return [np.searchsorted(edges, only.spots.x_px).astype(np.int64)]

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject
 from napari_stem.cohort.orders import Order
 from napari_stem.file_kinds import kind_of
 from napari_stem.results.prediction import unpacked
+from napari_stem.texts import count
 from napari_stem.widgets.common.dropping import Dropped, Kind
 from napari_stem.widgets.common.hints import Hint, RoadState, hints, missing_for_run
 from napari_stem.widgets.common.parts import tell_error
@@ -227,7 +228,9 @@ class Coordinator(QObject):
             model_name=model.models.box.currentText() if model.model_name() else "",
             model_missing=model.missing,
             is_running=self.panels.run.is_running,
-            shown="" if shown is None else f"{gene} of {len(shown.prediction.genes):,} genes",
+            shown=""
+            if shown is None
+            else f"{gene} of {count(len(shown.prediction.genes), 'gene')}",
             keeps_samples=keeps_samples,
             measured="" if measured is None else measured.name,
         )

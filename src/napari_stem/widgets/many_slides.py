@@ -202,8 +202,8 @@ class ManySlides(QWidget):
         order = self._common()
         self.how.say(
             f"Predicted is the whole tissue of each slide with the model {order.model}, "
-            f"spots {order.pitch_um:g} µm apart, {order.settings.n_draws} samples a spot, as the Model step of "
-            f"the dock says; a manifest can say otherwise of a slide."
+            f"spots {order.pitch_um:g} µm apart, {count(order.settings.n_draws, 'sample')} a spot, as the "
+            f"Model step of the dock says; a manifest can say otherwise of a slide."
         )
         self.results.say(f"Results go to {self._folder()}" if rows else ABOUT)
         self._offer()

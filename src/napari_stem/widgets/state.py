@@ -27,6 +27,7 @@ ONE, MIX, BESIDE, SCORE = "one", "mix", "beside", "score"
 MOST_GENES = {MIX: 3, BESIDE: 4}
 # what stands for expression and for uncertainty
 FADED, PROBABLE, SAMPLE, WIDTH = "faded", "probable", "sample", "width"
+EXPRESSIONS, UNCERTAINTIES = (MEAN, FADED, PROBABLE, SAMPLE), (SD, WIDTH)
 # which genes are listed
 ALL, FAVOURITES = "all", "favourites"
 SET_PREFIX, LIST_PREFIX = "set:", "list:"
@@ -34,7 +35,7 @@ COLORMAPS = ("viridis", "magma", "inferno", "cividis", "turbo")  # turbo: not fo
 
 ANY_VALUE = (-1e6, 1e6)  # limits of what can be typed
 # by what they show, maps whose colours stand for values of expression: they share one range
-OF_EXPRESSION = frozenset({MEAN, FADED, PROBABLE, SAMPLE, MEASURED})
+OF_EXPRESSION = frozenset({*EXPRESSIONS, MEASURED})
 
 # metadata of a setting: its use beside being dumped, and what it is taken from or lies within
 LOOK = "look"  # how maps look: it is remembered from one day to the next
@@ -84,8 +85,8 @@ class DisplaySettings:
     # [low, high] set in napari, by `hand_key`; until a range is chosen
     limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
-    expression: str = field(default=MEAN, metadata={"among": (MEAN, FADED, PROBABLE, SAMPLE)})
-    uncertainty: str = field(default=SD, metadata={"among": (SD, WIDTH)})
+    expression: str = field(default=MEAN, metadata={"among": EXPRESSIONS})
+    uncertainty: str = field(default=SD, metadata={"among": UNCERTAINTIES})
     # threshold of ``probable`` as a share of the gene's range, and the probability to be exceeded
     share: float = field(default=0.5, metadata={"use": SPECIAL, "within": (0, 1)})
     probability: float = field(default=0.8, metadata={"use": SPECIAL, "within": (0, 1)})

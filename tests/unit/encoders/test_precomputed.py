@@ -271,7 +271,7 @@ def nan_in(rows: list[int]) -> NDArray[np.float32]:
         (
             {"features": FEATURES[[0, *range(12)]], "corners": CORNERS[[0, *range(12)]]},
             UNI,
-            "1 places .* more than once .*672, 224",
+            "1 place more than once .*672, 224",
         ),
         ({"features": FEATURES[:5]}, UNI, "5 embeddings and 12 places"),
         ({"features": FEATURES[:0], "corners": CORNERS[:0]}, UNI, "holds no embeddings"),

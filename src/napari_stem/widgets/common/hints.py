@@ -132,7 +132,8 @@ def few_samples(n_samples: int) -> str:
     """Say that samples are too few for an interval; empty where they are enough."""
     if n_samples >= LEAST_SAMPLES:
         return ""
-    return f"{n_samples} samples are too few for a 90% interval; take {LEAST_SAMPLES} or more."
+    are_too_few = f"{count(n_samples, 'sample', 'is', 'are')} too few for a 90% interval"
+    return f"{are_too_few}; take {LEAST_SAMPLES} or more."
 
 
 def of_result(n_unlike: int, n_on_glass: int, n_samples: int) -> str:

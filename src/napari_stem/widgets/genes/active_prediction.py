@@ -13,7 +13,6 @@ from napari_stem.layers.placement import SpotGrid, SpotShape
 from napari_stem.layers.values import MapField, colour_limits, map_title, read_by_gene
 from napari_stem.progress import poll_of
 from napari_stem.spatial_analysis.autocorrelation import FEWEST_SPOTS, morans_of, neighbour_graph
-from napari_stem.widgets.genes.gene_table import CLUSTERING, MEAN_COLUMN, SPREAD
 from napari_stem.widgets.genes.map_layers import SpotMap, spot_under
 from napari_stem.widgets.state import DisplaySettings, uncertainty_colormap
 
@@ -51,7 +50,7 @@ class ActivePrediction:
     ) -> None:
         self._jobs, self._ready = jobs, ready
         self.slide, self.prediction, self.gene = slide, prediction, gene
-        self.columns: dict[int, NDArray[np.float64]] = {}  # of the list of genes, by their place
+        self.columns: dict[str, NDArray[np.float64]] = {}  # of `gene_table.COMPUTED`
         self.background: Background | None = None  # once it is known
         # of the colours of all genes; None while not known, and where values do not fit in memory
         self.limits_of_all: tuple[float, float] | None = None
@@ -93,7 +92,7 @@ class ActivePrediction:
         if "mean" in self._by_gene and not self._is_clustering:
             self._is_clustering = True
             which = self._by_gene["mean"], self.prediction.spots, self.prediction.done.copy()
-            self._compute(partial(self._fill, CLUSTERING), spatial_autocorrelation, *which)
+            self._compute(partial(self._fill, "clustering"), spatial_autocorrelation, *which)
 
     def values(self, gene: str, field: MapField = "mean") -> NDArray[np.float32]:
         """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
@@ -142,8 +141,8 @@ class ActivePrediction:
         self.background, by_gene, self.limits_of_all = summary
         if by_gene is not None:
             self._by_gene["mean"] = by_gene
-        self.columns[MEAN_COLUMN] = self.background.mean
-        self._fill(SPREAD, self.background.sd)
+        self.columns["mean"] = self.background.mean
+        self._fill("spread", self.background.sd)
         if by_gene is not None:
             self._compute(self._take_sd, read_by_gene, self.prediction, "sd")
             if by_gene.size <= MOST_VALUES_UNASKED:
@@ -152,7 +151,7 @@ class ActivePrediction:
     def _take_sd(self, by_gene: NDArray[np.float32]) -> None:
         self._by_gene["sd"] = by_gene
 
-    def _fill(self, column: int, values: NDArray[np.float64]) -> None:
+    def _fill(self, column: str, values: NDArray[np.float64]) -> None:
         self.columns[column] = values
         self._ready(self)
 

@@ -135,6 +135,8 @@ COLUMNS = (
         widest=NUMBER,
     ),
 )
+OF_VALUES = ("mean", "spread")  # in the unit of the predicted values
+COMPUTED = (*OF_VALUES, "clustering")  # of a prediction: these come later
 
 
 class GeneTable(Table):
@@ -156,24 +158,20 @@ class GeneTable(Table):
         """
         self.search = GeneSearch(accuracy.index, not_measured)
         self.columns = tuple(
-            replace(one, tip=f"{one.tip}, {unit}")
-            if unit and place in {MEAN_COLUMN, SPREAD}
-            else one
-            for place, one in enumerate(COLUMNS)
+            replace(one, tip=f"{one.tip}, {unit}") if unit and one.key in OF_VALUES else one
+            for one in COLUMNS
         )
         known, by_chance = reliability(accuracy), accuracy["by_chance"]
         is_weak = accuracy["share_pcc"].isna() & (known < UNRELIABLE_BELOW)
         frame = accuracy.assign(gene=accuracy.index, star=accuracy.index.isin(self.favourites))
-        for key in ("mean", "spread", "clustering"):
-            frame[key] = np.nan
+        frame[list(COMPUTED)] = np.nan
         frame["reliability"] = known.mask(by_chance)  # so that they come last
         frame[IS_GREY] = by_chance | known.isna() | is_weak
         self.fill(frame)
 
-    def fill_columns(self, columns: Mapping[int, ArrayLike]) -> None:
-        """Show columns that have been computed, each (genes,) float in the model's order."""
-        keys = {self.columns[place].key: np.asarray(each, float) for place, each in columns.items()}
-        self.fill(self.frame.assign(**keys))
+    def fill_columns(self, columns: Mapping[str, ArrayLike]) -> None:
+        """Show what has been computed of `COMPUTED`: (genes,) float each, in the model's order."""
+        self.fill(self.frame.assign(**columns))
 
     def set_favourites(self, favourites: Collection[str]) -> None:
         """Mark genes with a star."""

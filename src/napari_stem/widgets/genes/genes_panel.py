@@ -43,6 +43,7 @@ from napari_stem.widgets.state import (
     ONE,
     SCORE,
     SD,
+    UNCERTAINTIES,
     WIDTH,
     DisplaySettings,
     uncertainty_colormap,
@@ -169,7 +170,7 @@ class LookBox(QWidget):
         for kind, shown in self._rows.items():
             self._form.setRowVisible(shown, settings.range_kind == kind)
         kind = settings.shown_kind
-        self._rows["fixed"].setEnabled(kind not in {SD, WIDTH, SCORE, DIFFERENCE})
+        self._rows["fixed"].setEnabled(kind not in {*UNCERTAINTIES, SCORE, DIFFERENCE})
         self._rows["percentile"].setEnabled(kind != DIFFERENCE)
         self.note.say(_what_does_not_hold(settings, kind))
 
@@ -194,14 +195,14 @@ def _what_does_not_hold(settings: DisplaySettings, kind: str) -> str:
         DIFFERENCE: "The difference has its own colours (red where too much is predicted, blue where too "
         "little) and its own range, as far below zero as above it",
     }
-    said = own.get(SD if kind == WIDTH else kind, "")
+    said = own.get(SD if kind in UNCERTAINTIES else kind, "")
     if limits := settings.by_hand(kind):
         (low, high), *_ = limits.values()
         are_together = settings.shown_arrangement in MOST_GENES
         what = f"of {', '.join(limits)}" if are_together else f"{low:.4g} to {high:.4g}"
         by_hand = f"Limits {what} were set in napari; choose a range to let go of them."
         return f"{said}. {by_hand}" if said else by_hand
-    if kind in {SD, WIDTH, SCORE} and settings.range_kind in {"all", "fixed"}:
+    if kind in {*UNCERTAINTIES, SCORE} and settings.range_kind in {"all", "fixed"}:
         said = f"{said} and its own range" if said else "A score has its own range"
         said += ", as this one is of expression"
     return f"{said}." if said else ""

@@ -14,6 +14,7 @@ from napari_stem.errors import EncoderError, StemError
 from napari_stem.model import find_model, list_models
 from napari_stem.model.card import LIMITS, warnings_of
 from napari_stem.model.config import ModelConfig, read_config
+from napari_stem.texts import count
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.download_control import DownloadControl, DownloadRow
 from napari_stem.widgets.common.form import line
@@ -169,7 +170,7 @@ class ModelChoice(QWidget):
 def _described(config: ModelConfig) -> str:
     card = config.card
     whose = ", ".join(str(card[k]) for k in ("species", "tissue") if card.get(k))
-    text = "; ".join(filter(None, (whose, f"{len(config.genes):,} genes")))
+    text = "; ".join(filter(None, (whose, count(len(config.genes), "gene"))))
     sections = ", ".join(card.get("sections", ()))
     return f"{text}. Trained on sections {sections}." if sections else text
 

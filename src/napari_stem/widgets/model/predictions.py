@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QHeaderView, QLabel, QWidget
 
 from napari_stem.caches import CACHES, TOUCH_S, Entry, keep_bounded, touch
 from napari_stem.errors import PredictionError, StemError
+from napari_stem.texts import count
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
 
@@ -184,10 +185,10 @@ class PredictionsList(QWidget):
             self._stored.pop(entry.path, None)
         self.refresh()
         latest = datetime.fromtimestamp(max(entry.used for entry in gone)).astimezone()
-        many = f"{len(gone)} predictions were" if len(gone) > 1 else "1 prediction was"
         show_info(
-            f"{many} removed to make room, last used on {latest:%d %b %Y} or before; 'napari-stem cache' "
-            f"shows how much is kept, and which variable keeps more."
+            f"{count(len(gone), 'prediction', 'was', 'were')} removed to make room, last used on "
+            f"{latest:%d %b %Y} or before; 'napari-stem cache' shows how much is kept, and which variable "
+            f"keeps more."
         )
 
     def refresh(self) -> None:
@@ -215,8 +216,8 @@ def _row(prediction: Prediction, mpp: Mpp | None) -> dict[str, Any]:
     now = datetime.now().astimezone()
     moment = datetime.fromtimestamp(_made(prediction)).astimezone()
     tip = (
-        f"{len(prediction.genes):,} genes, {about.get('draws')} samples per spot, spots "
-        f"{prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"
+        f"{count(len(prediction.genes), 'gene')}, {count(int(about.get('draws', 0)), 'sample')} per spot, "
+        f"spots {prediction.spots.pitch_um:g} µm apart. {about.get('shared_tissue', '')}"
     ).strip(". ")
     return {
         "model": f"{about.get('model')} (at {size})" if is_other else str(about.get("model")),

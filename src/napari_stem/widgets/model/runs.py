@@ -331,7 +331,9 @@ class RunBar(QWidget):
         text = count(n_spots, "spot")
         if not looks:
             text = f"{n_spots:,} patch{'es' * (n_spots != 1)} of the file"
-        self.run_button.setText(f"Run: {text} × {n_draws} samples, {parts.duration(seconds)}")
+        self.run_button.setText(
+            f"Run: {text} × {count(n_draws, 'sample')}, {parts.duration(seconds)}"
+        )
         where = "" if looks else "Predicted is where the patches of the file lie in the regions. "
         whose = (
             "what your last runs took"

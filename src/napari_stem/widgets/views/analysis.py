@@ -301,7 +301,7 @@ class AnalysisPanel(QWidget):
             self.morans.fill(marked(shown, self.settings.by_chance))
             n_samples = int(table["n_samples"].max())
             of_mean = f"{NO_SAMPLES}: of the mean, and too high."
-            self.of_what.say(f"From {n_samples} samples." if n_samples else of_mean)
+            self.of_what.say(f"From {count(n_samples, 'sample')}." if n_samples else of_mean)
 
     def _plot(self, *_: object) -> None:
         domains = self.domains

@@ -20,6 +20,7 @@ from napari_stem.exporting.drawing import Legend, SeenMap, WindowUm
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.exporting.options import ExportOptions
 from napari_stem.exporting.selection import NOTICES, Shown, most_reliable_genes
+from napari_stem.texts import count
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.keys import COPY_VIEW, SAVE_VIEW, Key
 from napari_stem.widgets.common.pictures import colours_of_values, image_of
@@ -141,7 +142,9 @@ class ExportPanel(QWidget):
         if n_missing is None:
             self._show("Cancelled; nothing was saved.")
             return
-        missing = f" {n_missing} spots are not predicted yet and are missing." if n_missing else ""
+        missing = ""
+        if n_missing:
+            missing = f" {count(n_missing, 'spot', 'is', 'are')} missing, as not predicted yet."
         self._show(f"Saved {path}.{missing}", path)
         show_info(f"Saved {path}")
 

@@ -17,6 +17,7 @@ from napari_stem.evaluation.measured_match import MeasuredMatch, match_measured,
 from napari_stem.layers.placement import SpotGrid
 from napari_stem.layers.values import apart
 from napari_stem.spatial.table_files import library_sizes
+from napari_stem.texts import count
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import ONE_GENE_ONLY
 from napari_stem.widgets.common.keys import SEE_DIFFERENCE, SEE_MEASURED, SEE_PREDICTED, shortcut
@@ -381,12 +382,14 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
     n_spots, n_genes = len(found.rows), len(found.genes)
     how = "by name" if found.matched_by == "name" else "by position"
     lines = [
-        f"{name}: {n_spots:,} of {found.n_predicted:,} predicted spots matched {how} with "
+        f"{name}: {n_spots:,} of {count(found.n_predicted, 'predicted spot')} matched {how} with "
         f"{n_spots:,} of {len(found.spots):,} measured ones"
         + (f", {found.apart_um:.0f} µm apart (median)." if found.apart_um >= 1 else ".")
     ]
     if found.n_genes_left_out:
-        lines.append(f"{found.n_genes_left_out:,} predicted genes were not measured.")
+        lines.append(
+            f"{count(found.n_genes_left_out, 'predicted gene', 'was', 'were')} not measured."
+        )
     known = found.agreement["pcc"].dropna()
     if len(known):
         coverage = found.agreement["coverage_90"].mean()
@@ -395,7 +398,7 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
             if np.isnan(coverage)
             else f"the 90% intervals hold {coverage:.0%} of the measured values"
         )
-        lines.append(f"{n_genes:,} genes: median PCC {np.median(known):.2f}; {held}.")
+        lines.append(f"{count(n_genes, 'gene')}: median PCC {np.median(known):.2f}; {held}.")
     if found.is_elsewhere:
         lines.append(
             "Their places differ; predict at the measured spots to compare them one by one."

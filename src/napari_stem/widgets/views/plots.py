@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from qtpy.QtCore import QEvent, QSize, Signal
 from qtpy.QtGui import QPalette
 
+from napari_stem.texts import count
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -116,7 +118,7 @@ def draw_samples(
     axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
     plot.legend(loc="upper right")
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-    plot.label(title.replace(", ", ",\n", 1), f"of {len(draws)} samples")
+    plot.label(title.replace(", ", ",\n", 1), f"of {count(len(draws), 'sample')}")
 
 
 def draw_gene(plot: Plot, found: MeasuredMatch, gene: str, predicted: NDArray[np.float32]) -> None:

@@ -298,11 +298,9 @@ class UncertaintyPanel(QWidget):
                 self.outlines.show(prediction, mpp, unlike, settings.shape)
             else:
                 self.outlines.hide()
-        looks = "looks" if n_unlike == 1 else "look"
-        n_done = int(prediction.done.sum())
-        text = (
-            f"{n_unlike:,} of {n_done:,} spots {looks} unlike the tissue that the model learnt from"
-        )
+        n_done, look = int(prediction.done.sum()), "looks" if n_unlike == 1 else "look"
+        of_all = f"{n_unlike:,} of {count(n_done, 'spot')}"
+        text = f"{of_all} {look} unlike the tissue that the model learnt from"
         outlined = ", outlined in red: not to be relied on." if is_seen else "."
         self.legend.say(text + (outlined if n_unlike else "."))
 
