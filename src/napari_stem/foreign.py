@@ -215,7 +215,7 @@ def read_tensors(path: Path) -> Any:
                 return _dense(torch.load(path, weights_only=True, map_location="cpu"), path)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (*DAMAGE, MemoryError, SafetensorError) as error:
+    except (*DAMAGE, SafetensorError) as error:
         raise _damaged(path, error) from error
     raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
 

@@ -45,7 +45,6 @@ READ_ERRORS = (
     SyntaxError,
     ArithmeticError,
     AssertionError,
-    MemoryError,
 )
 COARSEST_PX = 1024
 _BAND_PX = 256  # a band at a time, so that other threads get their turn
