@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import re
+import tokenize
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,6 +192,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except MemoryError as error:
         raise ValueError(f"it claims more than there is memory for ({error})") from error
+    except (
+        tokenize.TokenError
+    ) as error:  # of Python 2's headers, as NumPy takes a damaged one to be
+        raise ValueError(f"an array's header is damaged ({error})") from error
 
 
 def read_tensors(path: Path) -> Any:
