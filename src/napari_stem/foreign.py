@@ -192,9 +192,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except MemoryError as error:
         raise ValueError(f"it claims more than there is memory for ({error})") from error
-    except (
-        tokenize.TokenError
-    ) as error:  # of Python 2's headers, as NumPy takes a damaged one to be
+    except tokenize.TokenError as error:  # NumPy takes a damaged header for one of Python 2
         raise ValueError(f"an array's header is damaged ({error})") from error
 
 
