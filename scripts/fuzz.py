@@ -304,7 +304,8 @@ def child(sound: Path, jobs: list[tuple[str, int]], results: object) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["NAPARI_STEM_CACHE"] = str(folder / "cache")
-        for module, _ in READERS.values():
+        # torch loads its compiler with the first network, which takes seconds of the first input's time
+        for module in (*(module for module, _ in READERS.values()), "torch._dynamo"):
             importlib.import_module(module)
         from napari_stem.errors import StemError
         from napari_stem.slide import level as levels

@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import re
+import tokenize
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,6 +192,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except MemoryError as error:
         raise ValueError(f"it claims more than there is memory for ({error})") from error
+    except tokenize.TokenError as error:  # NumPy takes a damaged header for one of Python 2
+        raise ValueError(f"an array's header is damaged ({error})") from error
 
 
 def read_tensors(path: Path) -> Any:
@@ -215,7 +218,7 @@ def read_tensors(path: Path) -> Any:
                 return _dense(torch.load(path, weights_only=True, map_location="cpu"), path)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (*DAMAGE, MemoryError, SafetensorError) as error:
+    except (*DAMAGE, SafetensorError) as error:
         raise _damaged(path, error) from error
     raise ModelError(f"{path} is no checkpoint: it is neither a pickle of torch's nor safetensors.")
 

@@ -40,6 +40,7 @@ DAMAGE = (
     AttributeError,
     RuntimeError,
     EOFError,
+    MemoryError,  # where a file claims more than it holds
     zipfile.BadZipFile,
 )
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -272,6 +273,11 @@ def test_a_zip_is_not_believed_what_it_claims(tmp_path, monkeypatch) -> None:
         header.write_array_header_1_0(member, about)
     with pytest.raises(StemError, match=r"h\.npz cannot be read"):
         read_raw(tmp_path / "h.npz")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, ".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "i.npz", "w") as archive:
+        archive.writestr("features.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header)
+    with pytest.raises(StemError, match=r"i\.npz cannot be read .*header is damaged"):
+        read_raw(tmp_path / "i.npz")
 
 
 # provenance is text

@@ -36,8 +36,7 @@ def small_slide(mpp: Mpp | None) -> Slide:
     fine = np.zeros((400, 800, 3), dtype=np.uint8)
     sources = tuple(level_of_array(each, "a.tif") for each in (fine, fine[::2, ::2]))
     levels = tuple(
-        replace(each, downsample=downsample(sources[0].size, each.size), key=str(each.size))
-        for each in sources
+        replace(each, downsample=downsample(sources[0].size, each.size)) for each in sources
     )
     return Slide(Path("a.tif"), levels, "f", mpp=mpp, reader="none")
 

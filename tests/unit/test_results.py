@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anndata
 import numpy as np
 import pytest
+from numcodecs import Zstd
 
 from napari_stem.errors import OutputError, PredictionError, UnknownGeneError
 from napari_stem.geometry import Mpp, SizePx, lattice
@@ -389,6 +390,13 @@ def test_damaged_values_are_told_when_they_are_read(half_done: Prediction) -> No
     for read in (opened.to_anndata, lambda: opened.values("FASN")):
         with pytest.raises(PredictionError, match="is damaged"):
             read()
+
+
+def test_a_chunk_that_claims_more_than_memory_holds_is_told(half_done: Prediction) -> None:
+    four_billion_texts = Zstd().encode(b"\xff" * 4)
+    _file("uns", PROVENANCE_KEY, "unit", "c", content=four_billion_texts)(half_done.path)
+    with pytest.raises(PredictionError, match="is damaged"):
+        Prediction.open(half_done.path).to_anndata()
 
 
 def test_another_folder_is_no_prediction(tmp_path: Path, half_done: Prediction) -> None:

@@ -19,7 +19,6 @@ from napari_stem.slide.stored import (
     OpenFile,
     StoredSlide,
     fingerprint,
-    refuse_absurd,
     refusing_damage,
 )
 
@@ -71,7 +70,6 @@ def _stored_slide(path: Path, document: Any) -> StoredSlide:
         )
     box = document.total_bounding_rectangle
     size = SizePx(int(box.h), int(box.w))
-    refuse_absurd(path.name, [size])
     # libCZI gives any zoom, from the stored pyramid where there is one
     sizes = (size, *coarser_sizes(size))
     file, lock, origin = OpenFile(document), threading.Lock(), (int(box.x), int(box.y))

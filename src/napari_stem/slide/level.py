@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     ReadTile = Callable[[int, int], NDArray[np.uint8]]  # row, column -> (h, w, 3)
 
 DISPLAY_CHUNK_PX = 1024
+# No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
+LONGEST_PX = 2**20
+LARGEST_PX = 2**38
 # What codecs, parsers and file layers raise on damaged bytes: imagecodecs RuntimeError, zarr
 # ValueError, XML SyntaxError; the rest comes of numbers that make no sense.
 READ_ERRORS = (
@@ -42,7 +45,6 @@ READ_ERRORS = (
     SyntaxError,
     ArithmeticError,
     AssertionError,
-    MemoryError,
 )
 COARSEST_PX = 1024
 _BAND_PX = 256  # a band at a time, so that other threads get their turn
@@ -113,7 +115,10 @@ def over_white(
 
 @dataclass(eq=False)
 class Level:
-    """One level, (height, width, 3) uint8; decoded when asked."""
+    """One level, (height, width, 3) uint8; decoded when asked.
+
+    SlideError: its size is such that only a damaged header can state it, and nothing was allocated for it.
+    """
 
     # function of a row and a column slice (within bounds, step 1) to RGB pixels; thread-safe
     read: ReadWindow
@@ -128,6 +133,20 @@ class Level:
     held: NDArray[np.uint8] | None = None
     # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
     downsample: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a level that is empty, or wider or larger than any slide."""
+        sides_px = (self.size.width_px, self.size.height_px)
+        told = f"{sides_px[0]} x {sides_px[1]} px"
+        if min(sides_px) < 1:
+            raise SlideError(
+                f"{self.label} has a level of {told}: it is damaged; copy or export it again."
+            )
+        if max(sides_px) > LONGEST_PX or math.prod(sides_px) > LARGEST_PX:
+            raise SlideError(
+                f"{self.label} says that it is {told}, more than any slide: its header is damaged; "
+                f"copy or export it again."
+            )
 
     @cached_property
     def pixels(self) -> da.Array:

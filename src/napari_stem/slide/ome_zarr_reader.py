@@ -19,7 +19,7 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level import AS_STORED, READ_ERRORS, WHITE, Level, over_white
 from napari_stem.slide.pixel_size import UM_PER_UNIT, MppSource, source_of
-from napari_stem.slide.stored import StoredSlide, refuse_absurd
+from napari_stem.slide.stored import StoredSlide
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
@@ -183,7 +183,6 @@ def _stored_slide(
     arrays = _arrays(group, multiscale)
     names = _axis_names(multiscale)
     levels = tuple(_level(name, names, each) for each in arrays)
-    refuse_absurd(name, [each.size for each in levels])
     properties: dict[str, Any] = {
         "format": "ome-zarr",
         "zarr_format": int(group.metadata.zarr_format),

@@ -27,7 +27,6 @@ from napari_stem.slide.stored import (
     OpenFile,
     StoredSlide,
     fingerprint,
-    refuse_absurd,
     refusing_damage,
 )
 
@@ -126,7 +125,6 @@ def _series_of(dicom_file: Path) -> bytes:
 
 def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
     sizes = tuple(SizePx(height, width) for width, height in osr.level_dimensions)
-    refuse_absurd(path.name, sizes)
     said = dict(osr.properties)
     colour = _colour(osr)
     file = OpenFile(osr)
@@ -243,7 +241,6 @@ def _associated(osr: Any, file: OpenFile, name: str) -> dict[str, Level]:
         except (KeyError, ValueError):
             continue
         size = SizePx(height_px, width_px)
-        refuse_absurd(name, [size])
         read = partial(_read_associated, file, kind)
         found[kind] = Level(read, size, size, f"the {kind} image of {name}")
     return found

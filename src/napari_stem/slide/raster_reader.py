@@ -16,7 +16,7 @@ from napari_stem.foreign import require_held
 from napari_stem.geometry import Mpp, SizePx
 from napari_stem.slide.level import Colour, Level, colour_of, level_of_array, over_white
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
-from napari_stem.slide.stored import StoredSlide, fingerprint, refuse_absurd, refusing_damage
+from napari_stem.slide.stored import StoredSlide, fingerprint, refusing_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,6 @@ def read_header(location: Location) -> StoredSlide:
     path = location.path
     with image_file(path) as image:
         size = SizePx(image.height, image.width)
-        refuse_absurd(path.name, [size])
         require_held(3 * image.height * image.width, path.stat().st_size, "its pixels")
         properties = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)

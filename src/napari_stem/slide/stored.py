@@ -12,7 +12,7 @@ from napari_stem.slide.level import READ_ERRORS
 from napari_stem.texts import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
-# No scanner makes more: a glass slide of 26 x 76 mm at 0.1 um/px is 260,000 x 760,000 px.
-LONGEST_PX = 2**20
-LARGEST_PX = 2**38
 N_PIECES = 16
 PIECE_BYTES = 256 * 1024
 
@@ -142,27 +139,6 @@ def fingerprint(path: Path) -> str:
                 file.seek((n_bytes - PIECE_BYTES) * piece // (N_PIECES - 1))
                 digest.update(file.read(PIECE_BYTES))
     return digest.hexdigest()
-
-
-def refuse_absurd(name: str, sizes: Sequence[SizePx]) -> None:
-    """Refuse sizes that only a damaged header can state, before anything is allocated for them.
-
-    SlideError: a level is empty, or wider or larger than any slide.
-    """
-    for size in sizes:
-        told = f"{size.width_px} x {size.height_px} px"
-        if min(size.height_px, size.width_px) < 1:
-            raise SlideError(
-                f"{name} has a level of {told}: it is damaged; copy or export it again."
-            )
-        if (
-            max(size.height_px, size.width_px) > LONGEST_PX
-            or size.height_px * size.width_px > LARGEST_PX
-        ):
-            raise SlideError(
-                f"{name} says that it is {told}, more than any slide: its header is damaged; copy "
-                f"or export it again."
-            )
 
 
 class OpenFile:

@@ -24,7 +24,6 @@ from napari_stem.slide.stored import (
     StoredSlide,
     UnsuitedError,
     fingerprint,
-    refuse_absurd,
     refusing_damage,
 )
 from napari_stem.slide.tiff_metadata import (
@@ -108,7 +107,6 @@ def _baseline(path: Path, tiff: tifffile.TiffFile) -> Any:
     if any(0 in each.shape for each in tiff.series):  # else the label might pass for the slide
         raise ValueError("an image without any pixel in it")
     series = max(candidates, key=lambda s: _size(s).height_px * _size(s).width_px)
-    refuse_absurd(path.name, [_size(level) for level in series.levels])
     if (n := fluorescence_channels(tiff, series)) > 0:
         raise SlideError(
             f"{path.name} is a fluorescence scan ({n} channels), not a brightfield image of an "
