@@ -226,8 +226,9 @@ class ModelPanel(QWidget):
             # others draw from a Gaussian, at once
             has_network, n_steps = bool(config.denoiser), self.form["n_steps"]
             n_steps.setEnabled(has_network)
-            help_ = settings_of(SamplingSettings)["n_steps"].help
-            n_steps.setToolTip(help_ if has_network else ONE_STEP)
+            n_steps.setToolTip(
+                settings_of(SamplingSettings)["n_steps"].help if has_network else ONE_STEP
+            )
             self._pitch_um = self.pitch.value()
             self.encoders.want(config.encoder)
             self.about.use_model(self.model_name(), config)
