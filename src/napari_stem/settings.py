@@ -129,7 +129,7 @@ class SamplingSettings:
     n_draws
         Samples per spot. More samples: steadier uncertainty, longer runs.
     n_steps
-        Denoising steps per sample; 16 suffice.
+        Denoising steps per sample. 16 suffice.
     sampler
         How samples are drawn. ``dpmpp-2m`` and ``heun`` (deterministic given their start; the latter evaluates
         the network twice a step), ``ancestral`` (fresh noise at every step; for Stem's own objective the
@@ -137,11 +137,11 @@ class SamplingSettings:
     seed
         The same seed gives the same map again. Noise depends on it and on the spot alone.
     quantity
-        ``counts``, or each gene's ``share`` of all counts (per 10,000).
+        Counts, or each gene's share of all counts (per 10,000).
     depth
         Counts per spot (of all genes) that the slide would be sequenced to; 0: as in training.
     patient
-        A ``new`` one, or the ``same`` as in training: for a new one intervals are wider, as patients differ.
+        A ``new`` one, or the ``same`` as in training: intervals of a new one are wider. No two are alike.
     device
         Where to compute: auto, cpu, cuda, cuda:1, mps ... ``auto`` takes CUDA, then Apple's MPS, then the CPU.
     spots_per_block

@@ -26,7 +26,7 @@ class Baking:
         What goes in,
         and how much of it.
     oven
-        Where.
+        Where, such as ``gas``.
 
     Notes
     -----
@@ -43,7 +43,7 @@ def test_tooltips_are_what_the_docstring_says():
     assert attribute_helps(Baking) == {
         "eggs": "What goes in, and how much of it.",
         "cups_of_flour": "What goes in, and how much of it.",
-        "oven": "Where.",
+        "oven": "Where, such as gas.",
     }
     assert attribute_helps(int) == {}
 

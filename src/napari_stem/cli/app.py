@@ -182,8 +182,9 @@ def _parameters(
 ) -> dict[str, inspect.Parameter]:
     """Make an option or argument of each parameter of a function, or field of a dataclass.
 
-    One whose type is a dataclass stands for the fields of that; what both have is one option. Where such a
-    dataclass may be None, it is if none of its options is given.
+    One whose type is a dataclass stands for the fields of that, under the `Names` that it is annotated with;
+    a name that both have is one option. Where such a dataclass may be None, it is if none of its options is
+    given.
     """
     found: dict[str, inspect.Parameter] = {}
     for name, setting, inner, inner_names in _members(asked, names):

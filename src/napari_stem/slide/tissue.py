@@ -61,7 +61,7 @@ class TissueSettings:
     sensitivity
         Higher counts fainter and smoother parts as tissue too. 50 suits most slides.
     min_area_mm2
-        Leave out pieces of tissue, dust and debris smaller than this.
+        Leave out pieces of tissue smaller than this. Dust and debris go with them.
     """
 
     sensitivity: Annotated[int, Bounds(0, 100)] = 50

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
 
-from napari_stem.settings import Setting, settings_of
+from napari_stem.settings import settings_of
 from napari_stem.widgets.common.parts import labelled
 
 if TYPE_CHECKING:
@@ -34,7 +33,10 @@ class Form(Generic[Settings]):
         self._laid_out: set[str] = set()
         for name, asked in options.items():
             setting = settings_of(kind)[name]  # type: ignore[arg-type]
-            given = {"tooltip": setting.help, **_limits(setting), **asked}
+            given: dict[str, Any] = {"tooltip": setting.help}
+            if (bounds := setting.bounds) is not None:
+                given |= {"min": bounds.least, "max": min(bounds.most, LARGEST_INT)}
+            given |= asked
             suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
             label = given.pop("label", "")
             made = create_widget(
@@ -86,14 +88,6 @@ class Form(Generic[Settings]):
         names = names or tuple(name for name in self._widgets if name not in self._laid_out)
         self._laid_out.update(names)
         return labelled({self._widgets[name].label: self[name] for name in names})
-
-
-def _limits(setting: Setting) -> dict[str, float]:
-    """Bounds of a number, as far as a field can hold them."""
-    if (bounds := setting.bounds) is None:
-        return {}
-    most = min(bounds.most, LARGEST_INT) if setting.kind is int else bounds.most
-    return {"min": bounds.least} | ({"max": most} if most < math.inf else {})
 
 
 def number(
