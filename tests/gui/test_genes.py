@@ -174,6 +174,26 @@ def test_unreliable_genes_are_grey_and_say_why(panel):
     assert shown == {"MUC1": "–", "MUC16": "–"} | expected
 
 
+def test_rows_of_which_none_is_listed_change_without_a_word_of_qt(qtbot, qtlog):
+    table = Table([Column("value", "Value", "")])
+    frame = pd.DataFrame({"value": [1.0]}, index=["ERBB2"])
+    table.fill(frame)
+    table.filter("no such gene")
+    table.fill(frame + 1)
+    assert qtlog.records == []
+    table.filter("")
+    assert table.index(0, 0).data() == "2.0"
+
+
+@pytest.mark.parametrize("view", ["measured", "difference", "domains"])
+def test_whoever_asks_for_several_genes_sees_them_in_place_of_a_map_of_one(panel, view):
+    panel.settings.update(view=view)
+    panel.choose_arrangement("one")
+    assert panel.settings.view == view
+    panel.choose_arrangement("beside")
+    assert panel.settings.view == "mean"
+
+
 def test_tables_of_genes_mark_those_by_chance():
     table = Table((Column("gene", "Gene"), Column("value", "Value", "", ".1f")))
     table.fill(marked(pd.DataFrame({"value": [1.0, 2.0]}, index=["ERBB2", "CD3E"]), {"CD3E"}))

@@ -250,6 +250,18 @@ def test_layers_lie_by_rank_above_slides_and_below_what_others_added(queue):
     assert names(queue) == ["slide", "map", "outlines", "mine", "view"]
 
 
+@pytest.mark.parametrize("mode", ["add_polygon", "pan_zoom"])
+def test_a_map_that_comes_ends_no_outline(queue, mode):
+    drawn_on = queue.viewer.add_shapes(ndim=2)
+    drawn_on.mode = mode
+    image = layer()
+    queue.show(image, MEAN_RANK)
+    queue.select(image)
+    while queue.step():
+        pass
+    assert queue.viewer.layers.selection.active is (image if mode == "pan_zoom" else drawn_on)
+
+
 def test_what_the_user_took_away_stays_away_until_asked_for(queue):
     ours, other = layer("ours"), layer("other")
     queue.show(ours, MEAN_RANK)

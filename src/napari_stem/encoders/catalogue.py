@@ -103,7 +103,7 @@ class EncoderFacts:
 
 BUNDLED_FACTS = EncoderFacts(
     name="bundled",
-    description="ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 um",
+    description="ImageNet EfficientNet-Lite0 texture and stain statistics at 150, 300 and 600 µm",
     hub_id="",
     licence="Apache-2.0",
     library="packaged",

@@ -80,7 +80,7 @@ class Table(QAbstractTableModel):
         self._values = {key: frame[key].to_numpy() for key in frame.columns}
         if not is_same:
             self.arrange()
-        elif len(frame):
+        elif len(self._order):
             self.dataChanged.emit(
                 self.index(0, 0), self.index(len(self._order) - 1, len(self.columns) - 1)
             )

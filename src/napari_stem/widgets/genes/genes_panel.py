@@ -293,7 +293,8 @@ class GenesPanel(QWidget):
         picked, view = settings.picked, settings.view
         if arrangement in MOST_GENES and not picked and settings.gene:
             picked = (settings.gene,)
-        if arrangement in {MIX, SCORE} and view == SD:
+        is_of_one = view not in VIEWS or (view == SD and arrangement in {MIX, SCORE})
+        if arrangement != ONE and is_of_one:
             view = MEAN
         settings.apply(arrangement=arrangement, picked=picked, view=view)
 

@@ -98,8 +98,13 @@ class LayerQueue(QObject):
             layer.visible = False
 
     def select(self, layer: Layer) -> None:
-        """Make a layer the active one as soon as it is in the list, if it is wanted there."""
-        if layer in self._wanted:
+        """Make a layer the active one as soon as it is in the list, if it is wanted there.
+
+        Not while somebody outlines a region, which is done on the active layer alone.
+        """
+        active = self.viewer.layers.selection.active
+        is_outlining = active is not None and active.visible and active.mode.startswith("add_")
+        if layer in self._wanted and not is_outlining:
             self._selected = layer
             self._start()
 

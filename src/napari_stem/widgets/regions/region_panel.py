@@ -100,7 +100,7 @@ class RegionPanel(QWidget):
         remembered: Remembered,
     ) -> None:
         super().__init__()
-        self._jobs, self._slides = jobs, slides
+        self._viewer, self._jobs, self._slides = viewer, jobs, slides
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
         self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
@@ -110,13 +110,15 @@ class RegionPanel(QWidget):
         self.layers = RegionLayers(viewer, self.count_soon)
         self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
         self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._relabel)
+        self._letting_go = one_shot(jobs, 0, self._let_go_of_tool)
         jobs.at_end(self.layers.close)
         jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
         jobs.listen(
             (events.inserted, self._on_inserted),
             (events.removed, self._on_removed),
-            (viewer.layers.selection.events.active, self._on_selected),
+            # every new layer is selected for a moment
+            (viewer.layers.selection.events.active, lambda _: self._letting_go.start()),
         )
         for layer in viewer.layers:
             self._take_in(layer)
@@ -388,11 +390,11 @@ class RegionPanel(QWidget):
             return
         self._show_tool(mode if mode in TOOLS else "")
 
-    def _on_selected(self, event: Any) -> None:
-        """Let go of a tool that draws while another layer is selected, on which it does not."""
-        if self.tool not in {"", CLICK} and event.value not in {None, self._layer()}:
-            self._show_tool("")
-            self.count_soon()
+    def _let_go_of_tool(self) -> None:
+        """Put away a tool that draws, once another layer than the regions is selected: there it does not."""
+        selected = self._viewer.layers.selection.active
+        if self.tool not in {"", CLICK} and selected not in {None, self._layer()}:
+            self.use_tool("")
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
