@@ -126,9 +126,9 @@ def _own_caches(
 def pytest_collection(session: pytest.Session) -> Iterator[object]:
     """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
     gc.disable()
-    if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
-        _import_plain_umap()
     try:
+        if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
+            _import_plain_umap()
         return (yield)
     finally:
         gc.enable()
