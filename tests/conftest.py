@@ -137,9 +137,9 @@ def _own_caches(
 def pytest_collection(session: pytest.Session) -> Iterator[object]:
     """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
     gc.disable()
-    if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
-        _import_plain_umap()
     try:
+        if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
+            _import_plain_umap()
         return (yield)
     finally:
         gc.enable()
@@ -223,11 +223,14 @@ def tiny_dataset(small_dataset: Path, made_once) -> Path:
 
 @pytest.fixture(scope="session")
 def small_model(small_dataset: Path, made_once) -> Path:
-    """Folder of a model of 20 genes, trained for 28 steps on C2 of the small data set; do not write."""
+    """Folder of a model of 20 genes, trained on C2 of the small data set; do not write.
+
+    Two steps are enough to be judged: after 28 as after 2 its correction does not pay, and it has none.
+    """
     from napari_stem.spatial.dataset import Dataset
     from napari_stem.training.fit import TrainingOptions, train
 
-    options = TrainingOptions(steps=28, genes="hvg:20", hold_out=("C3",))
+    options = TrainingOptions(steps=2, genes="hvg:20", hold_out=("C3",))
     return made_once("models/small", lambda folder: train(Dataset(small_dataset), folder, options))
 
 

@@ -48,7 +48,9 @@ class Team:
             return cls(device)
         require_extra(*ACCELERATE, StemError)
         state = _state(cpu=device == "cpu")
-        return cls(str(state.device), state.num_processes, state.process_index)
+        # accelerate numbers processors too
+        where = "cpu" if state.device.type == "cpu" else str(state.device)
+        return cls(where, state.num_processes, state.process_index)
 
     @property
     def is_first(self) -> bool:

@@ -29,8 +29,8 @@ METRICS = {"pcc_50", "pcc_mean", "mse", "mae", "rvd_mean", "crps", "coverage", "
 
 
 @pytest.fixture(scope="module")
-def dataset(small_dataset: Path) -> Dataset:
-    return Dataset(small_dataset)
+def dataset(tiny_dataset: Path) -> Dataset:
+    return Dataset(tiny_dataset)
 
 
 @pytest.fixture(scope="module")

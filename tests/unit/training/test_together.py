@@ -43,6 +43,7 @@ except ModelError as error:
     heard = str(error)
 done = {
     "size": team.size,
+    "device": team.device,
     "weights": [fitted.network.state_dict() for fitted in fits],
     "looks": [sorted(fitted.looks) for fitted in fits],
     "shared": team.share(lambda: team.rank),
@@ -80,6 +81,9 @@ def test_two_processes_end_where_one_does(data, both, tmp_path: Path) -> None:
     done = [pickle.loads((tmp_path / f"done-{rank}").read_bytes()) for rank in range(2)]  # noqa: S301
     for said in done:
         assert (said["size"], said["shared"], said["heard"]) == (2, 0, "said to all")
+        assert (
+            said["device"] == "cpu"
+        )  # as the bundled encoder knows it, whose graph needs no torch
         for fitted, state in zip(alone, said["weights"], strict=True):
             assert furthest(fitted.network, state) < 1e-5
     assert [said["looks"] for said in done] == [[[5, 10, 15, 20]] * 2, [[], []]]
