@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
+import re
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+from napari_stem.widgets.common import garbage
+from napari_stem.widgets.genes import layer_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +34,19 @@ def preferences_of_the_manifest():
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick_windows() -> Iterator[None]:
-    """Napari looks for plugins and saves its settings with every window: a second that tells nothing."""
+    """Spare what tells nothing: napari looks for plugins and saves its settings with every window, a second.
+
+    And vispy takes the comments out of the same shaders with whatever is drawn first.
+    """
     from napari.settings import NapariSettings
     from npe2 import PluginManifest
+    from vispy.gloo import program
 
     found = list(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda **_: iter(found))
         patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
+        patch.setattr(program, "re", SimpleNamespace(**vars(re) | {"sub": cache(re.sub)}))
         yield
 
 
@@ -51,12 +61,29 @@ def own_settings(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {"napari-stem": mine})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _frozen() -> None:
-    """Leave what is loaded out of collections: napari's fixtures collect several times a test."""
-    gc.unfreeze()  # windows that are closed by now were open when the dock froze what there was
-    gc.collect()
-    gc.freeze()
+@pytest.fixture(autouse=True)
+def _frozen(request, monkeypatch) -> None:
+    """Leave what is loaded out of collections: napari collects all with every window and layer that goes.
+
+    Each looks for half a second through a million objects of libraries, also with a dock, which thaws all when
+    it is closed. Here they stay frozen from before a test, unless its own window was frozen with them.
+    """
+    if "frozen_by_the_dock" in request.fixturenames:
+        return
+    garbage.spare_libraries()
+    n_frozen = gc.get_freeze_count()
+    has_own_window = not {"make_napari_viewer", "own_road"}.isdisjoint(request.fixturenames)
+
+    def thaw() -> None:
+        if has_own_window and gc.get_freeze_count() > n_frozen:
+            garbage.thaw()
+
+    monkeypatch.setattr(layer_queue, "thaw", thaw)
+
+
+@pytest.fixture
+def frozen_by_the_dock() -> None:
+    """What is loaded is left out of collections as for a user: when the dock means to, until it is closed."""
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +237,7 @@ def _window(name: str):
         viewer.close()
         Application.destroy(name)
     del viewer
-    gc.unfreeze()
+    garbage.thaw()
     gc.collect()
     QtViewer._instances.clear()
 

@@ -15,6 +15,7 @@ from qtpy.QtCore import QEvent, QThreadPool
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
+from napari_stem.widgets.common.garbage import thaw
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -94,6 +95,6 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
 
     forgotten = used_and_closed()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    gc.unfreeze()
+    thaw()
     gc.collect()
     assert [name for name, part in forgotten.items() if part() is not None] == []

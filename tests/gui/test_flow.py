@@ -549,7 +549,7 @@ def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_r
 
 
 @pytest.mark.slow
-def test_the_window_never_stops_for_long_during_a_run(road):
+def test_the_window_never_stops_for_long_during_a_run(frozen_by_the_dock, road):
     road.open(sample_path())
     road.draw(TUMOUR)
     road.ask_little(n_draws=64, n_steps=32)

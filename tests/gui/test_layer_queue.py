@@ -296,7 +296,7 @@ def test_layers_go_in_the_context_of_the_canvas(window):
     assert seen == [True]
 
 
-def test_libraries_are_spared_and_foreign_layers_are_not(window):
+def test_libraries_are_spared_and_foreign_layers_are_not(frozen_by_the_dock, window):
     window.settle()
     window.viewer.add_layer(layer("mine"))
     garbage.spare_libraries()

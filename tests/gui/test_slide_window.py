@@ -28,6 +28,11 @@ N_LOOKS = 12
 
 
 @pytest.fixture
+def road(shared_road):
+    return shared_road
+
+
+@pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("NAPARI_STEM_CACHE", str(folder))
@@ -55,10 +60,7 @@ def opened_by_a_person(viewer, path):
 
 
 @pytest.mark.parametrize("name", ["CMU-1-Small-Region.svs", "CMU-1-Small-Region-dicom"])
-def test_the_window_does_not_wait_for_a_slide_to_open(
-    name, make_napari_viewer, plugin, monkeypatch
-):
-
+def test_the_window_does_not_wait_for_a_slide_to_open(name, one_viewer, plugin, monkeypatch):
     threads = []
     monkeypatch.setattr(
         openslide_reader.subprocess,
@@ -69,7 +71,7 @@ def test_the_window_does_not_wait_for_a_slide_to_open(
     if path.is_dir():
         pytest.importorskip("openslide")
         path = max(path.glob("*.dcm"), key=lambda file: file.stat().st_size)
-    viewer = make_napari_viewer(show=True)
+    viewer = one_viewer
     given, (layer,) = opened_by_a_person(viewer, path)
     assert given == []  # napari went on at once
     assert threads in ([], [False])
@@ -94,7 +96,7 @@ def is_gui_thread() -> bool:
 
 
 def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
-    make_napari_viewer, tmp_path, cache, monkeypatch
+    one_viewer, tmp_path, cache, monkeypatch
 ):
     from napari_stem.layers.placement import slide_layer
     from napari_stem.slide import open_slide
@@ -107,7 +109,7 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     builder = slide.builder
     assert builder.await_store(20)
     made, builder._made = builder._made, None  # as it is for a moment on a slow machine
-    viewer = make_napari_viewer(show=True)
+    viewer = one_viewer
     data, options, _ = slide_layer(slide)
     pyramid = options["metadata"]["napari_stem"]["pyramid"]
     wait_little(pyramid)
@@ -121,11 +123,10 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     viewer.layers.clear()
 
 
-def test_a_script_gets_its_layer_at_once(make_napari_viewer, plugin):
-    viewer = make_napari_viewer(show=True)
-    (layer,) = viewer.open(str(SVS), plugin="napari-stem")
+def test_a_script_gets_its_layer_at_once(one_viewer, plugin):
+    (layer,) = one_viewer.open(str(SVS), plugin="napari-stem")
     assert layer.name == SVS.stem
-    viewer.layers.clear()
+    one_viewer.layers.clear()
     QThreadPool.globalInstance().waitForDone()
 
 
@@ -171,7 +172,7 @@ def test_a_slide_lost_while_it_is_shown_is_told_once(
     what, road, cache, tmp_path, notifications, monkeypatch
 ):
     monkeypatch.setattr(parts, "SAME_ERROR_S", 120.0)  # a busy machine takes its time
-    path = tmp_path / "slide.svs"
+    path = tmp_path / f"{what}.svs"  # a window tells the same sentence once
     shutil.copy(SLIDES / "C5-crop.jpg" if what == "cache gone" else SVS, path)
     layer = road.open(path)
     slide = road.dock.coordinator.slide
@@ -266,6 +267,7 @@ def test_a_slide_fits_a_window_that_becomes_as_large_as_a_screen(road):
 
 def test_the_scale_bar_comes_after_the_picture(road):
     overlays = road.viewer.canvas.overlays
+    overlays.scale_bar.visible = False  # as in a new window
     seen_with_the_layer = []
     road.viewer.layers.events.inserted.connect(
         lambda _: QTimer.singleShot(
@@ -313,7 +315,7 @@ def test_slides_with_and_without_a_pixel_size_agree_on_units(
 
 
 def test_what_is_to_be_read_of_a_file_is_told_whatever_threads_do_with_warnings(
-    make_napari_viewer, plugin, cache, notifications, monkeypatch, tmp_path
+    one_viewer, plugin, cache, notifications, monkeypatch, tmp_path
 ):
     open_slide = napari_stem.slide.open_slide
 
@@ -322,12 +324,11 @@ def test_what_is_to_be_read_of_a_file_is_told_whatever_threads_do_with_warnings(
         return open_slide(*args, **kwargs)
 
     monkeypatch.setattr(napari_stem.slide, "open_slide", while_another_thread_ends)
-    viewer = make_napari_viewer(show=True)
-    opened_by_a_person(viewer, shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))
+    opened_by_a_person(one_viewer, shutil.copy(SLIDES / "C5-crop.jpg", tmp_path / "crop.svs"))
     QThreadPool.globalInstance().waitForDone()
     (told,) = notifications
     assert told.startswith("crop.svs does not say how large its pixels are")
-    viewer.layers.clear()
+    one_viewer.layers.clear()
 
 
 def test_a_slide_is_fitted_whatever_else_is_open(road, cache):
