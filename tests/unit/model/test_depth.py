@@ -118,5 +118,5 @@ def test_a_model_without_library_sizes_says_what_it_cannot_give(changes) -> None
 
 
 def test_an_impossible_depth_is_refused() -> None:
-    with pytest.raises(ValueError, match="depth of -1"):
+    with pytest.raises(ValueError, match="depth must be a number from 0 to 1,000,000,000, not -1"):
         settings(depth=-1.0)
