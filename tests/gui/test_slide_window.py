@@ -16,6 +16,7 @@ import napari_stem
 from napari_stem.slide import display, openslide_reader
 from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.level import halve
+from napari_stem.slide.pyramid import GROUND
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.slide.slide_layers import pyramid_of
 
@@ -108,7 +109,9 @@ def test_a_slide_that_is_ready_just_after_its_layer_was_made_is_not_left_grey(
     slide = open_slide(path, early=True)
     builder = slide.builder
     assert builder.await_store(20)
-    made, builder._made = builder._made, None  # as it is for a moment on a slow machine
+    # as it is for a moment on a slow machine
+    made, builder._made = builder._made, None
+    builder.preview.pixels[:] = GROUND
     viewer = one_viewer
     data, options, _ = slide_layer(slide)
     pyramid = options["metadata"]["napari_stem"]["pyramid"]
