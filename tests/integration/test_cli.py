@@ -407,6 +407,7 @@ def test_a_region_off_the_tissue(tmp_path: Path) -> None:
         ("x_px,y_px\n1,two\n", "numbers"),
         ("x_px,y_px\n1,\n", "not numbers"),
         ("x_px,y_px\n10,99999\n", "lie off"),
+        ("x_px,y_px,name\n9,9,a\n99,9,a\n", "spots.csv repeat, such as a;"),
         ("x_px,y_px,name\n10,20,a\n30,40,a\n", "repeat"),
         ("x_px,y_px\n", "no spots"),
     ],
@@ -436,6 +437,13 @@ def test_usage_errors_are_2(tmp_path: Path) -> None:
     assert run("predict", CROP, *out, "--tissue", "--all").exit_code == 2
     assert run("predict", CROP, *out, "--draws", "1").exit_code == 2
     assert run("predict", CROP, *out, "--sampler", "magic").exit_code == 2
+    for option, value, told in (
+        ("--mpp", "0,69", "'--mpp': write a number, such as 0.5"),
+        ("--draws", "few", "'--draws': write a whole number, such as 32"),
+        ("--draws", "1", "'--draws': the value should be greater than or equal to 2"),
+        ("--sampler", "magic", "'--sampler': 'magic' is not one of"),
+    ):
+        assert told in run("predict", CROP, *out, option, value).stderr
     assert run("predict", CROP).exit_code == 2
     assert run("nonesuch").exit_code == 2
 

@@ -139,13 +139,17 @@ def test_columns_that_results_have_of_their_own_are_known(common: Order) -> None
     assert set(row) <= TAKEN_COLUMNS | set(OWN_COLUMNS)
 
 
-def test_patterns_and_folders_list_slides(common: Order, tmp_path: Path) -> None:
+def test_patterns_and_folders_list_slides(
+    common: Order, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def names(place: Path) -> list[str]:
         return [order.out.name for order in orders_of([place], tmp_path, common)]
 
     assert names(SLIDES / "C*-thumbnail.jpg") == [f"C{n}-thumbnail.zarr" for n in range(2, 6)]
     # neither pictures nor tables nor texts
     assert names(SLIDES) == ["CMU-1-Small-Region-dicom.zarr", "CMU-1-Small-Region.zarr"]
+    n_pictures = sum(each.suffix in (".jpg", ".png", ".tif") for each in SLIDES.iterdir())
+    assert f"(small, grey, 16-bit or damaged): {n_pictures}. Name them" in caplog.text
     with pytest.raises(DatasetError, match="no slide"):
         names(SLIDES / "*.ndpi")
 

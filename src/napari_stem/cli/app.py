@@ -250,6 +250,27 @@ def refuse_if(is_wrong: bool, msg: str) -> None:
         raise typer.BadParameter(msg)
 
 
+# what typer says of a value, in pydantic's words, and what it means
+_PLAIN_WORDS = (
+    ("Value error, ", ""),
+    (
+        "Input should be a valid number, unable to parse string as a number",
+        "write a number, such as 0.5",
+    ),
+    (
+        "Input should be a valid integer, unable to parse string as an integer",
+        "write a whole number, such as 32",
+    ),
+    ("Input should be", "the value should be"),
+)
+
+
+def _in_plain_words(message: str) -> str:
+    for said, meant in _PLAIN_WORDS:
+        message = message.replace(said, meant)
+    return message
+
+
 class _Commands(TyperGroup):
     """Ends with one line and the right exit code, whatever a command raises."""
 
@@ -263,6 +284,9 @@ class _Commands(TyperGroup):
         ended: BaseException
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _in_plain_words(error.message)
+            raise
         except StemError as error:
             ended, reason, code = error, f"{type(error).__name__}: {error}", FAILED
         except (Interrupted, KeyboardInterrupt, typer.Abort) as stopped:

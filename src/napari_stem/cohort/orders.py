@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from napari_stem.geometry import Mpp
 from napari_stem.io import ZARR_MARKS
 from napari_stem.slide import open_slide
 from napari_stem.slide.pseudonym import pseudonym
-from napari_stem.slide.recognising import looks_like_slide
+from napari_stem.slide.recognising import SLIDE_ENDINGS, looks_like_slide
 from napari_stem.texts import plain, read_text, reason_of, separator, ways_to_write, without
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ TAKEN_COLUMNS = {
     *("", "_index", "file", "region", "status", "unit", "seconds", "error", "notes"),
     *("n_spots", "n_done", "n_genes", "n_unlike_training"),
 }
+_log = logging.getLogger(__name__)
 _WILD = frozenset("*?[")
 
 
@@ -204,6 +206,15 @@ def slides_at(place: Path) -> list[Path]:
     """
     if place.is_dir() and not is_slide_folder(place):
         found = slides_in(place)
+        left = [each for each in place.iterdir() if each.suffix.lower() in SLIDE_ENDINGS]
+        n_left = len(set(left) - set(found))
+        if n_left:  # no names: they would get into the log file
+            _log.warning(
+                "Images in %s that were passed over, as by their look they are no slides (small, grey, 16-bit "
+                "or damaged): %d. Name them, or a pattern in quotes, to predict them too.",
+                place,
+                n_left,
+            )
     elif _WILD & set(place.name) and not place.exists():
         found = sorted(place.parent.glob(place.name))
     else:  # what is not there is told as that slide's failure

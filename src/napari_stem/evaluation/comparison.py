@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Index = NDArray[np.int64]
 
+_log = logging.getLogger(__name__)
 MatchedBy = Literal["name", "position"]
 LEAST_SHARE = 0.5  # of the smaller table's spots that must match
 
@@ -203,6 +205,13 @@ def pair_spots(
     if len(named) and (same_names or bool((apart_px <= radius_px).all())):
         return named, by_name[named], "name"
     rows, truth_rows = _nearest(xy_px, truth_px, radius_px)
+    if len(rows) and 2 * len(named) > len(names):
+        _log.warning(
+            "%d of the %d spots that have the same name in both tables lie elsewhere (are x and y swapped, or "
+            "is it another section?); spots are matched by position.",
+            int((apart_px > radius_px).sum()),
+            len(named),
+        )
     if not len(rows):
         raise PredictionError(
             f"No predicted spot lies within {radius_px:.0f} px of a measured one, and their names "

@@ -12,7 +12,7 @@ import io
 import re
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _counted(root: Path) -> set[str]:
     return {match[1] for path in paths if (match := _COUNTS.fullmatch(path.name))}
 
 
-def _lacking_selection(section_id: str, folder: Path) -> NoReturn:
+def _lacking_selection(section_id: str, folder: Path) -> NewSection:
     name = f"{section_id}_selection.tsv"
     raise DatasetError(f"Section {section_id} has counts, but no spots {name} in {folder}; add it.")
 

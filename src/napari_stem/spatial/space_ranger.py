@@ -22,7 +22,7 @@ from napari_stem.slide.recognising import SLIDE_ENDINGS
 from napari_stem.spatial.checks import Finding, as_finding
 from napari_stem.spatial.dataset import image_facts
 from napari_stem.spatial.gene_sets import ID_COLUMN
-from napari_stem.texts import clean_name, read_text, reason_of
+from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -315,10 +315,16 @@ def _small(image: Path | Slide) -> NDArray[np.float64]:
 
 def under_tissue(table: anndata.AnnData, name: str) -> anndata.AnnData:
     """Spots of a table that Space Ranger found under tissue."""
+    has_place = table.obs["in_tissue"].notna()
+    if table.n_obs and not has_place.any():
+        raise DatasetError(
+            f"None of the counted spots of {name}, such as {quoted(table.obs_names[0])}, has a position; the "
+            f"files belong to different runs, or name spots differently (endings such as -1)."
+        )
     in_tissue = table.obs["in_tissue"].fillna(0).astype(int).to_numpy() == 1
     if not in_tissue.any():
         raise DatasetError(
-            f"No spot of {name} is under tissue, or none of the counted ones has a "
-            f"position; the files belong to different runs."
+            f"No spot of {name} is under tissue by its table of positions (in_tissue is 1 for none); take "
+            f"Space Ranger's own table."
         )
     return table[in_tissue].copy()

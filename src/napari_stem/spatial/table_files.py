@@ -24,7 +24,7 @@ from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import outside_image
 from napari_stem.spatial.lattice import array_positions, stated_diameter_px
-from napari_stem.texts import clean_name, reason_of
+from napari_stem.texts import clean_name, quoted, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -248,6 +248,8 @@ def _opened(path: Path) -> Iterator[Any]:
     import anndata
     import h5py
 
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder, not an .h5ad file; name the file.")
     with _damage_named(path), opened_hdf5(path) as file:
         if not isinstance(file["obs"], h5py.Dataset):
             yield file
@@ -297,6 +299,11 @@ def read_spots(
         raise SpotError(f"{name} lists no spots.")
     if not np.isfinite(table.xy_px).all():
         raise SpotError(f"{name} holds positions that are not numbers; remove those rows.")
+    again = table.obs.index[table.obs.index.duplicated()]
+    if len(again):
+        raise SpotError(
+            f"Spot names of {name} repeat, such as {quoted(again[0])}; give every spot a name of its own."
+        )
     outside = outside_image(table.xy_px, (size.width_px, size.height_px))
     if outside.any():
         raise SpotError(

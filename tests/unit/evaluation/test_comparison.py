@@ -126,6 +126,17 @@ def test_an_open_table_serves_as_its_file_does(tmp_path: Path) -> None:
         evaluate(predicted, anndata.AnnData(obs=plain.obs, var=plain.var))
 
 
+def test_names_at_other_places_are_told_where_places_match(caplog) -> None:
+    here = lattice(4, 10)
+    evaluate(prediction_at(here), truth_at(here[:, ::-1], "spot"), allow_partial=True)
+    # 40 of one name are all the names of both tables: these count
+    assert not caplog.messages
+    truth = truth_at(np.vstack([here[:, ::-1], [[9e4, 9e4]]]), "spot")
+    found = evaluate(prediction_at(here), truth, allow_partial=True)
+    assert found["matched_by"] == "position"
+    assert "same name in both tables lie elsewhere" in caplog.text
+
+
 def test_names_that_repeat_match_nothing_and_places_do() -> None:
     here = lattice(5, 5)
     truth = truth_at(here)

@@ -208,6 +208,11 @@ def test_normalised_values_alone_are_refused(tmp_path: Path) -> None:
         read_truth(tmp_path / "t.h5ad")
 
 
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"is a folder, not an \.h5ad file"):
+        read_truth(tmp_path)
+
+
 def test_names_are_cleaned_and_repeats_added_up(tmp_path: Path) -> None:
     table = sound()
     table.var_names = ['\ufeff"CD74"', "FASN\r", " CD74 ", "ENSG00000141736.14", "VIM\x1b[2J"]

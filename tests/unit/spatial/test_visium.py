@@ -94,6 +94,26 @@ def test_spots_off_the_tissue_are_left_out(run: Run, tmp_path: Path) -> None:
     assert list(names) == [name for name in run.barcodes if name not in off]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("barcode", "other", "None of the counted spots .* has a position; .*endings such as -1"),
+        ("in_tissue", 0, "No spot .*in_tissue is 1 for none"),
+    ],
+)
+def test_positions_that_place_no_counted_spot_are_told(
+    run: Run, tmp_path: Path, column: str, value: object, message: str
+) -> None:
+    path = run.folder / "spatial" / "tissue_positions.csv"
+    positions = pd.read_csv(path)
+    positions[column] = value
+    if column == "barcode":
+        positions[column] += positions.index.astype(str)
+    positions.to_csv(path, index=False)
+    (failed,) = import_visium([run.folder], tmp_path / "out", image=run.image).failed.values()
+    assert re.search(message, failed)
+
+
 def test_a_disk_that_becomes_full_is_told_in_one_sentence(run: Run, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
