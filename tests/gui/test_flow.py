@@ -548,6 +548,19 @@ def test_a_slide_deleted_in_mid_run_finds_its_results_when_it_comes_back(model_r
     assert model_road.maps.prediction.done.all()
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_slide_deleted_together_with_its_regions_brings_both_back(model_road, order):
+    slide = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    layers, regions = model_road.viewer.layers, model_road.viewer.layers.selection.active
+    for layer in (slide, regions)[::order]:  # as a deletion of all layers, whose order is by chance
+        layers.remove(layer)
+    model_road.qtbot.wait(50)
+    model_road.panels.slide.back_button.click()
+    assert slide in layers
+    assert regions in layers
+
+
 @pytest.mark.slow
 def test_the_window_never_stops_for_long_during_a_run(frozen_by_the_dock, road):
     road.open(sample_path())

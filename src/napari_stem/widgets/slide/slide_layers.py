@@ -320,13 +320,20 @@ class BackButton(QPushButton):
         super().__init__()
         self._viewer = viewer
         self.gone: list[Layer] = []  # the slide, and its regions
+        self._regions_gone: list[Layer] = []  # in this turn of the event loop
         self.setToolTip("Show it again, with its regions and maps")
         self.clicked.connect(self._bring_back)
         self._offer([])
 
+    def note_regions(self, layer: Layer) -> None:
+        """Note regions that were removed: of layers that are deleted together, the slide may go later."""
+        self._regions_gone.append(layer)
+        QTimer.singleShot(0, self._regions_gone.clear)
+
     def put_by(self, layer: Layer, slide: Slide) -> None:
         """Take a slide's regions along with it, and keep both until another slide goes."""
-        gone = [la for la in self._viewer.layers if regions_owner(la) == slide.fingerprint]
+        there_or_just_gone = [*self._regions_gone, *self._viewer.layers]
+        gone = [la for la in there_or_just_gone if regions_owner(la) == slide.fingerprint]
         self._offer([layer, *gone] if slide.is_complete else [])  # a part of a slide is closed
         # napari has not yet told everybody of the first
         QTimer.singleShot(

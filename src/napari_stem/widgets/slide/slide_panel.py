@@ -271,6 +271,8 @@ class SlidePanel(QWidget):
 
     def _on_removed(self, event: Any) -> None:
         self._not_selected.start()  # what napari selects instead was not chosen by anybody
+        if regions_owner(event.value) is not None:
+            self.back_button.note_regions(event.value)
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
