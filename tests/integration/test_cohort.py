@@ -329,11 +329,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 @pytest.mark.slow
 def test_a_cohort_outlives_its_workers_and_itself(
-    small_model: Path,
-    common: Order,
-    client: Client,
-    new_cache: Callable[[Path], Path],
-    tmp_path: Path,
+    small_model: Path, new_cache: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     """A worker is killed, then everything; the same command with --resume ends as one that nothing befell."""
     cache = new_cache(tmp_path / "cache")
@@ -370,10 +366,8 @@ def test_a_cohort_outlives_its_workers_and_itself(
         assert process.returncode == 0, said
         return json.loads(said)
 
-    usual = replace(common, settings=SamplingSettings(n_draws=2, n_steps=2, device="cpu"))
-    orders = orders_of([tmp_path / "slides.csv"], tmp_path / "whole", usual)
-    whole = run_cohort(orders, client, is_stopped=lambda: False, watch=lambda *_: None)
-    assert [outcome.status for outcome in whole] == ["done"] * len(shifts)
+    whole = end(command("whole"))
+    assert (whole["done"], whole["failed"]) == (len(shifts), 0)
 
     for seed in range(int(os.environ.get("NAPARI_STEM_COHORT_KILLS", "1"))):
         out, rng = f"broken-{seed}", random.Random(seed)  # noqa: S311
