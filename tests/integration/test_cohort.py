@@ -265,8 +265,9 @@ def test_slides_of_a_cohort_are_as_each_alone(
         )
     assert table.uns["unit"] == Prediction.open(orders[1].out).unit
 
-    resumed = rows_of(run_cohort(orders, client, is_stopped=lambda: False, watch=watch))
-    assert [row["notes"] for row in resumed] == [row["notes"] for row in rows]
+    outcomes = [Outcome(order) for order in orders]
+    run_cohort(outcomes, client, poll=go_on, watch=watch)
+    assert [row["notes"] for row in rows_of(outcomes)] == [row["notes"] for row in rows]
 
 
 def test_a_spot_in_two_regions_counts_in_both_means(
@@ -276,9 +277,9 @@ def test_a_spot_in_two_regions_counts_in_both_means(
     regions = (Region(whole, "Tissue"), Region(part, "Tumor; invasive"))
     write_regions(regions, tmp_path / "two.geojson")
     order = replace(common, slide=SVS, out=tmp_path / "p.zarr", regions=tmp_path / "two.geojson")
-    table = cohort_table(
-        run_cohort([order], client, is_stopped=lambda: False, watch=lambda *_: None), client
-    )
+    outcome = Outcome(order)
+    run_cohort([outcome], client, poll=go_on, watch=go_on)
+    table = cohort_table([outcome], client)
     prediction = Prediction.open(order.out)
     assert list(table.obs["region"]) == ["Tissue", "Tumor, invasive"]
     assert list(table.obs["n_spots"]) == [len(spots_in(prediction, region)) for region in regions]
