@@ -192,6 +192,20 @@ def test_spots_far_apart_have_no_morans_i(prediction, square, monkeypatch):
         morans_i(Prediction.open(prediction.path))
 
 
+def test_spots_without_neighbours_do_not_count(square):
+    """As a run leaves them that was cancelled while its coarse map was made: Moran's I was above 1."""
+    lone = (square.array_row % 2 == 0) & (square.array_col % 2 == 0)
+    block = (square.array_row < 3) & (square.array_col < 3)
+    values = halves(square, 1.0)
+    values += square.array_row[:, np.newaxis]
+    among, alone = (
+        morans_of(values[kept], neighbour_graph(square.take(np.flatnonzero(kept))))
+        for kept in (lone | block, block)
+    )
+    np.testing.assert_array_equal(among, alone)
+    assert (among <= 1).all()
+
+
 def test_morans_i_stops_when_asked_and_knows_its_genes(prediction, square, stopped):
     with pytest.raises(Stopped):
         morans_of(halves(square, 1.0), neighbour_graph(square), stopped)

@@ -78,7 +78,7 @@ def morans_i(
 ) -> pd.DataFrame:
     """Moran's I of samples, as a measurement would have it, and of their mean, which is smoother than any.
 
-    Spots of the prediction that are not done are left out. Without ``genes``: all. What ``progress`` raises
+    Spots of the prediction that are not done, or have no neighbour that is, are left out. Without ``genes``: all. What ``progress`` raises
     ends the work.
 
     Returned is a table by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of
@@ -100,12 +100,13 @@ def morans_i(
         raise PredictionError(
             f"Spatial autocorrelation needs {FEWEST_SPOTS} predicted spots; there are {len(done)}."
         )
-    weights = _weights(neighbour_graph(prediction.spots.take(done)))
-    if not weights.nnz:
+    with_neighbours, weights = _weights(neighbour_graph(prediction.spots.take(done)))
+    if not len(with_neighbours):
         raise PredictionError(
             "Spatial autocorrelation needs predicted spots side by side; there are none yet: finish the run."
         )
-    of_mean = _morans(predicted_means(prediction, chosen), weights)
+    of_mean = _morans(predicted_means(prediction, chosen)[with_neighbours], weights)
+    done = done[with_neighbours]
     n_samples = prediction.n_kept_draws
     samples = of_mean[:, np.newaxis]
     if n_samples:
@@ -155,7 +156,7 @@ def _summed_up(samples: NDArray[np.float64], *, has_interval: bool) -> pd.DataFr
 def morans_of(
     values: NDArray[np.float32], graph: csr_matrix, poll: Poll = go_on
 ) -> NDArray[np.float64]:
-    """Moran's I; weights of a spot's neighbours add up to one.
+    """Moran's I of spots that have neighbours, whose weights add up to one.
 
     Values are (spots, columns), finite; the graph is as of `neighbour_graph`. ``poll`` is called every few
     thousand columns, and may raise to stop.
@@ -163,29 +164,35 @@ def morans_of(
     Returns (columns,) float64, NaN for those that are the same everywhere, and for all where no spots are
     neighbours.
     """
-    weights = _weights(graph)
+    with_neighbours, weights = _weights(graph)
     found = []
     for start in range(0, values.shape[1], COLUMNS_PER_STEP):
         poll()
-        found.append(_morans(values[:, start : start + COLUMNS_PER_STEP], weights))
+        part = values[with_neighbours, start : start + COLUMNS_PER_STEP]
+        found.append(_morans(part, weights))
     return np.concatenate(found) if found else np.empty(0)
 
 
-def _weights(graph: csr_matrix) -> csr_matrix:
-    """Weights of the neighbours of each spot, 1 in all; a spot without any has none."""
+def _weights(graph: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Spots that have neighbours, and the weights of these neighbours, 1 in all for each spot.
+
+    Spots without any say nothing of how alike neighbours are; counted in, they lift Moran's I, even above 1.
+    """
     from scipy.sparse import csr_matrix
 
-    n_neighbours = np.diff(graph.indptr)
-    shared = np.repeat(1 / np.maximum(n_neighbours, 1), n_neighbours)
-    return csr_matrix((shared, graph.indices, graph.indptr), shape=graph.shape)
+    spots = np.flatnonzero(np.diff(graph.indptr))
+    among = graph[spots][:, spots]
+    n_neighbours = np.diff(among.indptr)
+    shared = np.repeat(1 / n_neighbours, n_neighbours)
+    return spots, csr_matrix((shared, among.indices, among.indptr), shape=among.shape)
 
 
 def _morans(values: NDArray[np.float32], weights: csr_matrix) -> NDArray[np.float64]:
     import scanpy
 
-    varying = np.flatnonzero(np.ptp(values, axis=0) > 0)
     found = np.full(values.shape[1], np.nan)
-    if len(varying) and weights.nnz:
+    varying = np.flatnonzero(np.ptp(values, axis=0) > 0) if weights.nnz else ()
+    if len(varying):
         by_column = np.ascontiguousarray(values[:, varying].T, dtype=np.float64)
         found[varying] = scanpy.metrics.morans_i(weights, by_column)
     return found

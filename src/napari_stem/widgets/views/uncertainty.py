@@ -110,7 +110,7 @@ def _width(panel: UncertaintyPanel, active: ActivePrediction, samples: GeneSampl
 
 
 EXPRESSION = {
-    MEAN: Kind("Mean of all samples", "The map as it is"),
+    MEAN: Kind("Mean", "The map as it is"),
     FADED: Kind(
         "Mean, faint where unsure",
         "Opacity follows confidence: spots are fully shown where the standard deviation of the gene's "
