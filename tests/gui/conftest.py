@@ -61,6 +61,13 @@ def own_settings(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(settings, "_PLUGIN_SETTINGS", {"napari-stem": mine})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _thawed() -> Iterator[None]:
+    """Have what was frozen and thrown away during a file of tests collected at its end."""
+    yield
+    garbage.thaw()
+
+
 @pytest.fixture(autouse=True)
 def _frozen(request, monkeypatch) -> None:
     """Leave what is loaded out of collections: napari collects all with every window and layer that goes.
