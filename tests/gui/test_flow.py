@@ -469,6 +469,23 @@ def test_a_run_whose_folder_vanishes_ends_and_says_so(held_run, notifications):
     assert not prediction.path.exists()
 
 
+def test_a_damaged_prediction_makes_way_for_the_run_that_would_go_on_with_it(
+    model_road, notifications
+):
+    model_road.open(sample_path())
+    model_road.draw(LARGE)
+    model_road.ask_little()
+    model_road.panels.model.form["seed"].setValue(next(NEW_SEEDS))
+    model_road.run()
+    path = model_road.maps.prediction.path
+    (path / "zarr.json").write_text("{", encoding="utf-8")
+    model_road.run()
+    assert model_road.maps.prediction.path == path
+    assert model_road.maps.prediction.done.all()
+    assert (path.with_name(f"damaged-{path.name}") / "zarr.json").read_text(encoding="utf-8") == "{"
+    assert [each for each in notifications if "is damaged, so it begins anew" in each]
+
+
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
     model_road.open(sample_path())
     model_road.draw(TUMOUR)

@@ -78,8 +78,8 @@ def morans_i(
 ) -> pd.DataFrame:
     """Moran's I of samples, as a measurement would have it, and of their mean, which is smoother than any.
 
-    Spots of the prediction that are not done, or have no neighbour that is, are left out. Without ``genes``: all. What ``progress`` raises
-    ends the work.
+    Spots of the prediction that are not done, or have no neighbour that is, are left out. Without ``genes``:
+    all. What ``progress`` raises ends the work.
 
     Returned is a table by gene, in the order given. ``I``: mean over the samples. ``I_q05``, ``I_q95``: ends of
     their 90% interval (`central_interval`). ``I_of_mean``: of the predicted mean. ``n_samples``: how many were

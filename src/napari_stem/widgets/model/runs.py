@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,9 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_stem.caches import why_unwritable
 from napari_stem.device import device_title
-from napari_stem.errors import OutputError
+from napari_stem.errors import OutputError, PredictionError
 from napari_stem.io import only_writer
+from napari_stem.progress import LOG_OF_FILES
 from napari_stem.slide.tissue import on_glass
 from napari_stem.texts import count
 from napari_stem.widgets.common import parts
@@ -24,6 +26,7 @@ from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from napari_stem.geometry import Region, Spots
     from napari_stem.model.bundle import Model
@@ -87,24 +90,43 @@ def run_prediction(
     job = request.job()
     out, check = job.cache_path(), partial(job.domain_warning, poll)
     try:
-        with only_writer(out), job.created_while(out, str if despite_doubt else check) as found:
-            prediction, doubt = found
-            poll()
-            if doubt:
-                return doubt
-            _ = prediction.gene_accuracy  # kept, so that the window need not read it
-            n_before, has_rested = int(prediction.done.sum()), False
-            begun(prediction)
-            for step in job.steps(prediction, poll):
-                progressed(step)
-                if step.n_done > n_before and not has_rested:
-                    time.sleep(REST_S)
-                    has_rested = True
+        with only_writer(out):
+            make_way(out)
+            with job.created_while(out, str if despite_doubt else check) as (prediction, doubt):
+                poll()
+                if doubt:
+                    return doubt
+                _ = prediction.gene_accuracy  # kept, so that the window need not read it
+                n_before, has_rested = int(prediction.done.sum()), False
+                begun(prediction)
+                for step in job.steps(prediction, poll):
+                    progressed(step)
+                    if step.n_done > n_before and not has_rested:
+                        time.sleep(REST_S)
+                        has_rested = True
     except OutputError as error:
         if why := why_unwritable():  # for which the bar offers another folder
             raise OutputError(why) from error
         raise
     return None
+
+
+def make_way(out: Path) -> None:
+    """Put a prediction that cannot be opened aside: the place is the run's own, so no other can be chosen."""
+    from napari_stem.results import Prediction
+
+    if not out.exists():
+        return
+    try:
+        Prediction.open(out)
+    except PredictionError:
+        aside = out.with_name(f"damaged-{out.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        out.rename(aside)
+        LOG_OF_FILES.warning(
+            "What this run had predicted before is damaged, so it begins anew; the damaged one is kept in %s.",
+            aside,
+        )
 
 
 class RunBar(QWidget):
