@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 from map_screen import one_turn
 
@@ -20,7 +18,6 @@ def with_maps(road, prediction):
     coordinator = road.dock.coordinator
     road.wait(lambda: coordinator.panels.maps.current() is not None)
     road.wait(coordinator.panels.maps.layer_queue.is_settled)
-    gc.freeze()  # napari looks through window and dock with every layer that goes
     return road
 
 
