@@ -164,6 +164,13 @@ def _forget_answers() -> Iterator[None]:
     shutil.rmtree(cache_dir() / "answers", ignore_errors=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_predictions() -> Iterator[None]:
+    """Every slide that opens in the dock has its stored predictions opened: a file of tests leaves none."""
+    yield
+    shutil.rmtree(cache_dir() / "predictions", ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def made_once(shared_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
     """Have a path filled by whichever test process needs it first; the others wait, and take it as it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -36,17 +36,21 @@ def preferences_of_the_manifest():
 def _quick_windows() -> Iterator[None]:
     """Spare what tells nothing: napari looks for plugins and saves its settings with every window, a second.
 
-    And vispy takes the comments out of the same shaders with whatever is drawn first.
+    And vispy tidies up the same shaders with whatever is drawn first.
     """
     from napari.settings import NapariSettings
     from npe2 import PluginManifest
-    from vispy.gloo import program
+    from vispy.gloo import glir, program
+    from vispy.visuals.shaders.function import Function
 
     found = list(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda **_: iter(found))
         patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
         patch.setattr(program, "re", SimpleNamespace(**vars(re) | {"sub": cache(re.sub)}))
+        patch.setattr(glir, "_convert_desktop_shader", cache(glir._convert_desktop_shader))
+        clean = cache(partial(Function._clean_code, None))  # which looks at the code alone
+        patch.setattr(Function, "_clean_code", lambda _, code: clean(code))
         yield
 
 

@@ -257,20 +257,25 @@ def test_while_a_run_grows_no_analysis_starts_and_it_is_said_why(predicted, monk
     assert panel.message.text() == ""
 
 
-def test_too_small_a_region_is_said(model_road, notifications):
+def test_too_small_a_region_is_said_at_once(model_road, notifications, monkeypatch):
+    processes = []
+    monkeypatch.setattr(analysis.store, "run_in_subprocess", lambda *of: processes.append(of))
     model_road.open(sample_path())
     model_road.draw([(4600, 3600), (5000, 3600), (5000, 4000)])
     model_road.ask_little()
     model_road.run()
     panel = model_road.panels.analysis
-    panel.find_button.click()
-    model_road.wait(panel.find_button.isEnabled)
-    assert panel.message.text() == "Not done."
+    for button in (panel.find_button, panel.morans_button):
+        button.click()
+        model_road.wait(button.isEnabled)
+        assert panel.message.text() == "Not done."
     assert "predict a larger region" in notifications[-1]
+    assert processes == []
 
 
-def test_plots_show_how_domains_lie(road):
-    predict(road)
+def test_plots_show_how_domains_lie(predicted):
+    road = predicted
+    road.dock.show()  # what is hidden plots nothing
     domains = put(road)
     for title, part in road.dock.parts.items():
         part.open() if title == "Spatial analysis" else part.fold()

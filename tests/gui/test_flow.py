@@ -41,6 +41,13 @@ NEW_SEEDS = count(100)  # so that no run finds what another left
 LONGEST_GAP_S = 5.0  # generous: software OpenGL on a machine that runs other tests beside this one
 
 
+@pytest.fixture(autouse=True)
+def _few_predictions() -> Iterator[None]:
+    """Every slide that opens has its stored predictions opened: no test waits for those of all before it."""
+    yield
+    shutil.rmtree(cache_dir() / "predictions", ignore_errors=True)
+
+
 def stored_predictions() -> set[object]:
     return set((cache_dir() / "predictions").glob("*.zarr"))
 

@@ -29,7 +29,7 @@ def mapped(shared_road, c5_prediction):
 def begin_turns(road, arrangement: str, n_turns: int) -> None:
     """Ask for several genes, and stop on the way."""
     genes = road.panels.genes
-    genes.settings.picked = road.maps.prediction.genes[:3]
+    genes.settings.picked = road.maps.prediction.genes[:2]
     genes.choose_arrangement(arrangement)
     for _ in range(n_turns):
         one_turn()
@@ -54,7 +54,7 @@ def test_layers_and_slides_may_be_taken_away_while_others_come(mapped):
         assert ours(mapped) == [f"{gene} predicted, {unit}"]
         assert not mapped.viewer.canvas.grid.enabled
     # views side by side end with their slide; of a mixture the genes are still picked
-    for arrangement, n_turns, n_maps in (("beside", 0, 1), ("mix", 5, 3)):
+    for arrangement, n_turns, n_maps in (("beside", 0, 1), ("mix", 5, 2)):
         begin_turns(mapped, arrangement, n_turns)
         close_the_slide(mapped)
         mapped.open(sample_path())
@@ -104,6 +104,31 @@ def test_a_session_brings_side_by_side_back_though_a_layer_has_just_come(mapped)
     mapped.wait(maps.layer_queue.is_settled)
     assert not grid.enabled
     assert all(one.visible for one in viewer.layers)
+
+
+def test_several_genes_come_back_in_the_window_as_they_were_seen(mapped, qtbot):
+    genes, sessions = mapped.panels.genes, mapped.dock.coordinator.sessions
+    queue, camera = mapped.panels.maps.layer_queue, mapped.viewer.scene.camera
+    genes.settings.picked = mapped.maps.prediction.genes[:2]
+    seen = {}
+    for arrangement in ("beside", "mix"):
+        genes.choose_arrangement(arrangement)
+        mapped.wait(queue.is_settled)
+        camera.zoom *= 2
+        camera.center = (0, 3000, 2500)
+        seen[arrangement] = sessions.session()
+    genes.choose_arrangement("one")
+    genes.settings.picked = genes.settings.picked[:1]
+    mapped.wait(queue.is_settled)
+    for arrangement, before in seen.items():
+        camera.zoom /= 5
+        with qtbot.waitSignal(sessions.restored, timeout=60_000):
+            sessions.restore(before)
+        mapped.wait(queue.is_settled)
+        assert sessions.session() == before
+        assert genes.settings.arrangement == arrangement
+        shown = [one for one in mapped.viewer.layers if one.visible and "predicted" in one.name]
+        assert len(shown) == 2
 
 
 def test_the_window_may_be_closed_while_maps_come(own_road, c5_prediction):

@@ -293,33 +293,6 @@ def test_genes_that_are_not_listed_at_the_moment_come_back_too(model_road, copy,
 
 
 @pytest.mark.slow
-def test_several_genes_come_back_in_the_window_as_they_were_seen(road, qtbot, c5_prediction):
-    road.open(sample_path())
-    road.drop(c5_prediction)
-    coordinator, genes = road.dock.coordinator, road.panels.genes
-    road.wait(lambda: coordinator.panels.maps.current() is not None)
-    queue, camera = coordinator.panels.maps.layer_queue, road.viewer.scene.camera
-    genes.settings.picked = coordinator.panels.maps.current().prediction.genes[:2]
-    for arrangement in ("beside", "mix"):
-        genes.choose_arrangement(arrangement)
-        road.wait(queue.is_settled)
-        camera.zoom *= 2
-        camera.center = (0, 3000, 2500)
-        before = coordinator.sessions.session()
-        genes.choose_arrangement("one")
-        genes.settings.picked = genes.settings.picked[:1]
-        road.wait(queue.is_settled)
-        camera.zoom /= 5
-        with qtbot.waitSignal(coordinator.sessions.restored, timeout=60_000):
-            coordinator.sessions.restore(before)
-        road.wait(queue.is_settled)
-        assert coordinator.sessions.session() == before
-        assert genes.settings.arrangement == arrangement
-        shown = [one for one in road.viewer.layers if one.visible and "predicted" in one.name]
-        assert len(shown) == 2
-
-
-@pytest.mark.slow
 def test_a_run_goes_on_after_a_session_as_it_was_asked_for(qtbot, model_road, tmp_path):
     def has_loaded(panels):
         return panels.model.loaded()[0] is not None

@@ -173,6 +173,9 @@ def test_too_few_spots_are_refused(prediction):
         morans_i(few)
     with pytest.raises(PredictionError, match="10 predicted spots"):
         find_domains(predicted_means(few), few.spots.names[:5], few.genes, 1.0)
+    group["obs"]["done"][:] = False
+    with pytest.raises(PredictionError, match="no finished spot yet"):
+        morans_i(Prediction.open(prediction.path))
 
 
 def test_spots_far_apart_have_no_morans_i(prediction, square, monkeypatch):

@@ -70,7 +70,21 @@ def is_square(spots: Spots) -> bool:
 
 COLUMNS_PER_STEP = 4096  # between two looks at whether to stop
 MOST_VALUES = 30_000_000  # of draws held at a time
-FEWEST_SPOTS = 10  # for which spatial autocorrelation says anything
+FEWEST_SPOTS = 10  # of which spatial analysis says anything
+
+
+def require_spots(n_done: int) -> None:
+    """Refuse to analyse a prediction of too few spots.
+
+    PredictionError: fewer than ten are done.
+    """
+    if not n_done:
+        raise PredictionError("The prediction has no finished spot yet; wait for it, or resume it.")
+    if n_done < FEWEST_SPOTS:
+        raise PredictionError(
+            f"Spatial analysis needs {FEWEST_SPOTS} predicted spots; there are {n_done}: finish the run, or "
+            f"predict a larger region."
+        )
 
 
 def morans_i(
@@ -96,10 +110,7 @@ def morans_i(
 
     chosen = tuple(prediction.genes if genes is None else genes)
     done = np.flatnonzero(prediction.done)
-    if len(done) < FEWEST_SPOTS:
-        raise PredictionError(
-            f"Spatial autocorrelation needs {FEWEST_SPOTS} predicted spots; there are {len(done)}."
-        )
+    require_spots(len(done))
     with_neighbours, weights = _weights(neighbour_graph(prediction.spots.take(done)))
     if not len(with_neighbours):
         raise PredictionError(

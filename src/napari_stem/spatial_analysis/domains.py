@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import PredictionError
-from napari_stem.spatial_analysis.autocorrelation import neighbour_graph, squidpy_without_chatter
+from napari_stem.spatial_analysis.autocorrelation import (
+    neighbour_graph,
+    require_spots,
+    squidpy_without_chatter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.int64]
 
-FEWEST_SPOTS = 10
 N_COMPONENTS = 30
 N_NEIGHBOURS = 15  # in the space of the components
 SEED = 0
@@ -107,14 +110,14 @@ def leiden(values: NDArray[np.float32], resolution: float) -> Labels:
 
     PredictionError: there are fewer than ten spots, or they are all alike.
     """
+    require_spots(len(values))
     import anndata
     import scanpy as sc
 
     varying = values[:, np.ptp(values, axis=0) > 0]
-    if len(values) < FEWEST_SPOTS or varying.shape[1] < 2:
+    if varying.shape[1] < 2:
         raise PredictionError(
-            f"Domains need {FEWEST_SPOTS} predicted spots that differ in two genes or more; "
-            f"predict a larger region."
+            "Domains need spots that differ in two genes or more; predict a larger region."
         )
     table = anndata.AnnData(X=np.ascontiguousarray(varying, dtype=np.float32))
     n_components = min(N_COMPONENTS, len(values) - 1, varying.shape[1] - 1)

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.cells import harmless_table
-from napari_stem.errors import PredictionError, StemError
+from napari_stem.errors import PredictionError
 from napari_stem.foreign import read_h5ad, read_json
 from napari_stem.io import DAMAGE, write_h5ad, written_whole
 from napari_stem.own_process import run_module
-from napari_stem.spatial_analysis.autocorrelation import morans_i, predicted_means
+from napari_stem.spatial_analysis.autocorrelation import (
+    morans_i,
+    predicted_means,
+    require_spots,
+)
 from napari_stem.spatial_analysis.domains import (
     Domains,
     Relations,
@@ -173,8 +177,7 @@ def domains(path: str, resolution: str, tell: Progress) -> None:
     tell("Reading the prediction", 0, 4)
     prediction = Prediction.open(Path(path))
     spots = prediction.spots.take(np.flatnonzero(prediction.done))
-    if not len(spots):
-        raise StemError("The prediction has no finished spot yet; wait for it, or resume it.")
+    require_spots(len(spots))
     means = predicted_means(prediction)
     tell("Looking for domains", 1, 4)
     told = ~prediction.gene_accuracy["by_chance"].to_numpy()

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QCheckBox, QHeaderView, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_stem.spatial_analysis import store
+from napari_stem.spatial_analysis.autocorrelation import require_spots
 from napari_stem.texts import count
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.hints import NO_SAMPLES
@@ -226,7 +227,7 @@ class AnalysisPanel(QWidget):
 
         self._running.reported = partial(self._on_progress, prediction)
         failed = partial(self._show, "Not done.")
-        self._running.start(run, str(prediction.path), *args, done=done, failed=failed)
+        self._running.start(run, prediction, *args, done=done, failed=failed)
         self._on_progress(prediction, "Starting", 0, 0)
 
     def _on_progress(self, prediction: Prediction, text: str, done: int, total: int) -> None:
@@ -366,15 +367,17 @@ def _describe_stability(stability: Stability) -> str:
     )
 
 
-def find_domains(path: str, resolution: float, poll: Poll, progress: Progress) -> bool:
+def find_domains(prediction: Prediction, resolution: float, poll: Poll, progress: Progress) -> bool:
     """Find domains in a process of their own; True once they lie beside the prediction."""
-    store.run_in_subprocess(["domains", path, str(resolution)], poll, progress)
+    require_spots(int(prediction.done.sum()))
+    store.run_in_subprocess(["domains", str(prediction.path), str(resolution)], poll, progress)
     return True
 
 
-def rank_genes(path: str, poll: Poll, progress: Progress) -> pd.DataFrame:
+def rank_genes(prediction: Prediction, poll: Poll, progress: Progress) -> pd.DataFrame:
     """Compute Moran's I in a process of its own."""
+    require_spots(int(prediction.done.sum()))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "morans.csv"
-        store.run_in_subprocess(["morans", path, str(out)], poll, progress)
+        store.run_in_subprocess(["morans", str(prediction.path), str(out)], poll, progress)
         return pd.read_csv(out, index_col="gene", keep_default_na=False, na_values=[""])
