@@ -19,9 +19,9 @@ crimson ink, which have the colours of the stains; two in three strokes of a pin
 densest tissue; a mark that touches neither glass nor pale tissue. A pool of blood as bright red as ink is taken
 for ink: none of these slides has one.
 
-In a crop without glass densities are above white. On two of C5 all of a blue, green or black stroke is found, 58
-and 79% of a light blue one, and none of a red one: over the palest tissue these two are found, but so are dense
-nuclei, up to 6.5% of crops without ink.
+In a crop without glass densities are above white. On two of C5 all of a blue, green or black stroke is found,
+58 and 79% of a light blue one, and none of a red one. Above the palest tissue red and light blue would be
+found, but so are dense nuclei: up to 6.5% of a crop without ink.
 """
 
 from __future__ import annotations
