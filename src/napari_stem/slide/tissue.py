@@ -8,7 +8,7 @@ Pen marks are told by their colour and left out, as if nothing were to be seen t
 
 Where hardly anything looks like glass (a crop, the inside of a core), a threshold would part stroma from
 nuclei instead: all of the picture is tissue then, and ink is told against white. Measured on squares of 500
-to 2500 px from HER2ST C2 to C5, at full resolution and averaged to an eighth: of 81 squares without glass
+to 2500 px from HER2ST C2 to C5, at full resolution and averaged to an eighth: of 80 squares without glass
 at most 7% looks like it, of whole slides at least 48%, be they stained 0.15 to 2 times as much, shaded,
 tinted or noisy. White lumens and fat look like glass, and a glass corner of 1 to 3% is no more than smooth
 stroma: what is between is left to the threshold, and `FoundTissue.note` tells where much was left out that
