@@ -18,6 +18,10 @@ but for CMU-1's green margin dye (2.5 in 1000 when its stain is doubled). What i
 crimson ink, which have the colours of the stains; two in three strokes of a pinkish red; pale blue on the
 densest tissue; a mark that touches neither glass nor pale tissue. A pool of blood as bright red as ink is taken
 for ink: none of these slides has one.
+
+In a crop without glass densities are above white. On two of C5 all of a blue, green or black stroke is found,
+58 and 79% of a light blue one, and none of a red one. Above the palest tissue red and light blue would be
+found, but so are dense nuclei: up to 6.5% of a crop without ink.
 """
 
 from __future__ import annotations
@@ -55,8 +59,8 @@ SPREADS = 4.0  # times the tissue's spread about the plane: below, the two are n
 def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark blue, green, red and black ink with its soft edge, (height, width) bool.
 
-    ``density`` is the (height, width, 3) decadic optical density above the glass of a thumbnail of some
-    micrometres per pixel.
+    ``density`` is the (height, width, 3) decadic optical density above the glass, or white where there is
+    none, of a thumbnail of some micrometres per pixel.
     """
     from scipy import ndimage
 

@@ -147,3 +147,53 @@ def test_an_empty_slide_is_told(ground, tmp_path, opened):
 def test_a_slide_that_is_all_tissue(slides):
     rgb = np.asarray(Image.open(slides / "C5-thumbnail.jpg"))[300:520, 400:600]
     assert TissueView.of_thumbnail(rgb).mask().mean() > 0.95
+
+
+# C5-crop.jpg: hardly any of the first looks like glass; the second has a corner of it
+NO_GLASS, LITTLE_GLASS = np.s_[300:900, 500:1100], np.s_[600:1200, 400:1000]
+
+
+def crop(slides, part, coarser=1):
+    with Image.open(slides / "C5-crop.jpg") as image:
+        rgb = np.asarray(image)[part]
+    height, width = (side // coarser for side in rgb.shape[:2])
+    return rgb.reshape(height, coarser, width, coarser, 3).mean(axis=(1, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("coarser", [1, 2, 6])
+def test_a_crop_without_glass_is_all_tissue(coarser, slides, tmp_path, opened):
+    rgb = crop(slides, NO_GLASS, coarser)
+    mpp = Mpp.square(0.6907 * coarser)
+    Image.fromarray(rgb).save(tmp_path / "crop.png")
+    slide = opened(tmp_path / "crop.png", mpp)
+    found = find_tissue(slide)
+    assert found.note == "There is no glass in this image: all of it is taken as tissue."
+    assert found.marks_mm2 == 0  # dense nuclei are no ink
+    (whole,) = found.regions
+    assert whole.polygon.area > 0.98 * slide.size.width_px * slide.size.height_px  # corners are cut
+    assert glass_share(slide, [whole]) == 0
+    assert not on_glass(slide, lattice(slide.size, mpp, 100)).any()
+    with pytest.raises(RegionError, match=r"largest piece of tissue on crop\.png has 0\.17 mm2"):
+        find_tissue(slide, TissueSettings(min_area_mm2=0.2))
+
+
+@pytest.mark.parametrize("change", [as_scanned, on_white, on_grey, shaded, noisy])
+@pytest.mark.parametrize("section", sorted(MPP_UM))
+def test_a_whole_slide_has_glass(section, change, slides):
+    with Image.open(slides / f"{section}-thumbnail.jpg") as image:
+        view = TissueView.of_thumbnail(change(np.asarray(image)))
+    assert view.has_glass
+    assert view.stained_left_out == 0
+
+
+def test_where_little_looks_like_glass_it_is_told_how_to_take_the_rest(slides, tmp_path, opened):
+    rgb = crop(slides, LITTLE_GLASS)
+    Image.fromarray(rgb).save(tmp_path / "corner.png")
+    slide = opened(tmp_path / "corner.png", Mpp.square(0.6907))
+    view, found = view_of(slide), find_tissue(slide)
+    assert view.has_glass
+    assert found.note.endswith(
+        f"There is little glass in this image, and {view.stained_left_out:.0%} of it was left out "
+        f"though it looks stained: if that is tissue, draw the region by hand, or take the whole "
+        f"slide (--all on the command line)."
+    )
