@@ -96,9 +96,8 @@ class TissueView:
     smooth: NDArray[np.float32]
     contrast: NDArray[np.float32]
     marks: NDArray[np.bool_]  # (height, width) bool: pen marks
-    glassy: NDArray[
-        np.bool_
-    ]  # (height, width) bool: what looks like glass; white lumens and fat do
+    # (height, width) bool: what looks like glass; white lumens and fat do
+    glassy: NDArray[np.bool_]
     threshold: float  # contrast from which on there is tissue, at medium sensitivity
     downsample: float = 1.0  # level-0 pixels per pixel of the thumbnail
 
