@@ -78,13 +78,23 @@ def _frozen(request, monkeypatch) -> None:
     if "frozen_by_the_dock" in request.fixturenames:
         return
     garbage.spare_libraries()
-    n_frozen = gc.get_freeze_count()
+    freeze = gc.freeze
     has_own_window = not {"make_napari_viewer", "own_road"}.isdisjoint(request.fixturenames)
+    is_frozen_with_more = False
+
+    def noted() -> None:
+        nonlocal is_frozen_with_more
+        is_frozen_with_more = True
+        freeze()
 
     def thaw() -> None:
-        if has_own_window and gc.get_freeze_count() > n_frozen:
+        nonlocal is_frozen_with_more
+        if has_own_window and is_frozen_with_more:
+            is_frozen_with_more = False
             garbage.thaw()
 
+    # to compare `gc.get_freeze_count` instead would count a million objects, in every test
+    monkeypatch.setattr(gc, "freeze", noted)
     monkeypatch.setattr(layer_queue, "thaw", thaw)
 
 
