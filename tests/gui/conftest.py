@@ -63,9 +63,14 @@ def own_settings(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _thawed() -> Iterator[None]:
-    """Have what was frozen and thrown away during a file of tests collected at its end."""
+    """Have what was frozen and thrown away during a file of tests collected at its end.
+
+    What is left is frozen at once: before the next file, and when Python ends, all is collected again.
+    """
     yield
     garbage.thaw()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -253,9 +258,6 @@ def _window(name: str):
         yield viewer
         viewer.close()
         Application.destroy(name)
-    del viewer
-    garbage.thaw()
-    gc.collect()
     QtViewer._instances.clear()
 
 
@@ -292,6 +294,9 @@ def own_road(qtbot) -> Iterator[Road]:
         made = _docked(viewer, qtbot)
         yield made
         made.close()
+    del viewer, made
+    garbage.thaw()
+    gc.collect()
 
 
 @pytest.fixture
