@@ -67,9 +67,14 @@ def own_settings(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _thawed() -> Iterator[None]:
-    """Have what was frozen and thrown away during a file of tests collected at its end."""
+    """Have what was frozen and thrown away during a file of tests collected at its end.
+
+    What is left is frozen at once: before the next file, and when Python ends, all is collected again.
+    """
     yield
     garbage.thaw()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -82,13 +87,23 @@ def _frozen(request, monkeypatch) -> None:
     if "frozen_by_the_dock" in request.fixturenames:
         return
     garbage.spare_libraries()
-    n_frozen = gc.get_freeze_count()
+    freeze = gc.freeze
     has_own_window = not {"make_napari_viewer", "own_road"}.isdisjoint(request.fixturenames)
+    is_frozen_with_more = False
+
+    def noted() -> None:
+        nonlocal is_frozen_with_more
+        is_frozen_with_more = True
+        freeze()
 
     def thaw() -> None:
-        if has_own_window and gc.get_freeze_count() > n_frozen:
+        nonlocal is_frozen_with_more
+        if has_own_window and is_frozen_with_more:
+            is_frozen_with_more = False
             garbage.thaw()
 
+    # to compare `gc.get_freeze_count` instead would count a million objects, in every test
+    monkeypatch.setattr(gc, "freeze", noted)
     monkeypatch.setattr(layer_queue, "thaw", thaw)
 
 
@@ -247,9 +262,6 @@ def _window(name: str):
         yield viewer
         viewer.close()
         Application.destroy(name)
-    del viewer
-    garbage.thaw()
-    gc.collect()
     QtViewer._instances.clear()
 
 
@@ -286,6 +298,9 @@ def own_road(qtbot) -> Iterator[Road]:
         made = _docked(viewer, qtbot)
         yield made
         made.close()
+    del viewer, made
+    garbage.thaw()
+    gc.collect()
 
 
 @pytest.fixture
