@@ -215,6 +215,11 @@ def region_names(spots: Spots, regions: Sequence[Region]) -> list[str]:
     return ["; ".join(dict.fromkeys(held)) for held in names]
 
 
+def regions_named(joined: str) -> list[str]:
+    """Take apart what `region_names` joined for a spot; one empty name outside of all."""
+    return joined.split("; ")
+
+
 def spots_in_regions(lattice_spots: Spots, regions: Sequence[Region]) -> Spots:
     """Spots of a lattice whose centre lies in any of the regions.
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from napari_stem.device import torch_device
 from napari_stem.errors import OutputError, PredictionError, SlideError
+from napari_stem.geometry import regions_named
 from napari_stem.model import load_model
 from napari_stem.model.serving import embedder_of, encoder_of
 from napari_stem.prediction_blocks import draw_blocks, join_blocks, split_blocks, spots_at_once
@@ -77,9 +78,8 @@ def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
         with order.open() as slide:
             job = job_of(order, slide, notes)
             prediction = job.create_or_resume(order.out, resume=order.out.exists())
-            notes.append(
-                job.domain_warning() or ""
-            )  # of a finished one too: it is in no file but the summary
+            # of a finished one too: it is in no file but the summary
+            notes.append(job.domain_warning() or "")
         bounds = _chunks(prediction)
         todo = [(a, b) for a, b in bounds if not prediction.done[a:b].all()]
         whole = [prediction.ood[a:b] for a, b in bounds if (a, b) not in todo]
@@ -146,7 +146,7 @@ def region_means(path: Path) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prediction = Prediction.open(path)
-        held = [(name or "all").split("; ") for name in prediction.region_names]
+        held = [regions_named(joined or "all") for joined in prediction.region_names]
         names = sorted({name for of_spot in held for name in of_spot})
         code = {name: place for place, name in enumerate(names)}
         sums = np.zeros((len(names), len(prediction.genes)))

@@ -17,7 +17,7 @@ import shapely
 
 from napari_stem.cells import harmless_table
 from napari_stem.errors import PredictionError, RegionError
-from napari_stem.geometry import Region, inside
+from napari_stem.geometry import Region, inside, regions_named
 from napari_stem.io import written_whole
 from napari_stem.metrics import central_interval, holding
 from napari_stem.progress import go_on
@@ -84,7 +84,7 @@ def spots_in(prediction: Prediction, group: Region | str) -> NDArray[np.int64]:
     """
     if isinstance(group, Region):
         return np.flatnonzero(inside(prediction.spots, [group]) & prediction.done)
-    names = [name.split("; ") for name in prediction.region_names]
+    names = [regions_named(joined) for joined in prediction.region_names]
     if not any(group in held for held in names):
         known = ", ".join(sorted({name for held in names for name in held if name})) or "none"
         raise RegionError(
