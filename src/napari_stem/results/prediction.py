@@ -283,10 +283,8 @@ class Prediction(StoredValues):
         OutputError
             The disk is full or went away, or the folder was removed: nothing is done any more then.
         """
-        if not (
-            self.path / "zarr.json"
-        ).exists():  # zarr would make a folder with nothing but this block
-            self.done[:] = False
+        if not (self.path / "zarr.json").exists():
+            self.done[:] = False  # and zarr would make a folder with nothing but this block
             raise OutputError(f"{self.path} was removed or moved during the run; run it again.")
         ood, fields = ood_distance > 1, {"mean": mean, "sd": sd, "q05": q05, "q95": q95}
         written = fields if draws is None else {**fields, "draws": draws}

@@ -163,9 +163,8 @@ def _files(path: Path, vendor: str, said: dict[str, str]) -> set[Path]:
     if vendor == "dicom":
         own = _series_of(path)
         return {path, *(file for file in _dicom_files(path.parent) if _series_of(file) == own)}
-    names = set(
-        said.values()
-    )  # of Hamamatsu's files beside the index, and of those in MIRAX's folder
+    # of Hamamatsu's files beside the index, and of those in MIRAX's folder
+    names = set(said.values())
     folders = (folder for folder in (path.parent, path.with_suffix("")) if folder.is_dir())
     return {path, *(file for folder in folders for file in folder.iterdir() if file.name in names)}
 

@@ -142,9 +142,8 @@ def image_file(path: Path) -> Iterator[Image.Image]:
                         f"export it as 8-bit RGB."
                     )
                 yield image
-    except (
-        Image.DecompressionBombError
-    ) as error:  # of a TIFF when it is decoded, by Pillow's own limit
+    # of a TIFF when it is decoded, by Pillow's own limit
+    except Image.DecompressionBombError as error:
         raise SlideError(
             f"{path.name} is too large to decode at once ({error}); export it as a tiled TIFF."
         ) from error

@@ -116,8 +116,8 @@ def morans_i(
         raise PredictionError(
             "Spatial autocorrelation needs predicted spots side by side; there are none yet: finish the run."
         )
-    of_mean = _morans(predicted_means(prediction, chosen)[with_neighbours], weights)
     done = done[with_neighbours]
+    of_mean = _morans(prediction.rows(done, genes=chosen), weights)
     n_samples = prediction.n_kept_draws
     samples = of_mean[:, np.newaxis]
     if n_samples:

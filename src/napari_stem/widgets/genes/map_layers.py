@@ -120,9 +120,8 @@ class ScalarMap(SpotLayer):
         layer = Image(nothing, contrast_limits=(0, 1), blending="translucent", **OF_SPOTS)
         super().__init__(queue, layer, field, rank)
         self._edited = edited
-        self._given = (
-            ""  # the colormap that it was given last: one that is set in napari stays meanwhile
-        )
+        # the colormap that it was given last: one that is set in napari stays meanwhile
+        self._given = ""
         layer.colorbar.size, self._letters_pt = legend
         for part in (layer.colorbar, layer.name_overlay):
             part.position = "top_right"
