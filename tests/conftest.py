@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
-import itertools
 import os
 import shutil
 import sys
@@ -146,18 +145,12 @@ def pytest_collection(session: pytest.Session) -> Iterator[object]:
         gc.enable()
 
 
-_n_files = itertools.count()  # of tests
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _give_memory_back() -> None:
     """What the file of tests before needed is free for those beside this one: glibc keeps it otherwise.
 
-    What is left after that are mostly modules and what the whole session shares: only in every eighth file a
-    collection looks through it, which takes half a second.
+    What is left after that are modules and what the whole session shares: no later collection looks through it.
     """
-    if next(_n_files) % 8 == 0:
-        gc.unfreeze()
     gc.collect()
     gc.freeze()
     if hasattr(_LIBC, "malloc_trim"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -40,17 +40,13 @@ def _quick_windows() -> Iterator[None]:
     """
     from napari.settings import NapariSettings
     from npe2 import PluginManifest
-    from vispy.gloo import glir, program
-    from vispy.visuals.shaders.function import Function
+    from vispy.gloo import program
 
     found = list(PluginManifest.discover())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManifest, "discover", lambda **_: iter(found))
         patch.setattr(NapariSettings, "_maybe_save", lambda _: None)
         patch.setattr(program, "re", SimpleNamespace(**vars(re) | {"sub": cache(re.sub)}))
-        patch.setattr(glir, "_convert_desktop_shader", cache(glir._convert_desktop_shader))
-        clean = cache(partial(Function._clean_code, None))  # which looks at the code alone
-        patch.setattr(Function, "_clean_code", lambda _, code: clean(code))
         yield
 
 
