@@ -283,7 +283,7 @@ def shared_road(one_viewer, qtbot) -> Iterator[Road]:
     made = _docked(one_viewer, qtbot)
     yield made
     made.close()
-    if made.dock.parent() is not None:  # the test has not taken it away
+    if made.dock in one_viewer.window.dock_widgets.values():  # the test has not taken it away
         one_viewer.window.remove_dock_widget(made.dock)
 
 

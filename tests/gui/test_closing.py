@@ -98,3 +98,43 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
     thaw()
     gc.collect()
     assert [name for name, part in forgotten.items() if part() is not None] == []
+
+
+def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(make_napari_viewer, dock_on):
+    viewer = make_napari_viewer(show=True)
+
+    def used_and_taken_out() -> dict[str, weakref.ref]:
+        road = dock_on(viewer)
+        viewer.window.add_dock_widget(road.dock, name="Predict gene expression")
+        shown = [road.dock, road.open(sample_path()), *vars(road.panels).values()]
+        viewer.layers.clear()
+        viewer.window.remove_dock_widget(road.dock)
+        road.close()
+        return {f"{type(part).__name__} {id(part)}": weakref.ref(part) for part in shown}
+
+    forgotten = used_and_taken_out()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    thaw()
+    gc.collect()
+    assert [name for name, part in forgotten.items() if part() is not None] == []
+
+
+@pytest.mark.parametrize("begun", ["slide", "tissue", "analysis"])
+def test_a_dock_may_be_taken_out_while_it_works(road, c5_prediction, begun):
+    panels = road.panels
+    if begun == "slide":
+        panels.slide.open(str(sample_path()))
+    else:
+        road.open(sample_path())
+    if begun == "tissue":
+        panels.region.tissue.button.click()
+    if begun == "analysis":
+        with road.qtbot.waitSignal(panels.model.predictions.shown, timeout=60_000):
+            panels.model.predictions.open(c5_prediction)
+        panels.analysis.find_button.click()
+    road.viewer.window.remove_dock_widget(road.dock)
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    road.close()
+    n_layers = len(road.viewer.layers)
+    road.qtbot.wait(500)  # what was still on its way has come
+    assert len(road.viewer.layers) == n_layers

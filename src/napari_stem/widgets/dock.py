@@ -109,10 +109,11 @@ class StemDock(QWidget):
         self._is_closed = False
 
     def event(self, event: QEvent) -> bool:
-        """Stop what runs when the dock is taken out of its window, as napari does on a click on its cross."""
+        """Stop what runs, and go, when taken out of the window, as napari does on a click on its cross."""
         handled = bool(super().event(event))
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut_down()
+            self.deleteLater()
         return handled
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.utils.colormaps import ensure_colormap
-from qtpy.QtCore import QEvent, QModelIndex, QObject, QSignalBlocker, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QModelIndex, QObject, QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QIcon, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -24,7 +24,15 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.form import line, number, slider
 from napari_stem.widgets.common.keys import NEXT_GENE, PREVIOUS_GENE, shortcut
 from napari_stem.widgets.common.memory import store
-from napari_stem.widgets.common.parts import Note, choice, labelled, row, row_widget, stack
+from napari_stem.widgets.common.parts import (
+    Note,
+    choice,
+    labelled,
+    one_shot,
+    row,
+    row_widget,
+    stack,
+)
 from napari_stem.widgets.common.pictures import image_of
 from napari_stem.widgets.common.table import Role, TableView
 from napari_stem.widgets.genes.gene_sets_box import GeneSetsBox, PickedGenes
@@ -239,6 +247,7 @@ class GenesPanel(QWidget):
         self.views = {view: QRadioButton(title) for view, (title, _) in VIEWS.items()}
         self._exclusive = QButtonGroup(self)
         self.look = LookBox(settings)
+        self._centring = one_shot(self, 0, self._centre)  # once the view has its size
         self._lay_out()
         self.search.textChanged.connect(self._filter)
         self.search.returnPressed.connect(self._take_first)
@@ -301,7 +310,7 @@ class GenesPanel(QWidget):
     def showEvent(self, event: QShowEvent) -> None:
         """Have the chosen gene in sight when the panel opens."""
         super().showEvent(event)
-        QTimer.singleShot(0, self._centre)
+        self._centring.start()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Take the key F, which the view would search for, as the favourites' key."""
