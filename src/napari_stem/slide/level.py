@@ -47,7 +47,7 @@ READ_ERRORS = (
     AssertionError,
 )
 COARSEST_PX = 1024
-_BAND_PX = 256  # a band at a time, so that other threads get their turn
+_BAND_PX = 256
 AS_STORED = "as stored"
 WHITE = 255
 logger = logging.getLogger(__name__)
@@ -129,8 +129,7 @@ class Level:
     colour: Colour = field(default_factory=Colour)  # what is done to the pixels after reading
     # called before pixels are read: raises a SlideError where the file is not as it was when it was opened
     require_unchanged: Callable[[], None] | None = None
-    # all pixels, (height, width, 3) uint8, where they are in memory
-    held: NDArray[np.uint8] | None = None
+    is_in_memory: bool = False  # decoded already: any window is had at once
     # level-0 pixels per pixel of this level, at least 1 (the mean of both axes)
     downsample: float = 1.0
 
@@ -205,14 +204,26 @@ class Level:
         """Read all of it: (height, width, 3) uint8; raises as `window`."""
         return self.window(slice(0, self.size.height_px), slice(0, self.size.width_px))
 
-    def halved(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """Read a window of the next coarser level, made from this one; raises as `window`."""
-        return halve(
-            self.window(
-                slice(rows.start * 2, min(rows.stop * 2, self.size.height_px)),
-                slice(columns.start * 2, min(columns.stop * 2, self.size.width_px)),
+    def halved(self, rows: slice, columns: slice, times: int = 1) -> NDArray[np.uint8]:
+        """Read a window of a coarser level, made from this one by halving so many times; raises as `window`."""
+        # cut from memory a band at a time: little more is needed, and other threads get their turn
+        whole = rows.stop - rows.start
+        step = max(1, _BAND_PX >> times) if self.is_in_memory else whole
+        bands = []
+        for top in range(rows.start, rows.stop, step):
+            band = self.window(
+                *(
+                    slice(start << times, min(stop << times, n_px))
+                    for start, stop, n_px in (
+                        (top, min(top + step, rows.stop), self.size.height_px),
+                        (columns.start, columns.stop, self.size.width_px),
+                    )
+                )
             )
-        )
+            for _ in range(times):
+                band = halve(band)
+            bands.append(band)
+        return np.concatenate(bands)
 
     def whole_tiles(self, near_px: int) -> SizePx:
         """Extent of as many chunks as come near to a side of so many pixels."""
@@ -305,7 +316,7 @@ def level_of_array(array: NDArray[np.uint8], label: str) -> Level:
     """Wrap an array in memory, (height, width, 3) uint8."""
     size = SizePx(*array.shape[:2])
     chunk = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
-    return Level(lambda *window: array[window], size, chunk, label, held=array)
+    return Level(lambda *window: array[window], size, chunk, label, is_in_memory=True)
 
 
 def halved(size: SizePx) -> SizePx:
@@ -327,18 +338,6 @@ def halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     return np.asarray(Image.fromarray(pixels).reduce(2))
-
-
-def halve_often(pixels: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
-    """Halve so many times, to the same pixels as one after the other, with little memory."""
-    step_px = max(1, _BAND_PX >> times) << times  # a multiple: only the last band may be odd
-    bands = []
-    for top in range(0, len(pixels), step_px):
-        band = pixels[top : top + step_px]
-        for _ in range(times):
-            band = halve(band)
-        bands.append(band)
-    return np.concatenate(bands)
 
 
 def downsample(level_0: SizePx, size: SizePx) -> float:

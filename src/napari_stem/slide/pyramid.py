@@ -34,7 +34,6 @@ from napari_stem.slide.level import (
     coarser_sizes,
     downsample,
     from_tiles,
-    halve_often,
     level_of_array,
     scaled,
 )
@@ -191,12 +190,11 @@ class PyramidBuilder:
     def _window(self, number: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Read from a level; while it is being made from a base in memory, from that, to the same pixels."""
         if not self.await_store() and self._lock.locked():
-            pixels, times = self._base().held, number + (not self._slide.needs_tiled_copy)
+            base, times = self._base(), number + (not self._slide.needs_tiled_copy)
             if self.is_done:  # meanwhile: nobody needs it any more
                 self._decoded = None
-            if pixels is not None:
-                rows, columns = (slice(s.start << times, s.stop << times) for s in (rows, columns))
-                return halve_often(pixels[rows, columns], times)
+            if base.is_in_memory:
+                return base.halved(rows, columns, times)
         return (self._made or self.levels())[number].read(rows, columns)
 
     def _draw_first(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
 from napari_stem.geometry import Mpp, SizePx
-from napari_stem.slide.level import Colour, Level, colour_of, level_of_array, over_white
+from napari_stem.slide.level import DISPLAY_CHUNK_PX, Colour, Level, colour_of, over_white
 from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
 from napari_stem.slide.stored import StoredSlide, fingerprint, refusing_damage
 
@@ -40,7 +40,6 @@ MAGIC = (
 )
 # 3 GB decoded. Pillow's own limit (0.18 gigapixels) guards web servers against hostile uploads.
 LIMIT_PX = 2**30
-BAND_PX = 64
 MODES = ("RGB", "RGBA", "L", "LA", "P", "PA", "YCbCr", "1")
 JP2_SPACES = frozenset({0, 15, 16, 17, 18})  # bilevel (two), sRGB, grey, sYCC
 JP2_HEADER_BYTES = 2**22  # of which the ICC profile is the most
@@ -87,19 +86,23 @@ def read_header(location: Location) -> StoredSlide:
 
 
 def _decoded(path: Path, size: SizePx, colour: Colour, progress: Progress | None = None) -> Level:
-    """Decode the whole image; grey and palettes become RGB, transparency white."""
+    """Decode the whole image; grey and palettes become RGB, transparency white.
+
+    It stays as Pillow keeps it, 4 bytes a pixel, and windows are cut from that: an array of all would be
+    3 bytes more, and all other threads would stand still while it is copied.
+    """
     if progress is not None:
         progress(f"Decoding {path.name}", 0, 1)
-    pixels = np.empty((size.height_px, size.width_px, 3), np.uint8)
     with image_file(path) as image:
         image.load()
-        if (image.height, image.width) != (size.height_px, size.width_px):
-            raise SlideError(f"{path.name} was replaced while it was open; open it again.")
-        # out of Pillow piece by piece: at once, all other threads would stand still for a second
-        for top in range(0, image.height, BAND_PX):
-            bottom = min(top + BAND_PX, image.height)
-            pixels[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)), colour)
-    return level_of_array(pixels, path.name)
+    if (image.height, image.width) != (size.height_px, size.width_px):
+        raise SlideError(f"{path.name} was replaced while it was open; open it again.")
+
+    def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
+        return _rgb(image.crop((columns.start, rows.start, columns.stop, rows.stop)), colour)
+
+    chunk = SizePx(DISPLAY_CHUNK_PX, DISPLAY_CHUNK_PX)
+    return Level(read, size, chunk, path.name, is_in_memory=True)
 
 
 def _reduced(path: Path, size: SizePx, colour: Colour) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide import display, pyramid
 from napari_stem.slide.display import Pyramid, enlarged, kept_chunks
-from napari_stem.slide.level import Level, halve, halve_often
+from napari_stem.slide.level import Level, halve, level_of_array
 from napari_stem.slide.pyramid import GROUND, Preview
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -321,7 +321,11 @@ def test_halving_in_bands_is_halving(pixels, times):
     expected = picture = pixels[:1357, :731]
     for _ in range(times):
         expected = halve(expected)
-    np.testing.assert_array_equal(halve_often(picture, times), expected)
+    window = slice(0, expected.shape[0]), slice(0, expected.shape[1])
+    level = level_of_array(picture, "a.png")
+    np.testing.assert_array_equal(level.halved(*window, times), expected)
+    part = slice(3, 101), slice(40, 91)
+    np.testing.assert_array_equal(level.halved(*part, times), expected[part])
 
 
 def test_closing_stops_the_making_and_leaves_nothing(jpeg_path, cache, opened):
