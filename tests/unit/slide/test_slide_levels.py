@@ -34,7 +34,7 @@ def test_huge_tiles_of_a_slide_larger_than_memory_are_decoded_one_by_one(
 def halved(pixels):
     """Area mean of 2 x 2, an odd edge being averaged over what there is."""
     h, w = pixels.shape[:2]
-    padded = np.pad(pixels.astype(float), ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    padded = np.pad(pixels.astype(np.float32), ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
     return padded.reshape((h + 1) // 2, 2, (w + 1) // 2, 2, 3).mean(axis=(1, 3))
 
 
