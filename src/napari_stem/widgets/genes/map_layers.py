@@ -123,6 +123,7 @@ class ScalarMap(SpotLayer):
         # the colormap that it was given last: one that is set in napari stays meanwhile
         self._given = ""
         layer.colorbar.size, self._letters_pt = legend
+        layer.colorbar.font_size = self._letters_pt  # else numbers of a short bar touch one another
         for part in (layer.colorbar, layer.name_overlay):
             part.position = "top_right"
             part.box = True
