@@ -23,6 +23,7 @@ from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.head import domain_warning, evenly
+from napari_stem.model.sampling import require_sampler
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
 from napari_stem.prediction_blocks import (
     Clock,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.model.bundle import Model
-    from napari_stem.slide.tissue import TissueSettings
+    from napari_stem.settings import TissueSettings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,7 +131,7 @@ class PredictionJob:
         """
         slide.require_mpp()
         require_species(model.config, species)
-        model.require_sampler(settings)
+        require_sampler(model.config.objective, settings)
         torch_device(settings.device)
         if embedder is not None:
             require_fit(embedder, model)
