@@ -20,7 +20,6 @@ from napari_stem.model.config import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     ModelConfig,
-    objective_of,
     read_config,
 )
 from napari_stem.model.genes import require_known
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
     from napari_stem.diffusion.denoiser import AdaLNMLP, StemTransformer
     from napari_stem.geometry import Spots
-    from napari_stem.settings import SamplingSettings
+    from napari_stem.settings import Objective, SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -184,8 +183,7 @@ class Model:
         """
         head, is_converted = self.head, settings.depth or settings.quantity == "share"
         if isinstance(head, EmbeddingHead) or self.network is not None or is_converted:
-            of_draws: NDArray[np.float32] = draws.mean(-1)
-            return of_draws
+            return np.asarray(draws.mean(-1))
         guess = head.mean(head.along(embedding))
         own: NDArray[np.float32] = np.maximum(guess + head.residual.expected(guess), 0)
         return own[:, : len(self.genes)]
@@ -313,7 +311,10 @@ def load_folder(folder: Path) -> Model:
             f"stands {config.weights_sha256 or 'none'}; copy or download the whole model again."
         )
     try:
-        objective_of(config.objective)
+        if config.objective not in HEADS:
+            raise ModelError(
+                f"There is no objective '{config.objective}'; choose {' or '.join(HEADS)}."
+            )
         return _read_weights(weights, config)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
@@ -324,7 +325,7 @@ def load_folder(folder: Path) -> Model:
         ) from error
 
 
-HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
+HEADS: dict[Objective, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
 _DENOISER, _HEAD = "denoiser.", "head."
 
 
