@@ -193,8 +193,7 @@ class PredictionJob:
         if not self.model.head.knows_domain:
             return None
         poll()
-        distance = self.model.head.distance(self.embed_few(poll))
-        return domain_warning(distance, self.model.name)
+        return domain_warning(self.model.head.distance(self.embed_few(poll)), self.model.name)
 
     def embed_few(self, poll: Poll = go_on) -> NDArray[np.float32]:
         """(n, width) embeddings of the few spots that are looked at before a run; raises what ``poll`` does."""
@@ -267,7 +266,7 @@ class PredictionJob:
         self,
         prediction: Prediction,
         poll: Poll = go_on,
-        watch: Callable[[PredictionProgress], None] | None = None,
+        watch: Callable[[PredictionProgress], None] = go_on,
         *,
         write_every_s: float = 2.0,
     ) -> Iterator[PredictionProgress]:
@@ -303,8 +302,7 @@ class PredictionJob:
         blocks = order_blocks(prediction.spots, prediction.done, size, self.begin_at_um)
 
         def watch_block(under_way: float) -> None:
-            if watch is not None:
-                watch(clock.progress("sampling", unwritten.n_spots + under_way))
+            watch(clock.progress("sampling", unwritten.n_spots + under_way))
 
         drawn = draw_blocks(
             prediction, blocks, self._embedder, self.model, self.settings, poll, watch_block
