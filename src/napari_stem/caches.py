@@ -11,11 +11,13 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_stem.io import OWN_MARK
@@ -23,7 +25,6 @@ from napari_stem.settings import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from pathlib import Path
 
 IN_USE_S = 3600  # what was used within this time may be open in another process
 TOUCH_S = 600  # how often a process says so of what it has open
@@ -145,6 +146,19 @@ def touch(path: Path) -> None:
     """Say that an entry is in use now."""
     with suppress(OSError):  # a read-only cache is as good
         os.utime(path)
+
+
+def restrict(folder: Path, file_mode: int) -> None:
+    """Let nobody read a Zarr that is kept of a file who may not read the file, by its ``st_mode``."""
+    readers = file_mode & 0o044
+    modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
+    if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
+        return
+    with suppress(PermissionError):  # another user's, in a shared cache
+        for place, _, files in os.walk(folder, topdown=False):
+            for name in files:
+                Path(place, name).chmod(0o600 | readers)
+            Path(place).chmod(modes[folder])
 
 
 def remove(entry: Entry, level: int = logging.WARNING) -> bool:

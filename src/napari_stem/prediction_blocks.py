@@ -122,7 +122,7 @@ def draw_blocks(
     model: Model,
     settings: SamplingSettings,
     poll: Poll = go_on,
-    watch: Callable[[float], None] | None = None,
+    watch: Callable[[float], None] = go_on,
 ) -> Generator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]], None, None]:
     """Embed and draw blocks of a prediction's spots, given by rows, one after another; write nothing.
 
@@ -136,8 +136,7 @@ def draw_blocks(
 
             def callback(step: int, n_steps: int, _: Any, n_spots: int = len(index)) -> None:
                 poll()
-                if watch is not None:
-                    watch(n_spots * step / n_steps)
+                watch(n_spots * step / n_steps)
 
             poll()
             embedding = next(embeddings)

@@ -23,6 +23,7 @@ from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
 from napari_stem.model.head import domain_warning, evenly
+from napari_stem.model.sampling import require_sampler
 from napari_stem.model.serving import embedder_of, require_fit, require_species, tissue_warning
 from napari_stem.prediction_blocks import (
     Clock,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from napari_stem.encoders.base import EmbedsSpots, Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.model.bundle import Model
-    from napari_stem.slide.tissue import TissueSettings
+    from napari_stem.settings import TissueSettings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,7 +131,7 @@ class PredictionJob:
         """
         slide.require_mpp()
         require_species(model.config, species)
-        model.require_sampler(settings)
+        require_sampler(model.config.objective, settings)
         torch_device(settings.device)
         if embedder is not None:
             require_fit(embedder, model)
@@ -192,8 +193,7 @@ class PredictionJob:
         if not self.model.head.knows_domain:
             return None
         poll()
-        distance = self.model.head.distance(self.embed_few(poll))
-        return domain_warning(distance, self.model.name)
+        return domain_warning(self.model.head.distance(self.embed_few(poll)), self.model.name)
 
     def embed_few(self, poll: Poll = go_on) -> NDArray[np.float32]:
         """(n, width) embeddings of the few spots that are looked at before a run; raises what ``poll`` does."""
@@ -266,7 +266,7 @@ class PredictionJob:
         self,
         prediction: Prediction,
         poll: Poll = go_on,
-        watch: Callable[[PredictionProgress], None] | None = None,
+        watch: Callable[[PredictionProgress], None] = go_on,
         *,
         write_every_s: float = 2.0,
     ) -> Iterator[PredictionProgress]:
@@ -302,8 +302,7 @@ class PredictionJob:
         blocks = order_blocks(prediction.spots, prediction.done, size, self.begin_at_um)
 
         def watch_block(under_way: float) -> None:
-            if watch is not None:
-                watch(clock.progress("sampling", unwritten.n_spots + under_way))
+            watch(clock.progress("sampling", unwritten.n_spots + under_way))
 
         drawn = draw_blocks(
             prediction, blocks, self._embedder, self.model, self.settings, poll, watch_block

@@ -37,7 +37,7 @@ def poll_of(stop: threading.Event) -> Poll:
 
 
 def go_on(*_: Any) -> None:
-    """Poll of work that nobody stops."""
+    """Poll of work that nobody stops, and watch of work that nobody watches."""
 
 
 def silent(_text: str, _done: int, _total: int) -> None:

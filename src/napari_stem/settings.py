@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from napari_stem.errors import SettingsError, StemError
+from napari_stem.errors import RegionError, SettingsError, StemError
 
 ExportKind = Literal["report", "figure", "h5ad", "zarr", "spatialdata", "csv", "geojson"]
 SamplerName = Literal["dpmpp-2m", "heun", "ancestral", "ddim"]
@@ -166,6 +166,26 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         """Refuse values that cannot give a prediction with a spread."""
         require_possible(self)
+
+
+@dataclass(frozen=True)
+class TissueSettings:
+    """What a user decides about the search for tissue.
+
+    Attributes
+    ----------
+    sensitivity
+        Higher counts fainter and smoother parts as tissue too. 50 suits most slides.
+    min_area_mm2
+        Leave out pieces of tissue smaller than this. Dust and debris go with them.
+    """
+
+    sensitivity: Annotated[int, Bounds(0, 100)] = 50
+    min_area_mm2: Annotated[float, Bounds(0, 10_000)] = 0.05  # no slide is larger
+
+    def __post_init__(self) -> None:
+        """Check the ranges; RegionError where one is left."""
+        require_possible(self, RegionError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.settings import attribute_helps
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.settings import TissueSettings, attribute_helps
 from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.parts import ask_where_to_save
 

@@ -20,8 +20,8 @@ from napari_stem.geometry import Mpp, Region, SizePx, inside, lattice
 from napari_stem.layers.placement import one_ring
 from napari_stem.model import serving
 from napari_stem.sample_data import sample_path
+from napari_stem.settings import TissueSettings
 from napari_stem.slide import open_slide
-from napari_stem.slide.tissue import TissueSettings
 from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock

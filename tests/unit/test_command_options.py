@@ -22,8 +22,7 @@ from napari_stem.evaluation.baselines import NAMES
 from napari_stem.evaluation.options import BenchmarkOptions
 from napari_stem.evaluation.protocols import PROTOCOLS
 from napari_stem.exporting.options import ExportOptions
-from napari_stem.settings import SamplingSettings, Stated, settings_of
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.settings import SamplingSettings, Stated, TissueSettings, settings_of
 from napari_stem.spatial.importing import ImportSettings
 from napari_stem.training.options import TrainingOptions
 

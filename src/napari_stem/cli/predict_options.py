@@ -11,8 +11,7 @@ from typer import Option
 
 from napari_stem.cli.app import MppOption, model_names, refuse_if
 from napari_stem.cli.terminal import tell
-from napari_stem.settings import DEFAULT_MODEL, MAX_DEPTH, SamplingSettings, Stated
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.settings import DEFAULT_MODEL, MAX_DEPTH, SamplingSettings, Stated, TissueSettings
 
 if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order

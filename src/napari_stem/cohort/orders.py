@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.model.bundle import Model
     from napari_stem.prediction_job import PredictionJob
-    from napari_stem.settings import SamplingSettings
+    from napari_stem.settings import SamplingSettings, TissueSettings
     from napari_stem.slide.base import Slide
-    from napari_stem.slide.tissue import TissueSettings
 
 OWN_COLUMNS = ("slide", "out", "mpp", "regions", "model", "species", "tissue_type")
 # Names that `napari_stem.cohort.outcomes` or AnnData give to columns of their own.

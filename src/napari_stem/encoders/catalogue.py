@@ -7,20 +7,17 @@ same arguments (a wrong shape would have been noticed). `EncoderFacts.unconfirme
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_stem.hub import HUB_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# the class token; the mean of the patch tokens, without class and register tokens; the mean of those in the
+# middle eighth of the side; the network's own attentional pooling (CONCH)
 Pooling = Literal["cls", "mean", "centre", "pooled"]
-POOLINGS: dict[str, str] = {
-    "cls": "the class token",
-    "mean": "the mean of the patch tokens, without class and register tokens",
-    "centre": "the mean of the patch tokens in the middle eighth of the side",
-    "pooled": "the network's own attentional pooling (CONCH)",
-}
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 Library = Literal["timm", "transformers", "attention-pool", "remote", "packaged"]
 
 Colour = tuple[float, float, float]
@@ -117,6 +114,10 @@ _CC = "CC-BY-NC-ND-4.0"
 _SWIGLU = {"mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
 _OPTIMUS = ((0.707223, 0.578729, 0.703617), (0.211883, 0.230117, 0.177517))
 _HIBOU = ((0.7068, 0.5755, 0.722), (0.195, 0.2316, 0.1816))
+_OF_OTHER_SIDE = (
+    "the licence; patches of 224 px as other tools use them, though its position embedding has "
+    "518 px"
+)
 _LUNIT = ((0.70322989, 0.53606487, 0.66096631), (0.21716536, 0.26081574, 0.20723464))
 
 _VIRCHOW = EncoderFacts(
@@ -400,7 +401,7 @@ _PUBLISHED = (
         EncoderFacts(
             name=name,
             aliases=(name.replace("-", "-vit"),),
-            description=f"Kaiko {description}, TCGA",
+            description=f"Kaiko {network}{' with 4 registers' * (prefix == 5)}, TCGA",
             hub_id=f"1aurent/{architecture}.kaiko_ai_towards_large_pathology_fms",
             licence="see page",
             token_width=width,
@@ -410,24 +411,14 @@ _PUBLISHED = (
             arguments={"img_size": img_px, "dynamic_img_size": True},
             normalisation=HALF,
             reference="kaiko.ai et al. 2024, arXiv 2404.15217",
-            unconfirmed=unconfirmed,
+            unconfirmed="the licence" if img_px == 224 else _OF_OTHER_SIDE,
         )
-        for name, description, architecture, width, prefix, img_px, size_mb, unconfirmed in (
-            ("kaiko-s16", "ViT-S/16", "vit_small_patch16_224", 384, 1, 224, 87, "the licence"),
-            ("kaiko-s8", "ViT-S/8", "vit_small_patch8_224", 384, 1, 224, 87, "the licence"),
-            ("kaiko-b16", "ViT-B/16", "vit_base_patch16_224", 768, 1, 224, 343, "the licence"),
-            ("kaiko-b8", "ViT-B/8", "vit_base_patch8_224", 768, 1, 224, 343, "the licence"),
-            (
-                "kaiko-l14",
-                "ViT-L/14 with 4 registers",
-                "vit_large_patch14_reg4_dinov2",
-                1024,
-                5,
-                518,
-                1217,
-                "the licence; patches of 224 px as other tools use them, though its position embedding has "
-                "518 px",
-            ),
+        for name, network, architecture, width, prefix, img_px, size_mb in (
+            ("kaiko-s16", "ViT-S/16", "vit_small_patch16_224", 384, 1, 224, 87),
+            ("kaiko-s8", "ViT-S/8", "vit_small_patch8_224", 384, 1, 224, 87),
+            ("kaiko-b16", "ViT-B/16", "vit_base_patch16_224", 768, 1, 224, 343),
+            ("kaiko-b8", "ViT-B/8", "vit_base_patch8_224", 768, 1, 224, 343),
+            ("kaiko-l14", "ViT-L/14", "vit_large_patch14_reg4_dinov2", 1024, 5, 518, 1217),
         )
     ),
 )

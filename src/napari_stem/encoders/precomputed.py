@@ -40,9 +40,7 @@ class PatchEmbeddings:
 
     path: Path  # the file
     features: NDArray[np.float32]  # (n, W) float32, finite
-    # (n,) centres of the patches, level-0 px
-    x_px: NDArray[np.float64]
-    y_px: NDArray[np.float64]
+    xy_px: NDArray[np.float64]  # (n, 2) centres of the patches, level-0 px
     field_of_view_um: float  # side of a patch
     mpp: Mpp  # of the slide
     # what made them; the version is None where the file does not say
@@ -60,7 +58,7 @@ class PatchEmbeddings:
     def provenance(self) -> dict[str, Any]:
         """What a prediction made from them records, JSON-ready."""
         digest = hashlib.sha256(self.features.tobytes())
-        digest.update(np.column_stack([self.x_px, self.y_px]).tobytes())
+        digest.update(self.xy_px.tobytes())
         return {
             "embeddings": "from file",
             "embeddings_sha256": digest.hexdigest(),
@@ -72,11 +70,10 @@ class PatchEmbeddings:
         """Return the patches themselves as spots, named by their centres; the pitch is that of neighbours."""
         from napari_stem.spatial.lattice import nearest_distance_px, spots_at
 
-        xy_px = np.column_stack([self.x_px, self.y_px])
-        pitch_px = nearest_distance_px(xy_px) or self.field_of_view_um / self.mpp.x_um
+        pitch_px = nearest_distance_px(self.xy_px) or self.field_of_view_um / self.mpp.x_um
         return spots_at(
-            xy_px,
-            [f"x{x}y{y}" for x, y in np.round(xy_px).astype(int).tolist()],
+            self.xy_px,
+            [f"x{x}y{y}" for x, y in np.round(self.xy_px).astype(int).tolist()],
             self.mpp,
             pitch_um=float(pitch_px * self.mpp.x_um),
             diameter_um=self.field_of_view_um,
@@ -90,7 +87,7 @@ class PatchEmbeddings:
         from scipy.spatial import cKDTree
 
         scale_um = (self.mpp.x_um, self.mpp.y_um)
-        tree = cKDTree(np.column_stack([self.x_px, self.y_px]) * scale_um)
+        tree = cKDTree(self.xy_px * scale_um)
         distance_um, index = tree.query(np.column_stack([spots.x_px, spots.y_px]) * scale_um)
         found = np.where(distance_um <= self.tolerance_um, index, -1).astype(np.int64)
         return found, np.asarray(distance_um, np.float64)
@@ -146,13 +143,12 @@ def read_embeddings(
     features = raw.features.astype(np.float32)
     _require_sound(path, features, xy_px, side_px, size)
     kept = _on_slide(xy_px, size)
-    features, xy_px = features[kept], xy_px[kept]
+    features = features[kept]
     side_um = side_px * mpp.x_um
     return PatchEmbeddings(
         path=path,
         features=rounded(features) if np.abs(features).max() <= _HALF_MAX else features,
-        x_px=xy_px[:, 0],
-        y_px=xy_px[:, 1],
+        xy_px=xy_px[kept],
         field_of_view_um=side_um,
         mpp=mpp,
         encoder=encoder,

@@ -136,7 +136,7 @@ def _read_store(path: Path, encoder: str | None) -> RawEmbeddings | None:
         raise EncoderError(
             f"The tiles '{tiles}' of {store.path} are not squares of one size; tile the slide in squares."
         )
-    about = {"patch_size_level0": sides.mean(), "encoder": _encoder_of(name, tiles)}
+    about = {"patch_size_level0": sides.mean(), "encoder": name.removesuffix(f"_{tiles}")}
     return RawEmbeddings(
         path=store.path / TABLES / name,
         features=_matrix(dense(table.X)),
@@ -156,19 +156,14 @@ def _tiles_of(store: LazySlideStore, name: str) -> str:
     return str(region) if is_tiles else ""
 
 
-def _encoder_of(name: str, tiles: str) -> str:
-    """LazySlide names features by encoder and tiles."""
-    return name.removesuffix(f"_{tiles}")
-
-
 def _chosen(store: LazySlideStore, sets: dict[str, str], encoder: str | None) -> str:
+    """Choose the features of an encoder, by which and by its tiles LazySlide names them, or the only ones."""
     if not sets:
         raise EncoderError(
             f"{store.path} holds no features of tiles; extract them with LazySlide first."
         )
-    wanted = canonical(encoder or "")
-    alike = [name for name, tiles in sets.items() if canonical(_encoder_of(name, tiles)) == wanted]
-    possible = alike or list(sets)
+    own = {name: canonical(name.removesuffix(f"_{tiles}")) for name, tiles in sets.items()}
+    possible = [name for name in sets if own[name] == canonical(encoder or "")] or list(sets)
     if len(possible) > 1:
         raise EncoderError(
             f"{store.path} holds several sets of features; give one of {_listed(store, possible)}."
@@ -262,18 +257,17 @@ def _about_slide(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    content = read_tensors(path)
-    held = content if isinstance(content, dict) else {"features": content}
-    return {str(name): _array(value) for name, value in held.items()}
-
-
-def _array(value: Any) -> Any:
-    """NumPy's form of a tensor; bfloat16, which it lacks, as float32."""
+    """Read what a file of torch holds, tensors as arrays: bfloat16, which NumPy lacks, as float32."""
     import torch
 
-    if not isinstance(value, torch.Tensor):
-        return value
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    content = read_tensors(path)
+    held = content if isinstance(content, dict) else {"features": content}
+    arrays = {
+        str(name): (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        for name, value in held.items()
+        if isinstance(value, torch.Tensor)
+    }
+    return {str(name): value for name, value in held.items()} | arrays
 
 
 def _meta(path: Path) -> dict[str, Any]:

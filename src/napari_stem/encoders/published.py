@@ -205,7 +205,7 @@ def pool_tokens(tokens: torch.Tensor, pooling: str, prefix_tokens: int) -> torch
     """Pool tokens, (n, prefix + patches, width), to one vector each, (n, width).
 
     The class token comes first, then registers, then patches by row. ``pooling`` is ``cls``, ``mean`` or
-    ``centre``: see `napari_stem.encoders.catalogue.POOLINGS`. The ``prefix_tokens``, class token and registers,
+    ``centre``: see `napari_stem.encoders.catalogue.Pooling`. The ``prefix_tokens``, class token and registers,
     belong to no place, and are left out of ``mean`` and ``centre``.
     """
     if pooling == "cls":

@@ -53,7 +53,7 @@ def parse_name(name: str) -> tuple[Part, ...]:
     for word in name.strip().lower().split("+"):
         if word in POOLINGS and parts and parts[-1].pooling is not None:
             before = parts.pop()
-            parts.append(Part(before.name, (*(before.pooling or ()), cast("Pooling", word))))
+            parts.append(Part(before.name, (*(before.pooling or ()), word)))
             continue
         encoder, at, pooling = word.partition("@")
         parts.append(Part(encoder.strip(), (cast("Pooling", pooling.strip()),) if at else None))

@@ -20,15 +20,14 @@ from napari_stem.model.config import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     ModelConfig,
-    objective_of,
     read_config,
 )
 from napari_stem.model.genes import require_known
 from napari_stem.model.head import EmbeddingHead, Head
 from napari_stem.model.sampling import (
-    SAMPLERS,
     located_scores,
     noise_of_step,
+    require_sampler,
     sample_network,
     shared_scores,
 )
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
     from napari_stem.diffusion.denoiser import AdaLNMLP, StemTransformer
     from napari_stem.geometry import Spots
-    from napari_stem.settings import SamplingSettings
+    from napari_stem.settings import Objective, SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +59,12 @@ class Model:
         head: Head | EmbeddingHead,
         spread_factor: NDArray[np.float32],
         network: nn.Module | None,
-        weights_hash: str = "",
     ) -> None:
         self.config = config
         self.head = head
         self.spread_factor = spread_factor
         self.network = None if network is None else network.eval()
-        self.weights_hash = weights_hash
+        self.weights_hash = config.weights_sha256
         self.name = config.name
         self.genes = config.genes
         self.unit = normalisation(config.normalisation).label
@@ -83,21 +81,6 @@ class Model:
     def warnings(self) -> tuple[str, ...]:
         """Of the limits, those that must be in sight wherever its figures are."""
         return warnings_of(calibrated=self.config.calibrated, knows_domain=self.head.knows_domain)
-
-    def require_sampler(self, settings: SamplingSettings) -> None:
-        """Check that the sampler can be used: that of a chain needs a network which was trained on the chain.
-
-        Raises
-        ------
-        ModelError
-            It cannot.
-        """
-        fitting = SAMPLERS[self.config.objective]
-        if settings.sampler not in fitting:
-            raise ModelError(
-                f"Sampler '{settings.sampler}' does not fit a model of objective "
-                f"'{self.config.objective}'; choose {', '.join(fitting[:-1])} or {fitting[-1]}."
-            )
 
     def provenance(self, settings: SamplingSettings) -> dict[str, Any]:
         """Return what a prediction records: its model, and of the settings whatever its values depend on."""
@@ -200,8 +183,7 @@ class Model:
         """
         head, is_converted = self.head, settings.depth or settings.quantity == "share"
         if isinstance(head, EmbeddingHead) or self.network is not None or is_converted:
-            of_draws: NDArray[np.float32] = draws.mean(-1)
-            return of_draws
+            return np.asarray(draws.mean(-1))
         guess = head.mean(head.along(embedding))
         own: NDArray[np.float32] = np.maximum(guess + head.residual.expected(guess), 0)
         return own[:, : len(self.genes)]
@@ -215,7 +197,7 @@ class Model:
         poll: Callable[[], None] | None = None,
     ) -> NDArray[np.float32]:
         """(n, genes, draws) before what `sample` does with them; a last row is the library size, if known."""
-        self.require_sampler(settings)
+        require_sampler(self.config.objective, settings)
         head = self.head
         if isinstance(head, EmbeddingHead):
             conditions = head.condition(embedding)
@@ -277,14 +259,30 @@ class Model:
                 written_whole(folder / CARD_FILE, overwrite=True) as card_file,
                 written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
             ):
-                _write_weights(
-                    weights_file, self.config, self.head, self.spread_factor, self.network
-                )
+                self._write_weights(weights_file)
                 config = replace(self.config, weights_sha256=sha256(weights_file))
                 config_file.write_text(config.to_json(), encoding="utf-8")
                 card_file.write_text(card, encoding="utf-8")
         except SafetensorError as error:
             raise unwritable(folder, error) from error
+
+    def _write_weights(self, path: Path) -> None:
+        """Write the denoiser and all matrices in the precision that the config states, vectors in full."""
+        import torch
+        from safetensors.torch import save_file
+
+        stored_as = torch.float16 if self.config.precision == "float16" else torch.float32
+        weights = {} if self.network is None else self.network.state_dict()
+        tensors = {
+            _DENOISER + name: value.detach().cpu().to(stored_as).contiguous()
+            for name, value in weights.items()
+        }
+        arrays = self.head.to_arrays()
+        if isinstance(self.head, EmbeddingHead) and self.config.calibrated:
+            arrays["spread_factor"] = np.asarray(self.spread_factor, np.float32)
+        tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
+        tensors = {k: v.to(stored_as) if v.ndim > 1 else v for k, v in tensors.items()}
+        save_file(tensors, path)
 
 
 def load_folder(folder: Path) -> Model:
@@ -313,9 +311,11 @@ def load_folder(folder: Path) -> Model:
             f"stands {config.weights_sha256 or 'none'}; copy or download the whole model again."
         )
     try:
-        objective_of(config.objective)
-        head, spread_factor, network = read_weights(weights, config)
-        return Model(config, head, spread_factor, network, config.weights_sha256)
+        if config.objective not in HEADS:
+            raise ModelError(
+                f"There is no objective '{config.objective}'; choose {' or '.join(HEADS)}."
+            )
+        return _read_weights(weights, config)
     except StemError as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
     except (SafetensorError, *DAMAGE, ArithmeticError) as error:
@@ -325,39 +325,12 @@ def load_folder(folder: Path) -> Model:
         ) from error
 
 
-HEADS: dict[str, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
+HEADS: dict[Objective, type[Head | EmbeddingHead]] = {"edm": Head, "published": EmbeddingHead}
 _DENOISER, _HEAD = "denoiser.", "head."
 
 
-def _write_weights(
-    path: Path,
-    config: ModelConfig,
-    head: Head | EmbeddingHead,
-    spread_factor: NDArray[np.float32],
-    network: nn.Module | None,
-) -> None:
-    """Write the denoiser and all matrices in the precision that the config states, vectors in full."""
-    import torch
-    from safetensors.torch import save_file
-
-    stored_as = torch.float16 if config.precision == "float16" else torch.float32
-    weights = {} if network is None else network.state_dict()
-    tensors = {
-        _DENOISER + name: value.detach().cpu().to(stored_as).contiguous()
-        for name, value in weights.items()
-    }
-    arrays = head.to_arrays()
-    if isinstance(head, EmbeddingHead) and config.calibrated:
-        arrays["spread_factor"] = np.asarray(spread_factor, np.float32)
-    tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
-    tensors = {k: v.to(stored_as) if v.ndim > 1 else v for k, v in tensors.items()}
-    save_file(tensors, path)
-
-
-def read_weights(
-    path: Path, config: ModelConfig
-) -> tuple[Head | EmbeddingHead, NDArray[np.float32], nn.Module | None]:
-    """Read head, (genes,) spread factors (1 where there are none) and network (None where there is none).
+def _read_weights(path: Path, config: ModelConfig) -> Model:
+    """Read what a model has beside its config; spread factors are 1, and there is no network, where none is.
 
     Raises
     ------
@@ -397,7 +370,7 @@ def read_weights(
         raise ValueError(
             f"'spread_factor' of shape {factor.shape} must hold one number of 0 or more for each gene"
         )
-    return head, factor, network
+    return Model(config, head, factor, network)
 
 
 def _network(

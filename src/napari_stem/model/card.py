@@ -9,7 +9,7 @@ from napari_stem.model.residual import DEPTH_PRIOR, PATIENT_PRIOR
 from napari_stem.spatial.normalise import normalisation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_stem.model.config import ModelConfig
 
@@ -61,13 +61,14 @@ def warnings_of(*, calibrated: bool, knows_domain: bool) -> tuple[str, ...]:
 def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
     """Markdown with YAML front matter, as model hubs read it."""
     card = config.card
+    tissue = " ".join(card[key] for key in ("species", "tissue") if card.get(key))
     lines = [
         *front_matter(config).splitlines(),
         "",
         f"# {config.name}",
         "",
         f"Predicts {len(config.genes)} genes, in {normalisation(config.normalisation).label}, from H&E images "
-        f"of {_tissue(card)}, by napari-stem.",
+        f"of {tissue or 'tissue that is not recorded'}, by napari-stem.",
         "",
         *(f"- {fact}" for fact in _facts(config)),
         "",
@@ -83,11 +84,6 @@ def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
             title += f", {first.get('n_genes')} genes (the HMHVG panel)"
         lines += ["", title, "", *_table(figures)]
     return "\n".join(lines) + "\n"
-
-
-def _tissue(card: Mapping[str, Any]) -> str:
-    words = [card[key] for key in ("species", "tissue") if card.get(key)]
-    return " ".join(words) if words else "tissue that is not recorded"
 
 
 def _facts(config: ModelConfig) -> Iterator[str]:
@@ -203,9 +199,11 @@ def front_matter(config: ModelConfig) -> str:
             dataset_name=f"held-out section {section}",
             metric_type=kind,
             metric_name=name,
-            metric_value=value,
+            metric_value=round(float(figures[_OURS][key]), 4),
         )
-        for section, kind, name, value in _metrics(config.card)
+        for section, figures in config.card.get("metrics", {}).items()
+        for key, (kind, name) in _METRICS.items()
+        if figures.get(_OURS, {}).get(key) is not None
     ]
     tags = [
         *TAGS,
@@ -219,14 +217,6 @@ def front_matter(config: ModelConfig) -> str:
         **licence_fields(config.card.get("licence")),
     )
     return f"---\n{data.to_yaml()}\n---"
-
-
-def _metrics(card: Mapping[str, Any]) -> Iterator[tuple[str, str, str, float]]:
-    for section, figures in card.get("metrics", {}).items():
-        ours = figures.get(_OURS, {})
-        for key, (kind, name) in _METRICS.items():
-            if ours.get(key) is not None:
-                yield section, kind, name, round(float(ours[key]), 4)
 
 
 def _slug(text: str) -> str:

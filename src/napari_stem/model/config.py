@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_stem.errors import ModelError
 from napari_stem.foreign import are_texts, is_size, read_json
-from napari_stem.settings import Objective
 from napari_stem.texts import quoted, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_stem.settings import Objective
 
 FORMAT_VERSION = 5
 MAX_CONFIG_BYTES = 50_000_000  # 20,000 genes with what is known of each take 3 MB
@@ -194,16 +195,3 @@ def _require_format(version: object, path: Path) -> None:
         f"{path} is of format version {version}, which this program cannot read (it reads "
         f"{FORMAT_VERSION}); train or convert the model again."
     )
-
-
-def objective_of(name: str) -> Objective:
-    """Check an objective's name.
-
-    Raises
-    ------
-    ModelError
-        There is no such objective.
-    """
-    if name not in (known := get_args(Objective)):
-        raise ModelError(f"There is no objective '{name}'; choose {' or '.join(known)}.")
-    return cast("Objective", name)

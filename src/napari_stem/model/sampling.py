@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.diffusion.noise import START, located_field, located_normal, mirrored
+from napari_stem.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,22 @@ SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
     "edm": tuple(SIGMA_SAMPLERS),
     "published": tuple(SIGMA_SAMPLERS | CHAIN_SAMPLERS),
 }
+
+
+def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
+    """Check that the sampler can be used: that of a chain needs a network which was trained on the chain.
+
+    Raises
+    ------
+    ModelError
+        It cannot.
+    """
+    fitting = SAMPLERS[objective]
+    if settings.sampler not in fitting:
+        raise ModelError(
+            f"Sampler '{settings.sampler}' does not fit a model of objective '{objective}'; choose "
+            f"{', '.join(fitting[:-1])} or {fitting[-1]}."
+        )
 
 
 def noise_of_step(

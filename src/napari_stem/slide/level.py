@@ -13,7 +13,7 @@ import struct
 import uuid
 import zlib
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,9 +195,7 @@ class Level:
         def tile(row: int, column: int) -> NDArray[np.uint8]:
             return self.window(*self.tile(row, column, extent))
 
-        def read(rows: slice, columns: slice) -> NDArray[np.uint8]:
-            return from_tiles(rows, columns, extent, tile)
-
+        read = partial(from_tiles, tile=extent, read=tile)
         return Level(read, self.size, extent, self.label)
 
     def whole(self) -> NDArray[np.uint8]:

@@ -12,19 +12,16 @@ import json
 import logging
 import os
 import shutil
-import stat
 import struct
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import CACHES, keep_bounded, touch
+from napari_stem.caches import CACHES, keep_bounded, restrict, touch
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.settings import CACHE_VARIABLE
@@ -36,10 +33,12 @@ from napari_stem.slide.level import (
     from_tiles,
     level_of_array,
     scaled,
+    tiles_under,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -142,8 +141,7 @@ class PyramidBuilder:
     def _find(self) -> None:
         try:
             with self._lock:
-                if self._made is None:
-                    self._made = self._small() or self._open_store()
+                self._made = self._made or self._at_hand()
         except (SlideError, *READ_ERRORS) as error:  # whoever needs the levels is told
             logger.debug("%s: %s", self._title, error)
 
@@ -156,16 +154,19 @@ class PyramidBuilder:
             if self._made is None:
                 self._draw_first()
                 try:
-                    self._made = self._small() or self._open_store() or self._make()
+                    self._made = self._at_hand() or self._make()
                 finally:
                     self._decoded = None
             return self._made
 
     def pending(self) -> list[Level]:
         """Give the same levels at once; reading from one waits for it, or makes all if nobody does."""
-        chunk = SizePx(CHUNK_PX, CHUNK_PX)
+        return self._read_by(self._window)
+
+    def _read_by(self, read: Callable[[int, slice, slice], NDArray[np.uint8]]) -> list[Level]:
+        """Make levels of a function that reads a window of each, by its number."""
         return [
-            Level(partial(self._window, number), size, chunk, self._label)
+            Level(partial(read, number), size, SizePx(CHUNK_PX, CHUNK_PX), self._label)
             for number, size in enumerate(self.sizes)
         ]
 
@@ -198,8 +199,12 @@ class PyramidBuilder:
         return (self._made or self.levels())[number].read(rows, columns)
 
     def _draw_first(self) -> None:
-        """Preview the whole at once, if somebody looks and that can be."""
-        rough = self._slide.rough_picture or _thumbnail(self._slide)
+        """Preview the whole at once, if somebody looks; by the scanner's thumbnail, if it shows all of it."""
+        rough = self._slide.rough_picture
+        if rough is None and (found := self._slide.associated.get("thumbnail")) is not None:
+            own = found.size.width_px / found.size.height_px
+            if abs(own * self._slide.size.height_px / self._slide.size.width_px - 1) <= SAME_SHAPE:
+                rough = found.whole
         if rough is None or self._search is None:
             return
         try:
@@ -210,16 +215,14 @@ class PyramidBuilder:
         size = SizePx(*picture.shape[:2])
         self.preview.paint(picture, slice(0, size.height_px), slice(0, size.width_px), size)
 
-    def _small(self) -> list[Level] | None:
-        """Make a single, small level in memory, which takes no longer than to look for it in a store."""
-        return self._in_memory() if len(self.sizes) == 1 else None
+    def _at_hand(self) -> list[Level] | None:
+        """Open the store, if it is there; make a single, small level, which takes no longer."""
+        return self._in_memory() if len(self.sizes) == 1 else self._open_store()
 
     def _in_memory(self) -> list[Level]:
-        arrays = [np.empty((3, s.height_px, s.width_px), np.uint8) for s in self.sizes]
-        self._fill(arrays)
-        return [
-            level_of_array(np.ascontiguousarray(np.moveaxis(a, 0, 2)), self._title) for a in arrays
-        ]
+        arrays = [np.empty((s.height_px, s.width_px, 3), np.uint8) for s in self.sizes]
+        self._fill([np.moveaxis(array, 2, 0) for array in arrays])
+        return [level_of_array(array, self._title) for array in arrays]
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -242,13 +245,9 @@ class PyramidBuilder:
         except READ_ERRORS as error:
             logger.warning("%s is not used: %s", self._folder, error)
             return None
-        _restrict(self._folder, self._file_mode)
+        restrict(self._folder, self._file_mode)
         touch(self._folder)
-        extent = SizePx(CHUNK_PX, CHUNK_PX)
-        return [
-            Level(partial(_stored_window, self._folder, index), size, extent, self._label)
-            for index, size in enumerate(self.sizes)
-        ]
+        return self._read_by(partial(_stored_window, self._folder))
 
     def _make(self) -> list[Level]:
         """Make the levels, and the store if it can be written.
@@ -291,7 +290,7 @@ class PyramidBuilder:
             group = zarr.open_group(fresh, mode="a", zarr_format=3)
             self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)])
             group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
-            _restrict(fresh, self._file_mode)
+            restrict(fresh, self._file_mode)
             if self._open_store() is None:  # else another process was faster
                 shutil.rmtree(folder, ignore_errors=True)
                 fresh.rename(folder)
@@ -312,21 +311,20 @@ class PyramidBuilder:
 
     def _fill(self, arrays: list[Any]) -> None:
         """Write every level, (3, height, width), from the one before it, block by block, and preview it."""
-        below, extent = self._base(), SizePx(CHUNK_PX, CHUNK_PX)
-        jobs = [list(_blocks(size, below.chunk)) for size in self.sizes]
+        below, levels = self._base(), self._read_by(partial(_pixels, arrays))
+        jobs = [_blocks(level, below.chunk) for level in levels]
         n_blocks, n_done = sum(map(len, jobs)), 0
         # one core is left to the viewer that waits for them
-        n_writers = max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))
-        with ThreadPoolExecutor(n_writers) as pool:
-            for index, (array, blocks) in enumerate(zip(arrays, jobs, strict=True)):
+        with ThreadPoolExecutor(max(1, min(MOST_WRITERS, (os.cpu_count() or 1) - 1))) as pool:
+            for index, blocks in enumerate(jobs):
                 copies = self._slide.needs_tiled_copy and index == 0
                 shown = self.preview if index == 0 else None
-                write = partial(fill_block, below, array, shown, copies)
+                write = partial(fill_block, below, arrays[index], shown, copies)
                 # at an error, here or there, those that are still waiting are cancelled
                 for _ in pool.map(write, blocks):
                     n_done += 1
                     self._tell(f"Preparing {self._title} for viewing", n_done, n_blocks)
-                below = Level(partial(_pixels, array), self.sizes[index], extent, self._label)
+                below = levels[index]
 
 
 def _stored_window(folder: Path, index: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -358,19 +356,6 @@ def _unpacked(packed: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(blosc.decompress(packed), np.uint8).reshape(CHUNK_PX, CHUNK_PX, 3)
 
 
-def _restrict(folder: Path, file_mode: int) -> None:
-    """Let nobody read a store who may not read the slide."""
-    readers = file_mode & 0o044
-    modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
-    if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
-        return
-    with suppress(PermissionError):  # another user's, in a shared cache
-        for place, _, files in os.walk(folder, topdown=False):
-            for name in files:
-                Path(place, name).chmod(0o600 | readers)
-            Path(place).chmod(modes[folder])
-
-
 def _new_array(group: Any, index: int, size: SizePx) -> Any:
     """One level as (c, y, x), the order OME-Zarr asks for, its chunks stored pixel by pixel."""
     from zarr.codecs import BloscCodec, TransposeCodec
@@ -399,29 +384,14 @@ def fill_block(
         preview.paint(pixels, rows, columns, SizePx(*array.shape[1:]))
 
 
-def _pixels(array: Any, rows: slice, columns: slice) -> NDArray[np.uint8]:
+def _pixels(arrays: list[Any], index: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
     """Read a window of a level that is being made: (h, w, 3)."""
-    return np.ascontiguousarray(np.moveaxis(array[:, rows, columns], 0, 2))
+    return np.ascontiguousarray(np.moveaxis(arrays[index][:, rows, columns], 0, 2))
 
 
-def _blocks(size: SizePx, chunk: SizePx) -> Iterator[tuple[slice, slice]]:
-    """Windows that cover a level: squares, or bands as wide as the level for strips."""
-    width_px = size.width_px if chunk.width_px > WIDE_PX else BLOCK_PX
-    height_px = BLOCK_PX if width_px <= 16 * BLOCK_PX else CHUNK_PX
-    for top in range(0, size.height_px, height_px):
-        for left in range(0, size.width_px, width_px):
-            yield (
-                slice(top, min(top + height_px, size.height_px)),
-                slice(left, min(left + width_px, size.width_px)),
-            )
-
-
-def _thumbnail(slide: StoredSlide) -> Callable[[], NDArray[np.uint8]] | None:
-    """Take the scanner's own thumbnail for a rough picture, if it shows all of the slide."""
-    found = slide.associated.get("thumbnail")
-    if found is None:
-        return None
-    own = found.size.width_px / found.size.height_px
-    if abs(own * slide.size.height_px / slide.size.width_px - 1) > SAME_SHAPE:
-        return None
-    return found.whole
+def _blocks(level: Level, below: SizePx) -> list[tuple[slice, slice]]:
+    """Windows that cover a level: squares, or bands as wide as it where ``below`` there are strips."""
+    width_px = level.size.width_px if below.width_px > WIDE_PX else BLOCK_PX
+    extent = SizePx(BLOCK_PX if width_px <= 16 * BLOCK_PX else CHUNK_PX, width_px)
+    whole = slice(0, level.size.height_px), slice(0, level.size.width_px)
+    return [level.tile(*place, extent) for place in tiles_under(*whole, extent)]

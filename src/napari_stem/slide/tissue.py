@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -28,7 +28,7 @@ from zict import LRU
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region, Spots
-from napari_stem.settings import Bounds, require_possible
+from napari_stem.settings import TissueSettings
 from napari_stem.slide.pen_marks import dilated, eroded, pen_marks
 
 if TYPE_CHECKING:
@@ -67,26 +67,6 @@ MARKS_TOLD_MM2 = 0.005  # less ink is a speck of margin dye or dust
 
 
 @dataclass(frozen=True)
-class TissueSettings:
-    """What a user decides about the search for tissue.
-
-    Attributes
-    ----------
-    sensitivity
-        Higher counts fainter and smoother parts as tissue too. 50 suits most slides.
-    min_area_mm2
-        Leave out pieces of tissue smaller than this. Dust and debris go with them.
-    """
-
-    sensitivity: Annotated[int, Bounds(0, 100)] = 50
-    min_area_mm2: Annotated[float, Bounds(0, 10_000)] = 0.05  # no slide is larger
-
-    def __post_init__(self) -> None:
-        """Check the ranges; RegionError where one is left."""
-        require_possible(self, RegionError)
-
-
-@dataclass(frozen=True)
 class TissueView:
     """What a thumbnail tells of the tissue, whatever the settings; made once per slide."""
 
@@ -120,16 +100,6 @@ class TissueView:
         threshold = _threshold(contrast[~marks])
         return cls(density, smooth, contrast, marks, glassy, threshold, downsample)
 
-    @classmethod
-    def of_slide(cls, slide: Slide) -> TissueView:
-        """Look at the level of a slide whose longer side is nearest to 1024 px.
-
-        SlideError where the slide is damaged.
-        """
-        sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
-        number = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
-        return cls.of_thumbnail(slide.read_level(number), slide.levels[number].downsample)
-
     @cached_property
     def has_glass(self) -> bool:
         """Whether there is glass in the picture; where not, all of it but pen marks is tissue."""
@@ -160,15 +130,24 @@ class TissueView:
         rough = dilated(rough, GAP_PX)
         rough = eroded(rough, GAP_PX)
         rough = dilated(eroded(rough, SPECK_PX), SPECK_PX)
-        mask = _with_smooth_parts(rough & ~self.marks, self.density, self.smooth)
+        rough &= ~self.marks
+        if not rough.any():
+            return rough
+        mask = _with_smooth_parts(rough, self.density, self.smooth)
         return np.asarray(_fill_holes(mask, self.density) & ~self.marks, dtype=bool)
 
 
 def view_of(slide: Slide) -> TissueView:
-    """Look at a slide once, however often it is opened; SlideError where it is damaged."""
+    """Look at the level whose longer side is nearest to 1024 px, once, however often the slide is opened.
+
+    SlideError where it is damaged.
+    """
     with _looking:
         if slide.fingerprint not in _views:
-            _views[slide.fingerprint] = TissueView.of_slide(slide)
+            sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
+            number = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
+            rgb, downsample = slide.read_level(number), slide.levels[number].downsample
+            _views[slide.fingerprint] = TissueView.of_thumbnail(rgb, downsample)
         return _views[slide.fingerprint]
 
 
@@ -181,26 +160,24 @@ class FoundTissue:
     """The tissue of a slide.
 
     ``regions`` are named "tissue 1" and so on, largest first, with holes, in level-0 px. ``marks_mm2`` is the
-    area of the pen marks that were left out; None where the pixel size is unknown. ``has_glass`` and
-    ``stained_left_out`` are those of the `TissueView`.
+    area of the pen marks that were left out; None where the pixel size is unknown.
     """
 
     regions: list[Region]
     marks_mm2: float | None
-    has_glass: bool = True
-    stained_left_out: float = 0.0
+    view: TissueView  # in which they were found
 
     @property
     def note(self) -> str:
         """What was left out, and where glass could not be told; empty where there is nothing to say."""
-        said = []
-        if not self.has_glass:
+        said, view = [], self.view
+        if not view.has_glass:
             said.append("There is no glass in this image: all of it is taken as tissue.")
         if self.marks_mm2 is not None and self.marks_mm2 >= MARKS_TOLD_MM2:
             said.append(f"Pen marks were left out ({self.marks_mm2:.2f} mm2).")
-        if self.has_glass and self.stained_left_out > STAINED_LEFT_OUT:
+        if view.has_glass and view.stained_left_out > STAINED_LEFT_OUT:
             said.append(
-                f"There is little glass in this image, and {self.stained_left_out:.0%} of it was left out "
+                f"There is little glass in this image, and {view.stained_left_out:.0%} of it was left out "
                 f"though it looks stained: if that is tissue, draw the region by hand, or take the whole "
                 f"slide (--all on the command line)."
             )
@@ -216,27 +193,33 @@ def find_tissue(slide: Slide, settings: TissueSettings | None = None) -> FoundTi
     RegionError: there is no tissue, or no piece is large enough. SlideError: the slide is damaged.
     """
     settings, view = settings or TissueSettings(), view_of(slide)
-    mask = view.mask(settings.sensitivity)
-    if not mask.any():
-        raise RegionError(_no_tissue(slide))
     mm2_per_px = None if slide.mpp is None else slide.mpp.y_um * slide.mpp.x_um / 1e6
     if mm2_per_px is None:
         min_area_px = MIN_AREA_FRACTION * slide.size.height_px * slide.size.width_px
     else:
         min_area_px = settings.min_area_mm2 / mm2_per_px
     extent = shapely.box(0, 0, slide.size.width_px, slide.size.height_px)
-    outline = shapely.intersection(_outline(mask, view.downsample), extent)
+    outline = shapely.intersection(
+        _outline(view.mask(settings.sensitivity), view.downsample), extent
+    )
     every = [part for part in shapely.get_parts(outline) if part.geom_type == "Polygon"]
     pieces = sorted((p for p in every if p.area >= min_area_px), key=lambda p: -p.area)
+    if not pieces and (mm2_per_px is None or not every):
+        raise RegionError(
+            f"No tissue was found on {slide.name}; draw the region by hand, look more sensitively, "
+            f"or check that the slide is a stained section in focus."
+        )
     if not pieces:
-        largest = max((p.area for p in every), default=0.0)
-        raise RegionError(_too_small(slide, settings, mm2_per_px, largest))
+        raise RegionError(
+            f"The largest piece of tissue on {slide.name} has "
+            f"{max(p.area for p in every) * mm2_per_px:.2g} mm2; "
+            f"keep pieces below {settings.min_area_mm2:.3g} mm2 too, or draw the region by hand."
+        )
     marks_px = float(view.marks.sum()) * view.downsample**2
     return FoundTissue(
         [Region(piece, f"tissue {n}") for n, piece in enumerate(pieces, start=1)],
         None if mm2_per_px is None else marks_px * mm2_per_px,
-        view.has_glass,
-        view.stained_left_out,
+        view,
     )
 
 
@@ -330,8 +313,6 @@ def _with_smooth_parts(
     """
     from scipy import ndimage
 
-    if not mask.any():
-        return mask
     dense = eroded(smooth > STAINED * float(np.median(density[mask])), 1)
     return np.asarray(ndimage.binary_propagation(mask, mask=mask | dense), dtype=bool)
 
@@ -341,8 +322,6 @@ def _fill_holes(mask: NDArray[np.bool_], density: NDArray[np.float32]) -> NDArra
     from scipy import ndimage
 
     pieces, n_pieces = ndimage.label(~mask)
-    if n_pieces == 0 or not mask.any():
-        return mask
     area = np.bincount(pieces.ravel(), minlength=n_pieces + 1)
     total = np.bincount(pieces.ravel(), density.ravel(), minlength=n_pieces + 1)
     stained = total > STAINED * float(np.median(density[mask])) * area
@@ -364,24 +343,6 @@ def _outline(mask: NDArray[np.bool_], downsample: float) -> shapely.Polygon | sh
         shapely.GeometryCollection([shapely.LinearRing(ring) for ring in rings])
     )
     return shapely.make_valid(shapely.simplify(area, downsample))
-
-
-def _no_tissue(slide: Slide) -> str:
-    return (
-        f"No tissue was found on {slide.name}; draw the region by hand, look more sensitively, "
-        f"or check that the slide is a stained section in focus."
-    )
-
-
-def _too_small(
-    slide: Slide, settings: TissueSettings, mm2_per_px: float | None, largest_px: float
-) -> str:
-    if mm2_per_px is None:
-        return _no_tissue(slide)
-    return (
-        f"The largest piece of tissue on {slide.name} has {largest_px * mm2_per_px:.2g} mm2; "
-        f"keep pieces below {settings.min_area_mm2:.3g} mm2 too, or draw the region by hand."
-    )
 
 
 STEP_PX = 16  # every so many pixels are looked at

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import anndata
 
+    from napari_stem.settings import TissueSettings
     from napari_stem.slide import Slide
-    from napari_stem.slide.tissue import TissueSettings
 
 
 def choose_spots(

@@ -49,8 +49,8 @@ def read(path: Path, slide: Slide, **options: Any) -> PatchEmbeddings:
 def colours(slide: Slide, patches: PatchEmbeddings, right_px: float = 0.0) -> NDArray[np.float64]:
     """Mean colour of each quarter of each patch, as the slide has it; NaN where it leaves the slide."""
     half = int(patches.field_of_view_um / slide.require_mpp().x_um) // 2
-    found = np.full((len(patches.x_px), 12), np.nan)
-    for row, (x, y) in enumerate(zip(patches.x_px + right_px, patches.y_px, strict=True)):
+    found = np.full((len(patches.xy_px), 12), np.nan)
+    for row, (x, y) in enumerate(patches.xy_px + np.array([right_px, 0])):
         left, top = int(x) - half, int(y) - half
         if left < 0 or top < 0 or left + 2 * half > 2220 or top + 2 * half > 2967:
             continue
@@ -85,7 +85,7 @@ def test_every_patch_lies_where_its_colours_are(
     patches = read(other_programs / file, slide, **options)
     assert (patches.encoder, patches.features.shape) == ("mean-colour", (n, 12))
     assert patches.field_of_view_um == pytest.approx(side_px * 0.499)
-    corners = np.column_stack([patches.x_px, patches.y_px]) - side_px / 2
+    corners = patches.xy_px - side_px / 2
     assert not ((corners - first_corner) % step_px).any()
     seen = colours(slide, patches)
     inside = np.isfinite(seen).all(axis=1)

@@ -165,7 +165,7 @@ def torch_with_coordinates(path: Path) -> Path:
 )
 def test_every_layout_gives_the_same_patches(write: Callable[[Path], Path], name, tmp_path) -> None:
     patches = read_embeddings(write(tmp_path / name), SIZE, MPP, UNI)
-    np.testing.assert_array_equal(np.column_stack([patches.x_px, patches.y_px]), CENTRES)
+    np.testing.assert_array_equal(patches.xy_px, CENTRES)
     np.testing.assert_array_equal(patches.features, FEATURES.astype(np.float16).astype(np.float32))
     assert (patches.encoder, patches.width, patches.field_of_view_um) == ("uni", WIDTH, 112.0)
     assert patches.tolerance_um == pytest.approx(11.2)
@@ -239,7 +239,7 @@ def test_features_alone_are_given_their_places(kind, tmp_path) -> None:
         patch_px=SIDE if kind == "npz" else None,
     )
     patches = read_embeddings(path, SIZE, MPP, stated)
-    np.testing.assert_array_equal(patches.x_px, CENTRES[:, 0])
+    np.testing.assert_array_equal(patches.xy_px[:, 0], CENTRES[:, 0])
 
 
 def test_a_pickle_with_code_is_not_run(tmp_path) -> None:

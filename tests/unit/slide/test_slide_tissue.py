@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Mpp, Region, lattice
+from napari_stem.settings import TissueSettings
 from napari_stem.slide.tissue import (
     LEAST_TISSUE,
-    TissueSettings,
     TissueView,
     find_tissue,
     glass_share,

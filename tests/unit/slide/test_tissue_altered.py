@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Mpp
-from napari_stem.slide.tissue import TissueSettings, TissueView, find_tissue
+from napari_stem.settings import TissueSettings
+from napari_stem.slide.tissue import TissueView, find_tissue
 
 THUMBNAILS = {
     "C5": ("C5-thumbnail.jpg", np.s_[100:800, 0:900]),

@@ -17,8 +17,7 @@ from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QWidget
 
 from napari_stem.caches import why_unwritable
-from napari_stem.settings import CACHE_VARIABLE, DEFAULT_MODEL, SamplingSettings
-from napari_stem.slide.tissue import TissueSettings
+from napari_stem.settings import CACHE_VARIABLE, DEFAULT_MODEL, SamplingSettings, TissueSettings
 from napari_stem.widgets.common.parts import ask_for_folder, button, stack, warning
 
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ class AboutSlideBox(QWidget):
             return 0
         area = shapely.union_all([region.polygon for region in regions])
         shapely.prepare(area)
-        return int(shapely.contains_xy(area, embedder.x_px, embedder.y_px).sum())
+        return int(shapely.contains_xy(area, embedder.xy_px).sum())
 
     @property
     def stated_species(self) -> str:
@@ -278,7 +278,7 @@ def _read(
     except StemError as error:
         return None, parts.in_window_words(str(error))
     told = (
-        f"{found.path.name}: {len(found.x_px):,} patches of {found.encoder}, "
+        f"{found.path.name}: {len(found.xy_px):,} patches of {found.encoder}, "
         f"{found.field_of_view_um:.0f} µm wide; predicted is where they lie."
     )
     return found, "\n".join((told, *notes))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.slide.tissue import TissueSettings, find_tissue
+from napari_stem.settings import TissueSettings
+from napari_stem.slide.tissue import find_tissue
 from napari_stem.widgets.common.form import Form
 from napari_stem.widgets.common.parts import Note, button, labelled, one_shot, row, stack
 from napari_stem.widgets.common.worker import Jobs, LatestJob
