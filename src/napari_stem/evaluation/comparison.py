@@ -205,12 +205,11 @@ def _own_section(truth: anndata.AnnData) -> str | None:
     if not isinstance(libraries, Mapping) or len(libraries) != 1:
         return None
     ((name, library),) = libraries.items()
-    is_ours = (
-        isinstance(library, Mapping)
-        and not library.get("images")
-        and set(library.get("scalefactors", ())) == {"spot_diameter_fullres"}
-    )
-    return str(name) if is_ours else None
+    parts = library if isinstance(library, Mapping) else {}
+    images, scales = parts.get("images"), parts.get("scalefactors")
+    if not (isinstance(images, Mapping) and isinstance(scales, Mapping)):
+        return None
+    return str(name) if not images and set(scales) == {"spot_diameter_fullres"} else None
 
 
 def _is_among(fingerprint: str, images: Iterable[Path]) -> bool:

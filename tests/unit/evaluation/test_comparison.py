@@ -197,8 +197,10 @@ def test_a_table_that_says_another_section_is_told_of(
     assert bool(caplog.messages) == is_told
     caplog.clear()
     mine = anndata.read_h5ad(table)  # as scanpy reads Visium, and as says nothing
-    mine.uns["spatial"] = {"Library 7": mine.uns["spatial"]["C3"] | {"images": {"hires": 0}}}
-    evaluate(predicted_c3, mine)
+    parts = dict(mine.uns["spatial"]["C3"])
+    for library in (parts | {"images": {"hires": 0}}, parts | {"images": np.zeros(3)}, 7):
+        mine.uns["spatial"] = {"Library 7": library}
+        evaluate(predicted_c3, mine)
     del mine.uns["spatial"]
     evaluate(predicted_c3, mine)
     assert not caplog.messages
