@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_stem.spatial.importing import ImportSettings, Outcome
 
 SHOWN_FINDINGS = 200
-downloading = Group(no_args_is_help=True, help="Download public data.")
+downloading = Group(no_args_is_help=True)
 importing.add_typer(downloading, name="download")
 
 Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
