@@ -6,6 +6,7 @@ import csv
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
@@ -114,11 +115,17 @@ def test_cancel_keeps_what_is_finished_and_run_goes_on(many, model_road, tmp_pat
     n_done = int(Prediction.open(path).done.sum())
     assert 0 < n_done < len(Prediction.open(path).spots)
 
+    summary = tmp_path / "predicted" / "cohort.csv"
+    told = pd.read_csv(summary)
+    told.assign(seconds=told["seconds"] + 1000).to_csv(summary, index=False)
     many.job.reported = show
     many.run_button.click()
     model_road.wait(many.run_button.isVisible)
     assert column(many, 1) == ["done", "failed, see why", "done"]
     assert Prediction.open(path).done.all()
+    seconds = pd.read_csv(summary)["seconds"]
+    assert seconds[0] >= told["seconds"][0] + 1000  # of both runs
+    assert seconds[2] < 1000  # nothing of it was there before
 
 
 def test_a_folder_of_slides_or_a_manifest_that_is_dropped_is_listed(model_road, tmp_path):

@@ -7,18 +7,20 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import shapely
@@ -26,10 +28,11 @@ from distributed import Client, LocalCluster
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
+from napari_stem.cohort import outcomes as outcomes_module
 from napari_stem.cohort import run as run_module
 from napari_stem.cohort import work
 from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
-from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
+from napari_stem.cohort.outcomes import Outcome, Summary, cohort_table, rows_of
 from napari_stem.cohort.run import predict_in_turn, run_cohort, worker_environments
 from napari_stem.errors import DatasetError
 from napari_stem.evaluation.differences import spots_in
@@ -245,7 +248,7 @@ def test_slides_of_a_cohort_are_as_each_alone(
         assert row["notes"] == str(warned[0].message)
         assert digest(alone.path) == digest(order.out)
 
-    labels = read_labels(write_summary(tmp_path / "out", outcomes))
+    labels = read_labels(Summary(tmp_path / "out", outcomes).write())
     assert labels == {
         "crop": ("7", True),
         "svs": ("'=8", False),
@@ -320,6 +323,86 @@ def test_what_a_stopped_cohort_has_finished_is_not_done_again(
             SVS, tmp_path / "alone.zarr", model=common.model, settings=SETTINGS, progress=False
         )
     assert digest(alone.path) == digest(orders[0].out)
+
+
+@pytest.fixture
+def predicted_seconds(
+    small_model: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Predict a slide by the command, and say what it wrote of the seconds."""
+    monkeypatch.setattr(run_module, "workers", lambda *_: nullcontext(client))
+
+    def run(*more: str) -> str:
+        out = tmp_path / "out"
+        words = ["predict", str(SVS), "--out", str(out), "--workers", "1", "--device", "cpu", *more]
+        words += ["--model", str(small_model), "--draws", "2", "--steps", "2", "--json"]
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 0, ended.stderr
+        ((row,), (told,)) = read_summary(out), json.loads(ended.stdout)["slides"]
+        seconds = "" if told["seconds"] is None else str(told["seconds"])
+        assert (row["status"], row["seconds"]) == ("done", seconds)
+        return row["seconds"]
+
+    return run
+
+
+def read_summary(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "cohort.csv").read_text().splitlines()))
+
+
+def test_seconds_of_work_are_those_of_all_runs(
+    predicted_seconds: Callable[..., str], tmp_path: Path
+) -> None:
+    summary = tmp_path / "out" / "cohort.csv"
+    assert predicted_seconds()
+    told = pd.read_csv(summary).assign(seconds=1000.0)  # on a slow machine
+    told.to_csv(summary, index=False)
+    assert predicted_seconds("--resume") == "1000.0"  # there was nothing to do
+    told.assign(status="unfinished", n_done=3).to_csv(summary, index=False)
+    # the run that did the others was killed before it told
+    assert float(predicted_seconds("--resume")) == round(1000 * told["n_spots"][0] / 3, 1)
+    for lost in ("", "slide,out\nCMU-1-Small-Region,CMU-1-Small-Region.zarr\n"):
+        summary.write_text(lost)
+        assert predicted_seconds("--resume") == ""
+    assert predicted_seconds("--resume") == ""  # nor does it say so later
+    shutil.rmtree(tmp_path / "out" / "CMU-1-Small-Region.zarr")
+    assert predicted_seconds("--resume") not in ("", "1000.0")  # of these nothing is lost
+
+
+def test_what_is_predicted_in_turn_goes_on_with_its_seconds(common: Order, tmp_path: Path) -> None:
+    order = replace(common, slide=CROP, mpp=0.6907, out=tmp_path / "crop.zarr")
+    other = Outcome(replace(order, out=tmp_path / "other.zarr"))
+    first, stop = Outcome(order), threading.Event()
+    predict_in_turn([first], poll_of(stop), lambda _: first.n_done and stop.set())
+    Summary(tmp_path, [first, other]).write()
+    again = [Outcome(order), Outcome(other.order)]
+    summary = Summary(tmp_path, again)
+    summary.recall()
+    assert (again[0].n_done, again[0].n_spots) == (first.n_done, first.n_spots)
+    summary.write()  # nothing of it was looked at yet: the same stands there
+    assert read_summary(tmp_path)[0]["n_done"] == str(first.n_done)
+    again[0].seconds += 1000
+    predict_in_turn(again[:1], go_on, lambda _: None)
+    assert again[0].status == "done"
+    assert again[0].seconds > 1000 + first.seconds
+
+
+def test_a_cohort_that_is_under_way_has_told_what_it_did(
+    common: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = Outcome(replace(common, slide=SVS, out=tmp_path / "p.zarr"))
+    summary = Summary(tmp_path, [outcome])
+    summary.write_if_due()
+    assert not summary.path.exists()
+    monkeypatch.setattr(outcomes_module, "TELL_EVERY_S", 0.0)
+    outcome.begin(0)
+    outcome.n_spots, outcome.n_done, outcome.seconds = 8, 4, 2.5
+    summary.write_if_due()
+    (row,) = read_summary(tmp_path)
+    assert (row["status"], row["n_done"], row["seconds"]) == ("unfinished", "4", "2.5")
+    summary.path.unlink()
+    summary.path.mkdir()  # for a while it cannot be written
+    summary.write_if_due()
 
 
 def is_worker(process: psutil.Process) -> bool:

@@ -174,6 +174,8 @@ def test_another_species_and_a_model_that_says_nothing_have_no_guesses() -> None
     assert set(table["gene_ids"]) == {""}
     assert table[["pcc", "pcc_low", "share_pcc_high", "ceiling"]].isna().all(axis=None)
     assert not table["by_chance"].any()
+    model.card = {"species": "human"}  # as a user may call it
+    assert set(gene_table(model, "counts")["gene_ids"]) != {""}
 
 
 def test_scanpy_is_told_what_x_is(prediction: Prediction) -> None:

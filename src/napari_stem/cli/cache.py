@@ -40,7 +40,6 @@ _VARIABLES = [
 ]
 
 caching = Group(
-    help="Show what is kept on disk to be quick; bound or clear it.",
     epilog="\b\nVariables of the environment:\n"
     + "\n".join(f"{name:<26} {meaning}" for name, meaning in _VARIABLES)
     + "\n\nThe least recently used goes first where there is too much. What was used within the last hour may "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_stem.spatial.importing import ImportSettings, Outcome
 
 SHOWN_FINDINGS = 200
-downloading = Group(no_args_is_help=True, help="Download public data.")
+downloading = Group(no_args_is_help=True)
 importing.add_typer(downloading, name="download")
 
 Sections = Annotated[str | None, Option(help="These alone, such as INT1,INT2.")]
@@ -60,6 +60,10 @@ class SpaceRangerOptions(ImportOptions):
         Option(help="The image Space Ranger was run on, if it does not lie beside its output."),
     ] = None
     name: Annotated[str | None, Option(help="Name of the section; default: its folder's.")] = None
+    species: Annotated[
+        str | None,
+        Option(help="Species of the tissue, such as human; default: that of the reference genome."),
+    ] = None
 
 
 @importing.command()
@@ -205,10 +209,15 @@ def _import_space_ranger(
 ) -> None:
     from napari_stem.spatial.visium import import_visium
 
-    _import(
-        options,
-        partial(import_visium, source, bin_um=bin_um, image=options.image, name=options.name),
+    import_into = partial(
+        import_visium,
+        source,
+        bin_um=bin_um,
+        image=options.image,
+        name=options.name,
+        species=options.species,
     )
+    _import(options, import_into)
 
 
 def _import(options: ImportOptions, import_into: Callable[[Path, ImportSettings], Outcome]) -> None:

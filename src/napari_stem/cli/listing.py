@@ -1,4 +1,4 @@
-"""``info``, ``encoders`` and ``models``: what a slide says of itself, and which of these there are."""
+"""``info``; ``encoders`` and ``models``, listed, checked, downloaded and given away."""
 
 from __future__ import annotations
 

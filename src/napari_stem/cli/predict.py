@@ -7,7 +7,6 @@ import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,7 +233,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
 
     Interrupted by Ctrl-C: finished blocks are kept.
     """
-    from napari_stem.cohort.outcomes import Outcome, cohort_table, rows_of, write_summary
+    from napari_stem.cohort.outcomes import Outcome, Summary, cohort_table, rows_of
     from napari_stem.cohort.run import require_places, run_cohort, workers
 
     MANNER.keep_slides_private(*(order.slide for order in orders))
@@ -244,6 +243,9 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         require_writable(options.cohort_table)
         require_replaceable(options.cohort_table, overwrite=options.resume)
     outcomes = [Outcome(order) for order in orders]
+    summary = Summary(options.out, outcomes)
+    if options.resume:
+        summary.recall()
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
@@ -252,12 +254,16 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
         with progress_bars() as bars:
-            watch = partial(_show_cohort, bars, outcomes)
+
+            def watch(seconds_left: float | None) -> None:
+                _show_cohort(bars, outcomes, seconds_left)
+                summary.write_if_due()
+
             run_cohort(outcomes, client, poll=poll_of(stop), watch=watch)
-        summary, rows = write_summary(options.out, outcomes), rows_of(outcomes)
+        path, rows = summary.write(), rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}
-        answer({"summary": str(summary), **n, "slides": rows}, _say_cohort)
+        answer({"summary": str(path), **n, "slides": rows}, _say_cohort)
         if options.cohort_table is not None and not stop.is_set():
             table = cohort_table(outcomes, client)
             table.strings_to_categoricals()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_stem.cells import harmless_table
-from napari_stem.errors import PredictionError
+from napari_stem.cells import harmless, harmless_table, read_cells
+from napari_stem.errors import OutputError, PredictionError
 from napari_stem.io import write_file
 from napari_stem.texts import RESEARCH, sentence, visible
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_stem.cohort.orders import Order
+
+TELL_EVERY_S = 60.0
 
 
 @dataclass
@@ -35,7 +40,7 @@ class Outcome:
     n_genes, unit
         Of its values.
     seconds
-        That workers spent on it in this run.
+        That workers spent on it, in earlier runs too; NaN where one of these was killed before it told.
     notes, error
         What to know before trusting the figures; why it failed.
     """
@@ -63,6 +68,18 @@ class Outcome:
     def has_ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.status in ("done", "failed")
+
+    def begin(self, n_done: int) -> None:
+        """Go on with the spots that earlier runs finished.
+
+        Those that a killed run did not tell of took as long as the others; where none was, nobody knows.
+        """
+        n_told = self.n_done
+        if not n_done:  # whatever was told is no longer there
+            self.seconds = 0.0
+        elif n_done > n_told:
+            self.seconds *= n_done / n_told if n_told else math.nan
+        self.n_before = self.n_done = n_done
 
     def fail(self, error: BaseException) -> None:
         """Give it up."""
@@ -98,7 +115,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             "n_genes": each.n_genes,
             "unit": each.unit,
             "model": each.order.model_name,
-            "seconds": round(each.seconds, 1),
+            "seconds": None if math.isnan(each.seconds) else round(each.seconds, 1),
             "error": each.order.unnamed(each.error),
             "notes": each.order.unnamed(" ".join(each.notes)),
             **dict(each.order.noted),
@@ -107,13 +124,46 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def write_summary(folder: Path, outcomes: Sequence[Outcome]) -> Path:
-    """Write ``cohort.csv``, a line per slide, over an earlier one; OutputError where it cannot be."""
-    import pandas as pd
+class Summary:
+    """``cohort.csv`` of a folder: a line per slide.
 
-    path = folder / "cohort.csv"
-    write_file(path, harmless_table(pd.DataFrame(rows_of(outcomes))).to_csv(index=False))
-    return path
+    It is written while slides are predicted, too: what a killed run did is told but for its last minute.
+    """
+
+    def __init__(self, folder: Path, outcomes: Sequence[Outcome]) -> None:
+        self.path = folder / "cohort.csv"
+        self._outcomes = outcomes
+        self._written_s = time.monotonic()
+
+    def recall(self) -> None:
+        """Have slides for which nothing was done yet begin with what an earlier run told of them."""
+        figures = ("n_spots", "n_done", "n_unlike_training", "n_genes")
+        with suppress(OSError, ValueError, KeyError):  # there is none, or somebody has altered it
+            told = read_cells(self.path, numbers=(*figures, "seconds")).fillna({"unit": ""})
+            rows = told.set_index("out").to_dict("index")
+            for each in self._outcomes:
+                row = rows.get(str(harmless(visible(each.order.out.name))))
+                if row is None or each.status != "waiting":
+                    continue
+                each.n_spots, each.n_done, each.n_unlike, each.n_genes = (
+                    int(row[name]) for name in figures
+                )
+                each.n_before, each.unit, each.seconds = each.n_done, row["unit"], row["seconds"]
+
+    def write(self) -> Path:
+        """Write it, over an earlier one; OutputError where it cannot be."""
+        import pandas as pd
+
+        self._written_s = time.monotonic()
+        table = harmless_table(pd.DataFrame(rows_of(self._outcomes)))
+        write_file(self.path, table.to_csv(index=False))
+        return self.path
+
+    def write_if_due(self) -> None:
+        """Write it where the last time was a minute ago; a disk that is full for a while stops nothing."""
+        if time.monotonic() - self._written_s >= TELL_EVERY_S:
+            with suppress(OutputError):
+                self.write()
 
 
 def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData:

@@ -82,8 +82,8 @@ class _TaskQueue:
             return
         if task.rows is None:
             known, todo = future.result()
+            at.begin(known["n_done"])
             vars(at).update(known)
-            at.n_before = at.n_done
             for rows in todo:
                 self.submit(_Task(at, rows))
         else:
@@ -208,13 +208,15 @@ def predict_in_turn(
 
 def _predict(outcome: Outcome, poll: Poll, report: Callable[[], None]) -> None:
     """Predict one slide; ``report`` is called after every step."""
-    order, began, notes = outcome.order, time.monotonic(), list[str]()
+    order, now, notes = outcome.order, time.monotonic(), list[str]()
 
     def watch(step: PredictionProgress) -> None:
-        if not outcome.n_spots:
-            outcome.n_before = step.n_done
+        nonlocal now
+        if step.stage == "embedding":  # before the first block
+            outcome.begin(step.n_done)
         outcome.n_done, outcome.n_spots = step.n_done, step.n_spots
-        outcome.seconds = time.monotonic() - began
+        before, now = now, time.monotonic()
+        outcome.seconds += now - before
         report()
 
     with order.open() as slide:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from napari_stem import metrics
-from napari_stem.errors import DatasetError, PredictionError
+from napari_stem.errors import DatasetError, PredictionError, SlideError
+from napari_stem.progress import LOG_OF_FILES
 from napari_stem.results import PROVENANCE_KEY, Prediction
 from napari_stem.results.stored import read_exported
+from napari_stem.spatial.dataset import TABLES, images_of
 from napari_stem.spatial.gene_sets import with_unique_symbols
 from napari_stem.spatial.normalise import normalisation, normalised
 from napari_stem.spatial.table_files import read_table, repeats_allowed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 MatchedBy = Literal["name", "position"]
 LEAST_SHARE = 0.5  # of the smaller table's spots that must match
+# Of spots of the same name: positions that were rounded to whole px differ by less, those of sections on arrays
+# with the same names by more (HER2ST's C2 and C3: by a third of a spot's radius).
+_ROUNDING_PX, _SAME_PLACE = 1.5, 0.1
 
 
 def read_prediction(path: Path) -> anndata.AnnData:
@@ -91,7 +101,7 @@ def evaluate(
         There is no such prediction, no spot is done, no spot or gene of the two belongs together, or too few
         spots do.
     DatasetError
-        There is no such truth, or it holds no raw counts.
+        There is no such truth, it holds no raw counts, or it is another section's than the prediction.
     """
     if isinstance(prediction, (str, Path)):
         prediction = read_prediction(Path(prediction))
@@ -101,8 +111,12 @@ def evaluate(
         raise PredictionError(
             "The table to evaluate is not a prediction of napari-stem; give what it predicted."
         )
-    truth = read_truth(Path(truth) if isinstance(truth, str) else truth)
-    unit = normalisation(str(prediction.uns[PROVENANCE_KEY]["normalisation"]))
+    path = Path(truth) if isinstance(truth, (str, Path)) else None
+    truth, about = read_truth(path or truth), prediction.uns[PROVENANCE_KEY]
+    require_same_section(
+        str(about.get("slide", "")), str(about.get("slide_fingerprint", "")), truth, path
+    )
+    unit = normalisation(str(about["normalisation"]))
     done = prediction[np.asarray(prediction.obs["done"], dtype=bool)]
     if done.n_obs == 0:
         raise PredictionError("The prediction has no finished spot; resume it first.")
@@ -138,6 +152,79 @@ def evaluate(
         "n_truth": truth.n_obs,
         "genes_left_out": [str(gene) for gene in asked if gene not in truth.var_names],
     }
+
+
+def require_same_section(
+    slide: str, fingerprint: str, truth: anndata.AnnData, path: Path | None
+) -> None:
+    """Refuse counts that were measured on another section than was predicted; warn where that is likely.
+
+    Spots of two sections may have the same names, and lie at the same places of images of one size. Of a table
+    that says not of what section it is, and lies in no data set, nothing is said.
+
+    Parameters
+    ----------
+    slide, fingerprint
+        File name and fingerprint of the predicted slide.
+    truth
+        As `read_truth` gives it.
+    path
+        Where it was read; of a data set's ``st/ID.h5ad`` the section and its image are known.
+
+    Raises
+    ------
+    DatasetError
+        The predicted slide is the image of another section of the data set.
+    """
+    section, other = _own_section(truth), Path(slide).stem.removesuffix(".ome")
+    if path is not None and path.absolute().parent.name == TABLES:
+        folder = path.absolute().parent.parent
+        images = images_of(path.stem, folder)
+        if _is_among(fingerprint, images):
+            return
+        if _is_among(fingerprint, images_of(other, folder)):
+            raise DatasetError(
+                f"{path} was measured on section {path.stem}, and {slide} was predicted, the image of section "
+                f"{other}; choose {other}.h5ad, or predict the image of {path.stem}."
+            )
+        section = path.stem if images else section
+    if section is None or not Path(slide).suffix:  # a pseudonym has none, and says nothing
+        return
+    if not (_is_word(section, other) or _is_word(other, section)):
+        LOG_OF_FILES.warning(
+            "The counts were measured on section %s, and the predicted slide is called %s: unless both are the "
+            "same section, figures mean nothing. See that the counts are that slide's.",
+            section,
+            slide,
+        )
+
+
+def _own_section(truth: anndata.AnnData) -> str | None:
+    """Section that a table is of, where one of our importers wrote it; others' names may mean anything."""
+    libraries = truth.uns.get("spatial")
+    if not isinstance(libraries, Mapping) or len(libraries) != 1:
+        return None
+    ((name, library),) = libraries.items()
+    parts = library if isinstance(library, Mapping) else {}
+    images, scales = parts.get("images"), parts.get("scalefactors")
+    if not (isinstance(images, Mapping) and isinstance(scales, Mapping)):
+        return None
+    return str(name) if not images and set(scales) == {"spot_diameter_fullres"} else None
+
+
+def _is_among(fingerprint: str, images: Iterable[Path]) -> bool:
+    """Whether a slide of that fingerprint is one of the images, as far as they can be read."""
+    from napari_stem.slide.opening import open_header
+
+    for image in images:
+        with suppress(SlideError), open_header(image) as slide:
+            if slide.fingerprint == fingerprint:
+                return True
+    return False
+
+
+def _is_word(name: str, text: str) -> bool:
+    return bool(re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", text, re.IGNORECASE))
 
 
 def is_too_few(n_matched: int, n_predicted: int, n_truth: int) -> bool:
@@ -203,6 +290,14 @@ def pair_spots(
     apart_px = np.linalg.norm(xy_px[named] - truth_px[by_name[named]], axis=1)
     same_names = len(named) == len(names) == truth.n_obs
     if len(named) and (same_names or bool((apart_px <= radius_px).all())):
+        middle_px = float(np.median(apart_px))
+        if not same_names and middle_px > max(_ROUNDING_PX, _SAME_PLACE * radius_px):
+            _log.warning(
+                "The %d spots that have the same name in both tables lie %.1f px apart, not at one place; "
+                "see that the counts are not another section's, on an array whose spots have the same names.",
+                len(named),
+                middle_px,
+            )
         return named, by_name[named], "name"
     rows, truth_rows = _nearest(xy_px, truth_px, radius_px)
     if len(rows) and 2 * len(named) > len(names):

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_stem.errors import DatasetError, PredictionError
-from napari_stem.evaluation.comparison import MatchedBy, pair_spots, read_truth
+from napari_stem.evaluation.comparison import (
+    MatchedBy,
+    pair_spots,
+    read_truth,
+    require_same_section,
+)
 from napari_stem.metrics import coverage_of, pcc, pit
 from napari_stem.progress import LOG_OF_FILES, go_on
 from napari_stem.spatial.checks import outside_image
@@ -49,16 +54,19 @@ def read_measured(path: Path, size: SizePx, slide: Slide | None = None) -> annda
     size
         Of the slide's level 0, to which positions refer.
     slide
-        The slide; that it looks unlike the image which Space Ranger was run on is logged as a warning.
+        The slide; that it looks unlike the image which Space Ranger was run on, or is called unlike the section
+        that the table is of, is logged as a warning.
 
     Raises
     ------
     DatasetError
-        It cannot be read, holds no raw counts, or belongs to another image.
+        It cannot be read, holds no raw counts, or belongs to another image or section.
     """
     _require_same_size(path, size)
     with repeats_allowed():
         table = _read_visium(path, size, slide) if path.is_dir() else read_truth(path)
+    if slide is not None:
+        require_same_section(slide.name, slide.fingerprint, table, path)
     _require_inside(table, size, path)
     return table
 

@@ -11,6 +11,7 @@ from napari_stem.encoders.embed import Embedder
 from napari_stem.encoders.precomputed import SAME_MPP, read_embeddings
 from napari_stem.encoders.registry import fields_of_view_of, load_encoder
 from napari_stem.errors import EncoderError, ModelError
+from napari_stem.spatial.gene_sets import latin_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 MOST_UPSAMPLING = 2.0
 _OTHER_PATCHES = 1.5  # factor between two patch sides from which on they show different things
-_LATIN = {"human": "homo sapiens", "mouse": "mus musculus", "rat": "rattus norvegicus"}
 
 
 def require_species(config: ModelConfig, species: str | None) -> None:
@@ -34,7 +34,7 @@ def require_species(config: ModelConfig, species: str | None) -> None:
     What nobody says is not compared.
     """
     trained = config.card.get("species")
-    if species and trained and _species(species) != _species(trained):
+    if species and trained and latin_name(species) != latin_name(trained):
         raise ModelError(
             f"Model '{config.name}' was trained on {trained}, and the slide is of {species}: genes and tissue "
             f"differ; use a model of that species."
@@ -187,8 +187,3 @@ def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
     if not 1 / _OTHER_PATCHES < ratio < _OTHER_PATCHES:
         raise EncoderError(f"They do not show the same: {text}; embed patches of that size.")
     return [f"Note: {text}."] if abs(ratio - 1) > SAME_MPP else []
-
-
-def _species(name: str) -> str:
-    lower = " ".join(name.lower().split())
-    return _LATIN.get(lower, lower)

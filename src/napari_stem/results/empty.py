@@ -14,7 +14,7 @@ import numpy as np
 from napari_stem import __version__
 from napari_stem.geometry import Region, Spots, region_names
 from napari_stem.model.genes import gene_accuracy
-from napari_stem.spatial.gene_sets import ensembl_ids
+from napari_stem.spatial.gene_sets import ensembl_ids, latin_name
 from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def gene_table(model: Model, unit: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    is_human = model.card.get("species") in (None, "Homo sapiens")
+    is_human = latin_name(model.card.get("species") or "human") == "Homo sapiens"
     accuracy = gene_accuracy(model.card, model.genes)
     accuracy.insert(0, "gene_ids", ensembl_ids(model.genes) if is_human else "")
     accuracy.insert(1, "unit", pd.Categorical([unit] * len(accuracy)))

@@ -28,6 +28,7 @@ SYMBOL_COLUMNS = (
     "symbol", "Symbol", "SYMBOL",
 )  # fmt: skip
 ID_COLUMN = "gene_ids"
+_LATIN = {"human": "Homo sapiens", "mouse": "Mus musculus", "rat": "Rattus norvegicus"}
 _DONE = "nothing has to be done"
 
 
@@ -48,6 +49,12 @@ def with_unique_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[F
     merged = _added_up(named)
     what = "gene symbols that stand for several genes each, now added up"
     return merged, [*done, as_finding("duplicate-genes", what, repeats, _DONE, "warns")]
+
+
+def latin_name(species: str) -> str:
+    """Scientific name of a species, however it is called and written (``human``), as HEST-1k writes it."""
+    words = " ".join(species.lower().split())
+    return _LATIN.get(words, words.capitalize())
 
 
 def is_ensembl(names: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ What is missing, damaged, or there more than once is told by a DatasetError.
 
 from __future__ import annotations
 
+import re
 import zlib
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,7 +26,7 @@ from napari_stem.spatial.gene_sets import ID_COLUMN
 from napari_stem.texts import clean_name, quoted, read_text, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import anndata
     import pandas as pd
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 SCALE_FACTORS = "scalefactors_json.json"
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
 BINS = "binned_outputs"
+# Genomes as 10x and Ensembl call them: GRCh38, hg19; mm10, GRCm39; mRatBN7.2, Rnor_6.0.
+GENOMES = {
+    "Homo sapiens": re.compile(r"(?<![A-Za-z])(GRCh|hg)\d"),
+    "Mus musculus": re.compile(r"(?<![A-Za-z])(GRCm|mm)\d"),
+    "Rattus norvegicus": re.compile(r"(?<![A-Za-z])(mRatBN|Rnor_|rn)\d"),
+}
 COUNTS = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
 _COLUMNS = (
     "barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres",
@@ -115,15 +122,29 @@ def _read_hdf5(path: Path) -> anndata.AnnData:
         features = group.get("features")
         if features is None:
             ids, names, kinds = group["genes"].asstr()[:], group["gene_names"].asstr()[:], None
+            genomes = set(file)
         else:
             ids, names, kinds = (features[key].asstr()[:] for key in ("id", "name", "feature_type"))
+            genomes = set(features["genome"].asstr()[:]) if "genome" in features else set()
         parts = tuple(group[part][:] for part in ("data", "indices", "indptr"))
         barcodes = group["barcodes"].asstr()[:]
         counts = csr_matrix(parts, shape=(len(barcodes), len(names)))
         table = _table(counts, barcodes, ids, names, kinds)
         chemistry = file.attrs.get("chemistry_description") or ""
     table.uns["chemistry"] = chemistry.decode() if isinstance(chemistry, bytes) else str(chemistry)
+    table.uns["species"] = species_of(genomes) or ""
     return table
+
+
+def species_of(genomes: Iterable[str]) -> str | None:
+    """Name the species of some genomes; None where it is not known of each, or they are of several species."""
+    found = [
+        {species for species, names in GENOMES.items() if names.search(genome)}
+        for genome in genomes
+        if genome  # antibodies and probes have none
+    ]
+    every = set[str]().union(*found)
+    return every.pop() if len(every) == 1 and all(found) else None
 
 
 def _read_matrix_market(folder: Path) -> anndata.AnnData:

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_stem.errors import DatasetError, require_extra
 from napari_stem.spatial.dataset import PITCH_KEY, TABLES, Dataset, image_facts
-from napari_stem.spatial.gene_sets import with_unique_symbols
+from napari_stem.spatial.gene_sets import latin_name, with_unique_symbols
 from napari_stem.spatial.importing import NewSection, Outcome, fitted_section, import_sections
 from napari_stem.spatial.lattice import array_positions, fit_lattice
 from napari_stem.spatial.space_ranger import (
@@ -61,6 +61,7 @@ def import_visium(
     bin_um: int | None = None,
     image: Path | None = None,
     name: str | None = None,
+    species: str | None = None,
 ) -> Outcome:
     """Write Visium sections as a data set in HEST layout, spots or bins under tissue only.
 
@@ -69,7 +70,8 @@ def import_visium(
     be gzipped, lie flat, or have GEO's prefixes. ``bin_um`` is the side of the bins of Visium HD, one of
     those that Space Ranger wrote; None for Visium. ``image``, the full-resolution one that it was run on, and
     ``name`` are of a single section; otherwise the image is looked for beside each, and the name is that of
-    the folder. Else as for `import_sections`.
+    the folder. ``species`` is that of the tissue; None: that of the genome, where Space Ranger's HDF5 says so.
+    Else as for `import_sections`.
 
     DatasetError: there is nothing to import, an image or name is given for several sections, or pyarrow,
     which Visium HD needs, is not installed.
@@ -85,7 +87,7 @@ def import_visium(
     readers = {}
     for found, folder in folders.items():
         section_id = name or found
-        readers[section_id] = partial(_read_section, section_id, folder, image, bin_um)
+        readers[section_id] = partial(_read_section, section_id, folder, image, bin_um, species)
         if settings is None or not settings.overwrite:
             _require_same_pitch(out, section_id, float(bin_um or PITCH_UM))
     return import_sections(readers, out, settings)
@@ -119,7 +121,7 @@ def is_visium(folder: Path) -> bool:
 
 
 def _read_section(
-    section_id: str, folder: Path, image: Path | None, bin_um: int | None
+    section_id: str, folder: Path, image: Path | None, bin_um: int | None, species: str | None
 ) -> NewSection:
     """Read Visium spots, or bins of Visium HD, which lie in a folder of their own."""
     counted = folder
@@ -139,15 +141,14 @@ def _read_section(
             f"{image} has {facts.size_px[0]} x {facts.size_px[1]} px, but Space Ranger was run on an "
             f"image of about {other} px, to which the positions belong; name that one with --image."
         )
-    technology: dict[str, Any] = {"st_technology": "Visium HD"}
+    about: dict[str, Any] = {"st_technology": "Visium HD"}
     stated_um = scales.get("microns_per_pixel", 0.0)
     if bin_um is None:
-        technology = {
-            "st_technology": "Visium",
-            "chemistry": table.uns.get("chemistry") or None,
-        }
+        about = {"st_technology": "Visium", "chemistry": table.uns.get("chemistry") or None}
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
+    if known := species or table.uns.get("species"):
+        about["species"] = latin_name(known)
     named, findings = with_unique_symbols(under_tissue(table, f"section {section_id}"))
     pitch_um = float(bin_um or PITCH_UM)
     nodes, xy_px = array_positions(named.obs), np.asarray(named.obsm["spatial"], np.float64)
@@ -161,7 +162,7 @@ def _read_section(
         section_id,
         image,
         named,
-        technology,
+        about,
         mpp_um={SCALE_FACTORS: stated_um} if stated_um else {},
         findings=(*findings, *unlike_preview([counted, folder], image)),
     )

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_stem.cohort.orders import Order, orders_of, slides_at
-from napari_stem.cohort.outcomes import Outcome, write_summary
+from napari_stem.cohort.outcomes import Outcome, Summary
 from napari_stem.cohort.run import predict_in_turn
 from napari_stem.errors import StemError
 from napari_stem.io import require_writable
@@ -143,10 +143,11 @@ class ManySlides(QWidget):
         self.outcomes = [
             each if each.status == "done" else Outcome(each.order) for each in self.outcomes
         ]
-        outcomes, folder = self.outcomes, self._folder()
+        outcomes, summary = self.outcomes, Summary(self._folder(), self.outcomes)
 
         def predict(poll: Poll, progress: Progress) -> None:
-            require_writable(folder / "cohort.csv")
+            require_writable(summary.path)
+            summary.recall()
 
             def watch(seconds_left: float | None) -> None:
                 ended = sum(each.share for each in outcomes)
@@ -157,9 +158,10 @@ class ManySlides(QWidget):
                 left = "" if seconds_left is None else f", {parts.duration(seconds_left)} left"
                 text = f"Slide {number} of {len(outcomes)}, {now.order.name}{left}"
                 progress(text, round(PARTS * ended), PARTS * len(outcomes))
+                summary.write_if_due()
 
             predict_in_turn([each for each in outcomes if each.status == "waiting"], poll, watch)
-            write_summary(folder, outcomes)
+            summary.write()
 
         self.job.start(predict, done=self._end, failed=self._end)
         self._show()

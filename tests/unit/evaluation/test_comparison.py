@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import anndata
@@ -12,6 +13,7 @@ import pytest
 from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import evaluate
 from napari_stem.results import PROVENANCE_KEY
+from napari_stem.slide.opening import open_header
 from napari_stem.spatial.table_files import repeats_allowed
 
 if TYPE_CHECKING:
@@ -135,6 +137,73 @@ def test_names_at_other_places_are_told_where_places_match(caplog) -> None:
     found = evaluate(prediction_at(here), truth, allow_partial=True)
     assert found["matched_by"] == "position"
     assert "same name in both tables lie elsewhere" in caplog.text
+
+
+def test_names_near_their_places_are_another_section_s(caplog) -> None:
+    here = lattice(4, 10)
+    for off_px, is_told in ((0.7, False), (8, True)):  # rounded; as on another array of this kind
+        there = np.vstack([here + off_px, [[9e4, 9e4]]])
+        found = evaluate(prediction_at(here), truth_at(there, "spot"))
+        assert (found["matched_by"], found["n_matched"]) == ("name", 40)
+        assert (
+            "40 spots that have the same name in both tables lie 11.3 px" in caplog.text
+        ) == is_told
+
+
+@pytest.fixture
+def predicted_c3(her2st_dataset: Path) -> anndata.AnnData:
+    """What a prediction of section C3 says of itself, at the spots that were measured."""
+    with open_header(her2st_dataset / "wsis" / "C3.jpg") as slide:
+        about = {"slide": slide.name, "slide_fingerprint": slide.fingerprint}
+    counts = anndata.read_h5ad(her2st_dataset / "st" / "C3.h5ad")
+    predicted = prediction_at(counts.obsm["spatial"])
+    predicted.obs_names = counts.obs_names
+    predicted.var_names = counts.var_names[: len(GENES)]
+    predicted.uns[PROVENANCE_KEY] |= about
+    return predicted
+
+
+def test_counts_of_another_section_of_the_data_set_are_refused(
+    predicted_c3: anndata.AnnData, her2st_dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = r"st.C2\.h5ad was measured on section C2, and C3\.jpg was predicted.*choose C3\.h5ad"
+    with pytest.raises(DatasetError, match=said):
+        evaluate(predicted_c3, her2st_dataset / "st" / "C2.h5ad", allow_partial=True)
+    evaluate(predicted_c3, her2st_dataset / "st" / "C3.h5ad")
+    predicted_c3.uns[PROVENANCE_KEY]["slide"] = "HE stain.jpg"  # the same image, called otherwise
+    evaluate(predicted_c3, str(her2st_dataset / "st" / "C3.h5ad"))
+    assert not caplog.messages
+    evaluate(predicted_c3, her2st_dataset / "st" / "C2.h5ad", allow_partial=True)
+    assert "measured on section C2, and the predicted slide is called HE stain.jpg" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("slide", "is_told"),
+    [
+        ("C2.jpg", True),
+        ("C31.jpg", True),
+        ("C3.ome.tif", False),
+        ("her2_c3_HE.svs", False),
+        ("slide-0123456789ab", False),  # a pseudonym
+    ],
+)
+def test_a_table_that_says_another_section_is_told_of(
+    slide: str, is_told: bool, predicted_c3: anndata.AnnData, her2st_dataset: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    table = shutil.copy(her2st_dataset / "st" / "C3.h5ad", tmp_path / "counts.h5ad")
+    predicted_c3.uns[PROVENANCE_KEY]["slide"] = slide
+    evaluate(predicted_c3, table)
+    assert bool(caplog.messages) == is_told
+    caplog.clear()
+    mine = anndata.read_h5ad(table)  # as scanpy reads Visium, and as says nothing
+    parts = dict(mine.uns["spatial"]["C3"])
+    for library in (parts | {"images": {"hires": 0}}, parts | {"images": np.zeros(3)}, 7):
+        mine.uns["spatial"] = {"Library 7": library}
+        evaluate(predicted_c3, mine)
+    del mine.uns["spatial"]
+    evaluate(predicted_c3, mine)
+    assert not caplog.messages
 
 
 def test_names_that_repeat_match_nothing_and_places_do() -> None:

@@ -152,6 +152,18 @@ def test_positions_off_the_slide_are_refused(tmp_path):
         read_measured(path, SizePx(3000, 3000))
 
 
+def test_counts_of_another_section_are_refused_or_told_of(her2st_dataset, tmp_path, caplog):
+    shutil.copytree(her2st_dataset, tmp_path / "ds")
+    (tmp_path / "ds" / "metadata" / "C2.json").unlink()  # nothing says another size
+    c2 = tmp_path / "ds" / "st" / "C2.h5ad"
+    with open_slide(her2st_dataset / "wsis" / "C3.jpg") as other:
+        with pytest.raises(DatasetError, match=r"on section C2, and C3\.jpg was predicted"):
+            read_measured(c2, other.size, other)
+        large = SizePx(other.size.height_px + 500, other.size.width_px + 500)
+        read_measured(shutil.copy(c2, tmp_path / "counts.h5ad"), large, other)
+    assert "measured on section C2, and the predicted slide is called C3.jpg" in caplog.text
+
+
 def test_the_data_set_says_another_size(slide):
     with pytest.raises(
         DatasetError, match=r"image of 9272 x 9901 px, but this slide has 9272 x 9900"

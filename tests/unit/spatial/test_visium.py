@@ -22,7 +22,7 @@ from napari_stem.cli import app
 from napari_stem.errors import DatasetError
 from napari_stem.spatial.dataset import Dataset
 from napari_stem.spatial.importing import ImportSettings
-from napari_stem.spatial.space_ranger import find_image
+from napari_stem.spatial.space_ranger import find_image, species_of
 from napari_stem.spatial.visium import import_visium
 
 if TYPE_CHECKING:
@@ -408,6 +408,47 @@ def test_the_command_imports_it(run: Run, tmp_path: Path) -> None:
     told = json.loads(result.stdout)
     assert (told["imported"], told["failed"]) == (["S1"], {})
     compare(tmp_path / "ds", "S1", run)
+
+
+def stated_species(dataset: Path) -> str | None:
+    return Dataset(dataset).section("S1").metadata.get("species")
+
+
+def test_the_species_is_that_of_the_reference_genome(run: Run, tmp_path: Path) -> None:
+    import_visium([run.folder], tmp_path / "ds", image=run.image)
+    assert stated_species(tmp_path / "ds") == "Homo sapiens"
+    with h5py.File(run.folder / "filtered_feature_bc_matrix.h5", "a") as file:
+        del file["matrix/features/genome"]
+    import_visium([run.folder], tmp_path / "unsaid", image=run.image)
+    assert "species" not in Dataset(tmp_path / "unsaid").section("S1").metadata
+
+
+@pytest.mark.parametrize(
+    ("genomes", "species"),
+    [
+        (["GRCh38"], "Homo sapiens"),
+        (["hg19", "", "GRCh38-2020-A"], "Homo sapiens"),
+        (["mm10"], "Mus musculus"),
+        (["GRCm39"], "Mus musculus"),
+        (["mRatBN7.2"], "Rattus norvegicus"),
+        (["GRCh38", "mm10"], None),  # a xenograft
+        (["GRCh38_and_mm10"], None),
+        (["GRCh38", "EBV"], None),
+        (["mine", "comm10"], None),
+        ([], None),
+    ],
+)
+def test_genomes_of_several_species_and_unknown_ones_say_none(
+    genomes: list[str], species: str | None
+) -> None:
+    assert species_of(genomes) == species
+
+
+def test_the_species_that_the_user_states_counts(run: Run, tmp_path: Path) -> None:
+    arguments = ["visium", run.folder, "--out", tmp_path / "ds", "--image", run.image]
+    result = CliRunner().invoke(app, ["import", *map(str, arguments), "--species", "mouse"])
+    assert result.exit_code == 0, result.stderr
+    assert stated_species(tmp_path / "ds") == "Mus musculus"  # as HEST-1k and models say it
 
 
 def test_a_section_whose_name_begins_like_another_leaves_its_files(
