@@ -176,12 +176,11 @@ class CompareWindow(QWidget):
             return
         found = self.compared.found
         first, second = found[["group_a", "group_b"]].iloc[0]
-        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
-        asked = parts.ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
-        if asked is None:
+        name = re.sub("[ /]", "-", f"differences_{first}_{second}.csv")
+        path = parts.ask_where_to_save(self, "Save the comparison", name, "Table (*.csv)")
+        if not path:
             return
-        path, overwrite = asked
-        write = partial(write_differences, found, Path(path), overwrite=overwrite)
+        write = partial(write_differences, found, Path(path), overwrite=True)
 
         def saved(_: None) -> None:
             self.message.setText(f"Saved {path}.")
