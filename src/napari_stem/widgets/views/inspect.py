@@ -155,7 +155,7 @@ class InspectPanel(QWidget):
             self.inspect(spot)
 
     def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
-        return None if active is None else active.spot_at(position, self._maps.settings.shape)
+        return None if active is None else active.spot_at(position, self._maps.settings.spot_shape)
 
     def _reading(self, active: ActivePrediction, position: Any) -> str:
         """Say what the map shows at a place, and what is predicted there where that is something else."""
@@ -222,7 +222,7 @@ class InspectPanel(QWidget):
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            mpp, shape = active.slide.require_mpp(), self._maps.settings.shape
+            mpp, shape = active.slide.require_mpp(), self._maps.settings.spot_shape
             self.outline.show(active.prediction, mpp, np.array([spot]), shape)
         samples = self._maps.samples()
         if samples is not None:

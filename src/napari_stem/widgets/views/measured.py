@@ -243,7 +243,7 @@ class MeasuredPanel(QWidget):
         about = {"prediction": str(active.prediction.path)}
         plain = replace(active.gene_map(active.gene, "mean", self.settings), about=about)
         if self.shown() == MEASURED:
-            shape, grids = self.settings.shape, loaded.grids
+            shape, grids = self.settings.spot_shape, loaded.grids
             if shape not in grids:
                 grids[shape] = SpotGrid.of(found.spots, active.slide.require_mpp(), shape)
             title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)
