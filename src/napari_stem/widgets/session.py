@@ -192,8 +192,8 @@ class SessionControl(QObject):
         if entry.mpp_um is not None:
             self._stated.add(slide.fingerprint)
         self._put_regions(slide, entry)
-        self._jobs.start(
-            _open_predictions,
+        self._jobs.start_each(
+            open_prediction,
             [Path(path) for path in entry.predictions],
             done=partial(self._put_predictions, slide, entry),
             failed=self._open_next,
@@ -210,12 +210,7 @@ class SessionControl(QObject):
         except StemError as error:  # a file edited by hand
             self._jobs.fail(str(error))
 
-    def _put_predictions(
-        self, slide: Slide, entry: SlideEntry, opened: tuple[list[Any], list[str]]
-    ) -> None:
-        predictions, missing = opened
-        for sentence in missing:
-            self._jobs.fail(sentence)
+    def _put_predictions(self, slide: Slide, entry: SlideEntry, predictions: list[Any]) -> None:
         for prediction in predictions:
             self._panels.model.predictions.put_on_map(slide, prediction)
         if predictions and entry.gene and not self._panels.maps.choose_gene(slide, entry.gene):
@@ -223,16 +218,6 @@ class SessionControl(QObject):
         if entry.measured and self._panels.measured.path_of(slide) is None:
             self._panels.measured.load_for(slide, entry.measured)
         self._open_next()
-
-
-def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
-    opened, missing = [], []
-    for path in paths:
-        try:
-            opened.append(open_prediction(path))
-        except StemError as error:
-            missing.append(str(error))
-    return opened, missing
 
 
 def write_session(session: Session, path: Path) -> None:
