@@ -5,7 +5,7 @@ What a session says of the view is its dump; how maps look is remembered from on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from psygnal import Signal
@@ -41,7 +41,6 @@ ANY_VALUE = (-1e6, 1e6)  # limits of what can be typed
 OF_EXPRESSION = frozenset({*get_args(Expression), MEASURED})
 
 # what the type of a setting notes: its use beside being dumped
-LOOK = "look"  # how maps look: it is remembered from one day to the next
 SPECIAL = "special"  # it changes no plain map of a gene
 NOT_SAVED = "not saved"  # each slide has its own
 
@@ -56,7 +55,25 @@ class GeneSet:
 
 
 @dataclass(eq=False)
-class DisplaySettings:
+class MapLook:
+    """How maps look: it is remembered from one day to the next."""
+
+    # the first three as in `ColourRange`
+    range_kind: RangeKind = "gene"
+    range_low: Annotated[float, Bounds(*ANY_VALUE)] = 1.0
+    range_high: Annotated[float, Bounds(*ANY_VALUE)] = 99.0
+    colormap: Colormap = "viridis"
+    mix_colours: Literal["safe", "rgb"] = "safe"
+    spot_shape: SpotShape = "square"
+    opacity_percent: Annotated[int, Bounds(0, 100)] = 70
+
+    def look(self) -> dict[str, Any]:
+        """Return how maps look, to be remembered."""
+        return {each.name: getattr(self, each.name) for each in fields(MapLook)}
+
+
+@dataclass(eq=False)
+class DisplaySettings(MapLook):
     """All that is asked to be shown; `changed` tells the names of what has changed."""
 
     changed = Signal(frozenset)
@@ -71,14 +88,6 @@ class DisplaySettings:
     gene_set: Annotated[GeneSet | None, NOT_SAVED] = None
     # of the prediction on show; marked wherever genes are listed
     by_chance: Annotated[frozenset[str], NOT_SAVED] = frozenset()
-    # how maps look; the first three as in `ColourRange`
-    range_kind: Annotated[RangeKind, LOOK] = "gene"
-    range_low: Annotated[float, Bounds(*ANY_VALUE), LOOK] = 1.0
-    range_high: Annotated[float, Bounds(*ANY_VALUE), LOOK] = 99.0
-    colormap: Annotated[Colormap, LOOK] = "viridis"
-    mix_colours: Annotated[Literal["safe", "rgb"], LOOK] = "safe"
-    spot_shape: Annotated[SpotShape, LOOK] = "square"
-    opacity_percent: Annotated[int, Bounds(0, 100), LOOK] = 70
     # [low, high] set in napari, by `hand_key`; until a range is chosen
     limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
@@ -101,10 +110,6 @@ class DisplaySettings:
     def dump(self) -> dict[str, Any]:
         """Return it, JSON-ready, as `restore` takes it."""
         return {name: getattr(self, name) for name in SETTINGS if not _is_used(name, NOT_SAVED)}
-
-    def look(self) -> dict[str, Any]:
-        """Return how maps look, to be remembered."""
-        return {name: getattr(self, name) for name in SETTINGS if _is_used(name, LOOK)}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take what `dump` or `look` gave; what is missing or wrong stays as it is."""

@@ -106,7 +106,7 @@ class Jobs(QObject):
         """Write a file in a thread, whose path is the last argument, and say so when it is there."""
         self.start(write, *args, done=lambda _: show_info(f"Saved {args[-1]}"))
 
-    def in_window(self, act: Callable[..., None]) -> Callable[..., None]:
+    def in_window(self, act: Callable[..., object]) -> Callable[..., None]:
         """Make of a function of the window's one that any thread may call, such as to say how far it is."""
 
         def tell(*told: Any) -> None:
