@@ -11,8 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_stem.encoders.bundled import BundledEncoder
-from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.registry import BUNDLED, parse_name
+from napari_stem.encoders.catalogue import BUNDLED_FACTS, CATALOGUE
+from napari_stem.encoders.registry import parse_name
 from napari_stem.errors import StemError
 from napari_stem.evaluation.differences import Background, background, spot_profile
 from napari_stem.geometry import PatchSpec
@@ -284,16 +284,9 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError where the model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
-    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
-    if len(specs) == 1 and config.fields_of_view_um is None:
-        return specs[0]
-    own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
-    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
-    return PatchSpec(fields_um, max(spec.side_px for spec in specs))
-
-
-def _spec_of(encoder: str) -> PatchSpec:
-    if encoder == BUNDLED:
+    if config.encoder == BUNDLED_FACTS.name and config.fields_of_view_um is None:
         return BundledEncoder.patch
-    facts = CATALOGUE[encoder]
-    return PatchSpec(facts.fields_of_view_um, facts.side_px)
+    facts = [CATALOGUE.get(part.name, BUNDLED_FACTS) for part in parse_name(config.encoder)]
+    own_um = {field_um for each in facts for field_um in each.fields_of_view_um}
+    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
+    return PatchSpec(fields_um, max(each.side_px for each in facts))
