@@ -46,9 +46,8 @@ class SlideEntry:
     name: str = ""  # of its layer
     mpp_um: tuple[float, float] | None = None  # (y, x), where the user stated it
     regions: dict[str, Any] = field(default_factory=dict)  # GeoJSON FeatureCollection in level-0 px
-    clicked: tuple[
-        str, ...
-    ] = ()  # names of those that one click made: the next click predicts them too
+    # names of those that one click made: the next click predicts them too
+    clicked: tuple[str, ...] = ()
     predictions: tuple[str, ...] = ()  # folders, the one on screen last
     gene: str = ""  # on the map
     measured: str = ""  # file or folder of measured data
@@ -222,14 +221,8 @@ class SessionControl(QObject):
 
 def write_session(session: Session, path: Path) -> None:
     """Write a session file, whole or not at all; OutputError where the place cannot be written."""
-    saved = {
-        "format": FORMAT,
-        "version": VERSION,
-        "active": session.active,
-        "view": session.view,
-        "run": session.run,
-        "slides": [_entry_json(slide, path) for slide in session.slides],
-    }
+    slides = [_entry_json(slide, path) for slide in session.slides]
+    saved = {"format": FORMAT, "version": VERSION, **vars(session), "slides": slides}
     write_file(path, json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
 
 

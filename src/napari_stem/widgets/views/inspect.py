@@ -23,7 +23,7 @@ from napari_stem.slide.patches import PatchReader
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.pictures import pixmap_within
-from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
+from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE, SD
@@ -59,10 +59,11 @@ COLUMNS = (
         order="z_told",
     ),
     Column(
-        "range",
+        "z_low",
         "90% interval",
         "The spot's 90% interval on the same scale: a gene whose interval holds 0 may be as everywhere else",
-        order="z_low",
+        "+.1f",
+        upper="z_high",
         widest="+0.0 to +00.0",
     ),
     Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
@@ -253,9 +254,7 @@ def _probability(shown: SpotMap, probability: float, spot: int) -> list[str]:
 
 
 def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:
-    spans = zip(profile["z"], profile["z_low"], profile["z_high"], strict=True)
-    texts = [f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN for z, low, high in spans]
-    frame = profile.assign(range=texts, z_told=profile["z"].mask(by_chance))
+    frame = profile.assign(z_told=profile["z"].mask(by_chance))
     return marked(frame, by_chance.index[by_chance])
 
 
