@@ -18,9 +18,10 @@ from napari_stem.sample_data import sample_path
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import Relations, find_domains, leiden
 from napari_stem.spatial_analysis.store import read_domains, sidecar_path, write_domains
+from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.genes.map_layers import colours_of
 from napari_stem.widgets.views import analysis
-from napari_stem.widgets.views.analysis import HIGH, NAME, SHARE, STABILITY
+from napari_stem.widgets.views.analysis import HIGH, MORANS_COLUMNS, NAME, SHARE, STABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,6 +220,16 @@ def test_genes_are_ranked_chosen_and_saved(model_road, monkeypatch, tmp_path, no
     predicted.wait(lambda: any("Saved" in told for told in notifications))
     table = pd.read_csv(tmp_path / "m.csv", index_col="gene")
     assert table["I"].idxmax() == panel.morans.key(0)
+
+
+def test_genes_are_sorted_by_their_intervals_as_by_numbers():
+    ends = {"I_q05": [0.1, -0.2, np.nan, -0.05], "I_q95": [0.3, 0.1, np.nan, 0.05]}
+    known = {"gene": list("abcd"), "I": [0.2, 0.0, 0.1, 0.0], "fdr": [0.1] * 4}
+    table = Table(MORANS_COLUMNS)
+    table.fill(pd.DataFrame({**known, **ends}, index=list("abcd")))
+    table.sort(2)
+    shown = [table.index(row, 2).data() for row in range(4)]
+    assert shown == ["-0.20 to +0.10", "-0.05 to +0.05", "+0.10 to +0.30", "–"]
 
 
 def test_while_a_run_grows_no_domains_are_looked_for(model_road, monkeypatch):

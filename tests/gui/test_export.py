@@ -245,9 +245,7 @@ def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):
         monkeypatch.setattr(QFileDialog, "getSaveFileName", dialog)
 
     choose(panel.kinds, "zarr")
-    answer(
-        str(tmp_path / "a.b")
-    )  # the ending is added, and the dialog has not asked about that name
+    answer(str(tmp_path / "a.b"))  # the ending is added
     panel.save_button.click()
     choose(panel.kinds, "figure")
     answer(str(tmp_path / "a.svg"))
@@ -255,8 +253,8 @@ def test_the_dialog_suggests_and_remembers(model_road, monkeypatch, tmp_path):
     answer("")  # dismissed
     panel.save_button.click()
     assert asked == [
-        ("zarr", "all", str(tmp_path / "a.b.zarr"), False),
-        ("figure", "shown", str(tmp_path / "a.svg"), True),
+        ("zarr", "all", str(tmp_path / "a.b.zarr")),
+        ("figure", "shown", str(tmp_path / "a.svg")),
     ]
     assert suggested[1:] == [str(tmp_path / "C5_predicted.png")] * 2
     assert model_road.panels.choices().export_folder == str(tmp_path)

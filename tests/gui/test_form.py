@@ -121,8 +121,8 @@ def test_a_file_is_replaced_only_where_the_user_was_asked_about_its_name(
     monkeypatch.setattr(QMessageBox, "question", question)
     whole = tmp_path / "areas.geojson"
 
-    def ask() -> str:
-        return ask_where_to_save(asking, "Save regions", "regions.geojson", "")
+    def ask(filters: str = "") -> str:
+        return ask_where_to_save(asking, "Save regions", "regions.geojson", filters)
 
     assert ask() == str(whole)
     assert asked == []
@@ -130,3 +130,9 @@ def test_a_file_is_replaced_only_where_the_user_was_asked_about_its_name(
     assert ask() == ""
     assert ask() == str(whole)
     assert asked == ["areas.geojson is there already. Replace it?"] * 2
+    typed = str(tmp_path / "areas.v2"), "Regions (*.geojson *.json)"
+    assert ask(typed[1]) == str(tmp_path / "areas.v2.geojson")
+    assert ask(f"{typed[1]};;All files (*)") == typed[0]
+    typed = str(tmp_path / "areas.JSON"), typed[1]
+    assert ask(typed[1]) == typed[0]
+    assert len(asked) == 2

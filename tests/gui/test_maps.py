@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import fields
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -19,6 +18,7 @@ from qtpy.QtCore import QThreadPool
 
 from napari_stem.layers.values import colour_limits
 from napari_stem.results import Prediction
+from napari_stem.settings import settings_of
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
@@ -185,10 +185,10 @@ def test_a_session_may_hold_whatever_can_be_chosen_and_nothing_else(screen, qtbo
         "expression": uncertainty.expression_choice,
         "uncertainty": uncertainty.uncertainty_choice,
     }
-    for setting in fields(DisplaySettings):
-        if setting.name in boxes:
-            box = boxes.pop(setting.name)
-            assert [box.itemData(i) for i in range(box.count())] == [*setting.metadata["among"]]
+    for name, setting in settings_of(DisplaySettings).items():
+        if name in boxes:
+            box = boxes.pop(name)
+            assert [box.itemData(i) for i in range(box.count())] == [*setting.choices]
     assert not boxes
 
 

@@ -162,7 +162,7 @@ def test_a_figure_of_what_was_measured_says_so(predicted, monkeypatch, tmp_path)
         predicted.wait(
             lambda view=view: predicted.panels.measured.map.layer.visible == (view != "mean")
         )
-        export.save("figure", "shown", str(tmp_path / f"{view}.png"), False)
+        export.save("figure", "shown", str(tmp_path / f"{view}.png"))
         predicted.wait(lambda: not export.save_button.isHidden())
     measured, difference, plain = seen
     gene = predicted.panels.genes.settings.gene

@@ -309,22 +309,16 @@ def _look(
     poll: Poll,
     **_progress: object,  # is not told: how many there are is not known
 ) -> _Looked:
-    """Look for slides in what was added, and list all."""
+    """Look for slides in what was added, and list all; what does not go with the others is left out."""
     wrong, found, new = list[str](), list(places), set[Path]()
     for place in added:
         try:
             more = slides_at(place)  # once: a folder may be large, and far away
+            both = list(dict.fromkeys([*found, *more]))
+            orders_of(both, _folder(both, results), common)
             new |= {order.slide for order in orders_of(more, place, common)}
-            found += more
+            found = both
         except StemError as error:
             wrong.append(str(error))
-    try:
-        orders = orders_of(found, _folder(found, results), common)
-    except StemError as error:
-        if not new:
-            raise
-        wrong.append(str(error))
-        found, new = list(places), set()
-        orders = orders_of(found, _folder(found, results), common)
     poll()
-    return list(dict.fromkeys(found)), orders, new, wrong
+    return found, orders_of(found, _folder(found, results), common), new, wrong

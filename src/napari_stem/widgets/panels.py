@@ -31,7 +31,7 @@ class Panels:
 
     def __init__(self, viewer: Viewer, jobs: Jobs, remembered: Remembered) -> None:
         settings = DisplaySettings()
-        settings.restore(vars(remembered))
+        settings.restore(remembered.look())
         self.slide = SlidePanel(viewer, jobs, remembered.folder)
         self.genes = GenesPanel(settings)
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)

@@ -46,9 +46,8 @@ class SlideEntry:
     name: str = ""  # of its layer
     mpp_um: tuple[float, float] | None = None  # (y, x), where the user stated it
     regions: dict[str, Any] = field(default_factory=dict)  # GeoJSON FeatureCollection in level-0 px
-    clicked: tuple[
-        str, ...
-    ] = ()  # names of those that one click made: the next click predicts them too
+    # names of those that one click made: the next click predicts them too
+    clicked: tuple[str, ...] = ()
     predictions: tuple[str, ...] = ()  # folders, the one on screen last
     gene: str = ""  # on the map
     measured: str = ""  # file or folder of measured data
@@ -192,8 +191,8 @@ class SessionControl(QObject):
         if entry.mpp_um is not None:
             self._stated.add(slide.fingerprint)
         self._put_regions(slide, entry)
-        self._jobs.start(
-            _open_predictions,
+        self._jobs.start_each(
+            open_prediction,
             [Path(path) for path in entry.predictions],
             done=partial(self._put_predictions, slide, entry),
             failed=self._open_next,
@@ -210,12 +209,7 @@ class SessionControl(QObject):
         except StemError as error:  # a file edited by hand
             self._jobs.fail(str(error))
 
-    def _put_predictions(
-        self, slide: Slide, entry: SlideEntry, opened: tuple[list[Any], list[str]]
-    ) -> None:
-        predictions, missing = opened
-        for sentence in missing:
-            self._jobs.fail(sentence)
+    def _put_predictions(self, slide: Slide, entry: SlideEntry, predictions: list[Any]) -> None:
         for prediction in predictions:
             self._panels.model.predictions.put_on_map(slide, prediction)
         if predictions and entry.gene and not self._panels.maps.choose_gene(slide, entry.gene):
@@ -225,26 +219,10 @@ class SessionControl(QObject):
         self._open_next()
 
 
-def _open_predictions(paths: list[Path]) -> tuple[list[Any], list[str]]:
-    opened, missing = [], []
-    for path in paths:
-        try:
-            opened.append(open_prediction(path))
-        except StemError as error:
-            missing.append(str(error))
-    return opened, missing
-
-
 def write_session(session: Session, path: Path) -> None:
     """Write a session file, whole or not at all; OutputError where the place cannot be written."""
-    saved = {
-        "format": FORMAT,
-        "version": VERSION,
-        "active": session.active,
-        "view": session.view,
-        "run": session.run,
-        "slides": [_entry_json(slide, path) for slide in session.slides],
-    }
+    slides = [_entry_json(slide, path) for slide in session.slides]
+    saved = {"format": FORMAT, "version": VERSION, **vars(session), "slides": slides}
     write_file(path, json.dumps(saved, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -6,18 +6,17 @@ What a session says of the view is its dump; how maps look is remembered from on
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from psygnal import Signal
 
+from napari_stem.layers.placement import SpotShape  # noqa: TC001 (read by `settings_of`)
 from napari_stem.layers.values import ColourRange, RangeKind
+from napari_stem.settings import Bounds, Setting, settings_of
 from napari_stem.spatial.gene_sets import gene_sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from dataclasses import Field
-
-    from napari_stem.layers.placement import SpotShape
 
 # what lies on the map: of the prediction itself, or in its place
 MEAN, SD, NOTHING = "mean", "sd", "none"
@@ -27,18 +26,21 @@ ONE, MIX, BESIDE, SCORE = "one", "mix", "beside", "score"
 MOST_GENES = {MIX: 3, BESIDE: 4}
 # what stands for expression and for uncertainty
 FADED, PROBABLE, SAMPLE, WIDTH = "faded", "probable", "sample", "width"
-EXPRESSIONS, UNCERTAINTIES = (MEAN, FADED, PROBABLE, SAMPLE), (SD, WIDTH)
+Expression = Literal["mean", "faded", "probable", "sample"]
+Uncertainty = Literal["sd", "width"]
+UNCERTAINTIES: tuple[str, ...] = get_args(Uncertainty)
 # which genes are listed
 ALL, FAVOURITES = "all", "favourites"
 SET_PREFIX, LIST_PREFIX = "set:", "list:"
-COLORMAPS = ("viridis", "magma", "inferno", "cividis", "turbo")  # turbo: not for colour-blind eyes
+# the last not for colour-blind eyes
+Colormap = Literal["viridis", "magma", "inferno", "cividis", "turbo"]
+COLORMAPS: tuple[str, ...] = get_args(Colormap)
 
 ANY_VALUE = (-1e6, 1e6)  # limits of what can be typed
 # by what they show, maps whose colours stand for values of expression: they share one range
-OF_EXPRESSION = frozenset({*EXPRESSIONS, MEASURED})
+OF_EXPRESSION = frozenset({*get_args(Expression), MEASURED})
 
-# metadata of a setting: its use beside being dumped, and what it is taken from or lies within
-LOOK = "look"  # how maps look: it is remembered from one day to the next
+# what the type of a setting notes: its use beside being dumped
 SPECIAL = "special"  # it changes no plain map of a gene
 NOT_SAVED = "not saved"  # each slide has its own
 
@@ -53,45 +55,48 @@ class GeneSet:
 
 
 @dataclass(eq=False)
-class DisplaySettings:
+class MapLook:
+    """How maps look: it is remembered from one day to the next."""
+
+    # the first three as in `ColourRange`
+    range_kind: RangeKind = "gene"
+    range_low: Annotated[float, Bounds(*ANY_VALUE)] = 1.0
+    range_high: Annotated[float, Bounds(*ANY_VALUE)] = 99.0
+    colormap: Colormap = "viridis"
+    mix_colours: Literal["safe", "rgb"] = "safe"
+    spot_shape: SpotShape = "square"
+    opacity_percent: Annotated[int, Bounds(0, 100)] = 70
+
+    def look(self) -> dict[str, Any]:
+        """Return how maps look, to be remembered."""
+        return {each.name: getattr(self, each.name) for each in fields(MapLook)}
+
+
+@dataclass(eq=False)
+class DisplaySettings(MapLook):
     """All that is asked to be shown; `changed` tells the names of what has changed."""
 
     changed = Signal(frozenset)
 
-    view: str = field(
-        default=MEAN, metadata={"among": (MEAN, SD, NOTHING, MEASURED, DIFFERENCE, DOMAINS)}
-    )
-    arrangement: str = field(default=ONE, metadata={"among": (ONE, MIX, BESIDE, SCORE)})
-    gene: str = field(default="", metadata={"use": NOT_SAVED})  # the chosen one
+    view: Literal["mean", "sd", "none", "measured", "difference", "domains"] = "mean"
+    arrangement: Literal["one", "mix", "beside", "score"] = "one"
+    gene: Annotated[str, NOT_SAVED] = ""  # the chosen one
     picked: tuple[str, ...] = ()  # genes that are shown together
     listed: str = ALL  # or ``favourites``, ``set:NAME``, ``list:NAME``
     own_list: tuple[str, ...] = ()  # genes of a list of the user's
     # genes that are listed; None where all are
-    gene_set: GeneSet | None = field(default=None, metadata={"use": NOT_SAVED})
+    gene_set: Annotated[GeneSet | None, NOT_SAVED] = None
     # of the prediction on show; marked wherever genes are listed
-    by_chance: frozenset[str] = field(default=frozenset(), metadata={"use": NOT_SAVED})
-    # how maps look; the first three as in `ColourRange`
-    range_kind: str = field(
-        default="gene", metadata={"use": LOOK, "among": ("gene", "all", "percentile", "fixed")}
-    )
-    range_low: float = field(default=1.0, metadata={"use": LOOK, "within": ANY_VALUE})
-    range_high: float = field(default=99.0, metadata={"use": LOOK, "within": ANY_VALUE})
-    colormap: str = field(default=COLORMAPS[0], metadata={"use": LOOK, "among": COLORMAPS})
-    mix_colours: str = field(default="safe", metadata={"use": LOOK, "among": ("safe", "rgb")})
-    spot_shape: str = field(
-        default="square", metadata={"use": LOOK, "among": ("square", "circle", "smooth")}
-    )
-    opacity_percent: int = field(default=70, metadata={"use": LOOK, "within": (0, 100)})
+    by_chance: Annotated[frozenset[str], NOT_SAVED] = frozenset()
     # [low, high] set in napari, by `hand_key`; until a range is chosen
     limits_by_hand: dict[str, list[float]] = field(default_factory=dict)
     # what stands for expression and for uncertainty
-    expression: str = field(default=MEAN, metadata={"among": EXPRESSIONS})
-    uncertainty: str = field(default=SD, metadata={"among": UNCERTAINTIES})
+    expression: Expression = "mean"
+    uncertainty: Uncertainty = "sd"
     # threshold of ``probable`` as a share of the gene's range, and the probability to be exceeded
-    share: float = field(default=0.5, metadata={"use": SPECIAL, "within": (0, 1)})
-    probability: float = field(default=0.8, metadata={"use": SPECIAL, "within": (0, 1)})
-    # number of the sample on show
-    sample: int = field(default=0, metadata={"use": SPECIAL, "within": (0, 1e6)})
+    share: Annotated[float, Bounds(0, 1), SPECIAL] = 0.5
+    probability: Annotated[float, Bounds(0, 1), SPECIAL] = 0.8
+    sample: Annotated[int, Bounds(0, 1e6), SPECIAL] = 0  # number of the one on show
     is_outlined: bool = True  # spots unlike the training tissue
 
     def update(self, **values: Any) -> None:
@@ -104,18 +109,14 @@ class DisplaySettings:
 
     def dump(self) -> dict[str, Any]:
         """Return it, JSON-ready, as `restore` takes it."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if _use(f) != NOT_SAVED}
-
-    def look(self) -> dict[str, Any]:
-        """Return how maps look, to be remembered."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if _use(f) == LOOK}
+        return {name: getattr(self, name) for name in SETTINGS if not _is_used(name, NOT_SAVED)}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take what `dump` or `look` gave; what is missing or wrong stays as it is."""
         found = {
-            f.name: type(getattr(self, f.name))(saved[f.name])
-            for f in fields(self)
-            if f.name in saved and _use(f) != NOT_SAVED and _is_valid(f, saved[f.name])
+            name: type(value)(saved[name])
+            for name, value in self.dump().items()
+            if name in saved and _is_valid(SETTINGS[name], saved[name])
         }
         if not _is_list(str(found.get("listed", ALL)), found.get("own_list", ())):
             del found["listed"]
@@ -147,7 +148,8 @@ class DisplaySettings:
     @property
     def kind(self) -> str:
         """What the map shows where it is of one gene: the view, or what stands for it."""
-        return {MEAN: self.expression, SD: self.uncertainty}.get(self.view, self.view)
+        stands_for: dict[str, str] = {MEAN: self.expression, SD: self.uncertainty}
+        return stands_for.get(self.view, self.view)
 
     @property
     def shown_kind(self) -> str:
@@ -160,7 +162,7 @@ class DisplaySettings:
         """How the limits of the colours are chosen, of a map that shows a kind of values, of a gene."""
         if by_hand := self.limits_by_hand.get(self.hand_key(kind, gene)):
             return ColourRange("fixed", *by_hand)
-        chosen = ColourRange(cast("RangeKind", self.range_kind), self.range_low, self.range_high)
+        chosen = ColourRange(self.range_kind, self.range_low, self.range_high)
         return chosen if kind in OF_EXPRESSION else chosen.as_percentiles()
 
     def set_limits(self, kind: str, low: float, high: float, gene: str = "") -> None:
@@ -181,11 +183,6 @@ class DisplaySettings:
         held = self.limits_by_hand
         return {gene: held[key] for gene, key in keys.items() if key in held}
 
-    @property
-    def shape(self) -> SpotShape:
-        """Shape of the spots."""
-        return cast("SpotShape", self.spot_shape)
-
     def _change(self, values: Mapping[str, Any], heard: frozenset[str]) -> None:
         new = frozenset(name for name, value in values.items() if getattr(self, name) != value)
         for name in new:
@@ -199,35 +196,38 @@ def uncertainty_colormap(colormap: str) -> str:
     return "viridis" if colormap in {"magma", "inferno"} else "magma"
 
 
-def _use(setting: Field[Any]) -> str:
-    return str(setting.metadata.get("use", ""))
+SETTINGS = settings_of(DisplaySettings)
 
 
-OF_SPECIAL_MAPS = frozenset(f.name for f in fields(DisplaySettings) if _use(f) == SPECIAL)
+def _is_used(name: str, use: str) -> bool:
+    return use in SETTINGS[name].notes
 
 
-def _is_valid(setting: Field[Any], value: object) -> bool:
+OF_SPECIAL_MAPS = frozenset(name for name in SETTINGS if _is_used(name, SPECIAL))
+
+
+def _is_valid(setting: Setting, value: Any) -> bool:
     """Whether a value from a file, which may have been edited by hand, can be taken."""
-    if among := setting.metadata.get("among"):
-        return value in among
-    if within := setting.metadata.get("within"):
-        return _is_number(value, *within)
-    if setting.name == "limits_by_hand":
+    if setting.choices:
+        return value in setting.choices
+    if setting.bounds is not None:
+        return _is_number(value, setting.bounds)
+    kind = get_origin(setting.kind) or setting.kind
+    if kind is dict:
         return isinstance(value, dict) and all(map(_are_limits, value.values()))
-    if isinstance(setting.default, tuple):
+    if kind is tuple:
         return isinstance(value, list | tuple) and all(isinstance(gene, str) for gene in value)
-    return isinstance(value, type(setting.default))
+    return isinstance(value, kind)
 
 
-def _is_number(value: object, low: float, high: float) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and low <= cast("float", value) <= high
+def _is_number(value: Any, bounds: Bounds) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value in bounds
 
 
-def _are_limits(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 2 or not _is_number(value[1], *ANY_VALUE):
-        return False
-    return _is_number(value[0], *ANY_VALUE) and value[0] < value[1]
+def _are_limits(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    are_numbers = is_pair and all(_is_number(each, Bounds(*ANY_VALUE)) for each in value)
+    return are_numbers and value[0] < value[1]
 
 
 def _is_list(kind: str, own: object) -> bool:

@@ -37,40 +37,34 @@ def kind_of_drop(path: Path) -> Kind:
     """
     if not path.exists():
         raise StemError(f"There is no file {path}; check the path.")
-    if path.is_dir():
-        return _kind_of_folder(path)
-    if path.suffix.lower() == ".json":
-        return "session" if _is_session(path) else "regions"
-    kind = file_kinds.kind_of(path)
-    if kind is None and path.suffix.lower() == ".h5ad":
+    if (kind := kind_of_ours(path)) is not None or path.is_dir():
+        return kind or "slide"
+    suffix = path.suffix.lower()
+    if suffix == ".h5ad":
         import h5py
 
         if not h5py.is_hdf5(path):
             raise StemError(f"{path} cannot be read as a table; save it again.")
         return "measured"  # spots may lack places and go by their names
-    return kind or ("slides" if path.suffix.lower() == ".csv" else "slide")
+    others: dict[str, Kind] = {".json": "regions", ".csv": "slides"}
+    return others.get(suffix, "slide")
 
 
-def is_ours(path: Path) -> bool:
-    """Whether a file or folder is ours by its content, rather than something that may be a slide."""
-    if path.is_dir() and _kind_of_folder(path) != "slide":
-        return True
-    return file_kinds.kind_of(path) is not None or (
-        path.suffix.lower() == ".json" and _is_session(path)
-    )
-
-
-def _kind_of_folder(path: Path) -> Kind:
+def kind_of_ours(path: Path) -> Kind | None:
+    """Say what of ours a file or folder is by its content; None where it may be a slide, or anything."""
     if (path / "config.json").is_file():
         return "model"
+    if path.suffix.lower() == ".json" and _is_session(path):
+        return "session"
     kind = file_kinds.kind_of(path)
+    if not path.is_dir():
+        return kind
     if kind is None and LazySlideStore.at(path, SHAPES) is not None:
         return "regions"
     if is_visium(path) or is_visium(path / "outs"):
         return "measured"
-    if kind is None and not is_slide_folder(path) and slides_in(path):
-        return "slides"
-    return kind or "slide"
+    is_many = kind is None and not is_slide_folder(path) and slides_in(path)
+    return "slides" if is_many else kind
 
 
 def _is_session(path: Path) -> bool:
@@ -111,9 +105,9 @@ class Dropped(QObject):
         """Take files that are all ours, unless a key asks napari for a choice."""
         if event.type() != QEvent.Type.Drop or self._jobs.is_closed:
             return False
-        urls, paths = event.mimeData().urls(), dropped_paths(event)
+        n_urls, paths = len(event.mimeData().urls()), dropped_paths(event)
         is_plain = QApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
-        if not is_plain or not paths or len(paths) < len(urls) or not all(map(is_ours, paths)):
+        if not is_plain or not paths or len(paths) < n_urls or None in map(kind_of_ours, paths):
             return False
         self.open(paths)
         event.acceptProposedAction()
@@ -121,7 +115,7 @@ class Dropped(QObject):
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open files and folders, whatever of ours they are."""
-        self._jobs.start(_kinds, tuple(paths), done=self._sort)
+        self._jobs.start_each(lambda path: (kind_of_drop(path), path), list(paths), done=self._sort)
 
     def open_result(self, order: Order) -> None:
         """Open a slide of a cohort and its prediction."""
@@ -132,10 +126,7 @@ class Dropped(QObject):
         self._n_slides += 1
         self._slides.open(path, mpp=mpp, then=self._came)
 
-    def _sort(self, found: tuple[list[tuple[Kind, Path]], list[str]]) -> None:
-        kinds, unusable = found
-        for sentence in unusable:
-            self._jobs.fail(sentence)
+    def _sort(self, kinds: list[tuple[Kind, Path]]) -> None:
         # in this order, as measured counts are laid beside a prediction
         self._waiting += [each for kind in ON_SLIDES for each in kinds if each[0] == kind]
         for kind, path in kinds:
@@ -155,14 +146,3 @@ class Dropped(QObject):
         waiting, self._waiting = self._waiting, []
         for kind, path in waiting:
             self._openers[kind](path)
-
-
-def _kinds(paths: tuple[Path, ...]) -> tuple[list[tuple[Kind, Path]], list[str]]:
-    kinds: list[tuple[Kind, Path]] = []
-    unusable: list[str] = []
-    for path in paths:
-        try:
-            kinds.append((kind_of_drop(path), path))
-        except StemError as error:
-            unusable.append(str(error))
-    return kinds, unusable

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QWidget
 from napari_stem.caches import why_unwritable
 from napari_stem.settings import CACHE_VARIABLE, DEFAULT_MODEL, SamplingSettings, TissueSettings
 from napari_stem.widgets.common.parts import ask_for_folder, button, stack, warning
+from napari_stem.widgets.state import MapLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ DEVICES = {
 
 
 @dataclass
-class Remembered:
+class Remembered(MapLook):
     """The user's last choices."""
 
     folder: str = ""  # where slides were last opened from
@@ -53,14 +54,6 @@ class Remembered:
     quantity: str = SamplingSettings.quantity
     patient: str = SamplingSettings.patient
     device: str = "Automatic"  # title of where to compute, one of `DEVICES`
-    # how maps look, as `DisplaySettings` has it
-    opacity_percent: int = 70
-    colormap: str = "viridis"
-    mix_colours: str = "safe"
-    range_kind: str = "gene"
-    range_low: float = 1.0
-    range_high: float = 99.0
-    spot_shape: str = "square"
     region_folder: str = ""  # where regions were last loaded from or saved to
     n_click_spots: int = 5  # how many spots wide the neighbourhood of a click is
     tissue_sensitivity: int = TissueSettings.sensitivity

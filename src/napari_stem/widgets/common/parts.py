@@ -234,37 +234,21 @@ def ask_for_file(asking: HasFolder, title: str, filters: str) -> str:
 def ask_where_to_save(asking: HasFolder, title: str, name: str, filters: str) -> str:
     """Ask for a file to write, as `ask_for_file`.
 
-    A name without an ending gets that of the chosen filter, or of ``name`` where the filter takes all files;
-    the dialog has not asked about that name, so that the user is asked here before a file is replaced.
+    A name without an ending, or with one that no filter takes, gets the first of the chosen filter, or that of
+    ``name`` where the filter takes all files; the dialog has not asked about that name, so that the user is
+    asked here before a file is replaced.
     """
-    suggested = str(Path(asking.folder) / name)
+    suggested, ending = str(Path(asking.folder) / name), r"\*(\.\w+)"
     path, chosen = QFileDialog.getSaveFileName(asking, title, suggested, filters)
-    if path and not Path(path).suffix:
-        ending = re.search(r"\*(\.\w+)", chosen)
-        path += ending[1] if ending else Path(name).suffix
+    suffix = Path(path).suffix.lower()
+    is_taken = suffix in re.findall(ending, filters) or (suffix and "(*)" in filters)
+    if path and not is_taken:
+        path += (re.findall(ending, chosen) or [Path(name).suffix])[0]
         asked = f"{Path(path).name} is there already. Replace it?"
         yes = QMessageBox.StandardButton.Yes
         if Path(path).exists() and QMessageBox.question(asking, title, asked) != yes:
             return ""
     return _noted(asking, path)
-
-
-def ask_for_new_file(
-    asking: HasFolder, title: str, name: str, kind: str, endings: Sequence[str]
-) -> tuple[str, bool] | None:
-    """Ask for a file to write that has one of some endings; remembers the folder.
-
-    ``name``, without an ending, is suggested; ``kind`` is what files with these endings are called. Gives the
-    path, with the first ending where it had none of them, and whether the dialog has asked about that very
-    name; None where the user gave up.
-    """
-    suggested = str(Path(asking.folder) / f"{name}{endings[0]}")
-    filters = f"{kind} ({' '.join(f'*{ending}' for ending in endings)})"
-    chosen, _ = QFileDialog.getSaveFileName(asking, title, suggested, filters)
-    if not _noted(asking, chosen):
-        return None
-    is_whole = Path(chosen).suffix.lower() in endings
-    return str(Path(chosen)) if is_whole else f"{Path(chosen)}{endings[0]}", is_whole
 
 
 def ask_for_folder(asking: HasFolder, title: str) -> str:

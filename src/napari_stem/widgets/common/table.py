@@ -41,6 +41,7 @@ class Column:
     title: str
     tip: str = ""
     form: str | Callable[[Any], str] = ""  # of a value: a format such as ``+.2f``, or a function
+    upper: str = ""  # column of the frame with the other ends, of a column of ranges
     order: str = ""  # column of the frame that rows are sorted by; empty: the same
     colour: str = ""  # column of the frame with a colour shown beside the text
     widest: str = "+0.00"  # text for which there is to be room
@@ -135,7 +136,9 @@ class Table(QAbstractTableModel):
 
     def text(self, place: int, column: Column) -> str:
         """Return what a cell shows, by its place in the frame."""
-        return column.written(self._values[column.key][place])
+        keys = filter(None, (column.key, column.upper))
+        ends = [column.written(self._values[key][place]) for key in keys]
+        return UNKNOWN if UNKNOWN in ends else " to ".join(ends)
 
     def tip(self, place: int, column: Column) -> str:
         """Return what is said of a cell: of its row, else of its column."""

@@ -22,7 +22,7 @@ from napari_stem.widgets.common.garbage import collect_on_gui_thread
 from napari_stem.widgets.common.parts import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari_stem.progress import Progress
 
@@ -82,11 +82,31 @@ class Jobs(QObject):
         end = self.in_window(partial(self._end, job))
         QThreadPool.globalInstance().start(partial(_work, end, function, args))
 
+    def start_each(
+        self, function: Callable[[Any], Any], things: Iterable[Any], **ends: Callable[..., Any]
+    ) -> None:
+        """Call a function with each of some things, as `start` does; ``done`` is told what came, in a list.
+
+        A StemError is shown by ``fail`` and leaves its thing out alone.
+        """
+        tell = self.in_window(self.fail)
+
+        def call() -> list[Any]:
+            found = []
+            for thing in things:
+                try:
+                    found.append(function(thing))
+                except StemError as error:
+                    tell(str(error))
+            return found
+
+        self.start(call, **ends)
+
     def save(self, write: Callable[..., Any], *args: Any) -> None:
         """Write a file in a thread, whose path is the last argument, and say so when it is there."""
         self.start(write, *args, done=lambda _: show_info(f"Saved {args[-1]}"))
 
-    def in_window(self, act: Callable[..., None]) -> Callable[..., None]:
+    def in_window(self, act: Callable[..., object]) -> Callable[..., None]:
         """Make of a function of the window's one that any thread may call, such as to say how far it is."""
 
         def tell(*told: Any) -> None:

@@ -125,7 +125,7 @@ class ActivePrediction:
         values, colormap = self.values(gene, field), settings.colormap
         return SpotMap(
             field,
-            self.grid(settings.shape),
+            self.grid(settings.spot_shape),
             values,
             map_title(gene, field, self.prediction.unit),
             settings.range_of(field, gene).limits(values, self.limits_of_all),

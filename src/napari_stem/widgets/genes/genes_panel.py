@@ -299,7 +299,7 @@ class GenesPanel(QWidget):
     def choose_arrangement(self, arrangement: str) -> None:
         """Choose how many genes are shown and how, as a click does."""
         settings = self.settings
-        picked, view = settings.picked, settings.view
+        picked, view = settings.picked, str(settings.view)
         if arrangement in MOST_GENES and not picked and settings.gene:
             picked = (settings.gene,)
         is_of_one = view not in VIEWS or (view == SD and arrangement in {MIX, SCORE})

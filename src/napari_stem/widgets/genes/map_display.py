@@ -219,7 +219,9 @@ class MapDisplay(QObject):
     def special_maps(self) -> list[Layer]:
         """Return the maps that are seen, where these are no plain maps of genes, spot by spot."""
         shown, settings = self.shown_map, self.settings
-        is_plain = shown is not None and shown.kind in {MEAN, SD} and settings.shape != "smooth"
+        is_plain = (
+            shown is not None and shown.kind in {MEAN, SD} and settings.spot_shape != "smooth"
+        )
         are_plain = is_plain or settings.shown_arrangement == BESIDE
         return [] if are_plain else self.layer_queue.maps()
 
@@ -308,7 +310,7 @@ class MapDisplay(QObject):
             _, title, values = active.score
             limits = settings.range_of(SCORE).limits(values)
             about = {"prediction": str(active.prediction.path)}
-            grid, colormap = active.grid(settings.shape), settings.colormap
+            grid, colormap = active.grid(settings.spot_shape), settings.colormap
             shown = SpotMap(SCORE, grid, values, title, limits, colormap, about)
         is_too_early = active.is_growing and active.state()[1] < 2
         is_known = active.score is not None and active.score[0] == key

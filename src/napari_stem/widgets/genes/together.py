@@ -78,7 +78,7 @@ class MixedLayers:
         """Darken the spots, so that only the genes' light is seen."""
         dark = np.zeros((len(active.prediction.done), 4), np.uint8)
         dark[active.prediction.done, 3] = 255
-        self._ground.show(active.grid(settings.shape), dark, str(active.prediction.path))
+        self._ground.show(active.grid(settings.spot_shape), dark, str(active.prediction.path))
 
 
 class SideBySide:

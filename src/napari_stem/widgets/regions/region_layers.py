@@ -170,7 +170,7 @@ class RegionLayers:
                 self._recolour(layer)
         return read_shapes(layer, slide_layer, partial(self.colour, layer))
 
-    def change(self, layer: Shapes, number: int, value: str, *, column: str) -> None:
+    def change(self, layer: Shapes, number: int, value: str, column: str) -> None:
         """Give a region another name or class."""
         self._end_outline(layer)
         with self._our_change(layer):

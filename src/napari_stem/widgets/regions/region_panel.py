@@ -20,17 +20,8 @@ from napari_stem.layers.from_files import CLASS, NAME
 from napari_stem.slide.tissue import glass_share
 from napari_stem.spatial.region_files import read_regions, write_regions
 from napari_stem.texts import count, own_names
+from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import number
-from napari_stem.widgets.common.parts import (
-    Note,
-    ask_for_file,
-    ask_where_to_save,
-    button,
-    one_shot,
-    row,
-    row_widget,
-    stack,
-)
 from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
@@ -45,13 +36,12 @@ from napari_stem.widgets.slide.slide_layers import load_units, regions_owner
 from napari_stem.widgets.slide.tissue_box import TissueBox
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from napari.layers import Image, Layer, Shapes
     from napari.viewer import Viewer
 
     from napari_stem.slide.base import Slide
-    from napari_stem.spatial.region_files import Colour
     from napari_stem.widgets.common.memory import Remembered
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
@@ -108,9 +98,10 @@ class RegionPanel(QWidget):
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
         self.layers = RegionLayers(viewer, self.count_soon)
-        self._timer = one_shot(jobs, COUNT_AFTER_MS, self.count)
-        self._relabelling = one_shot(jobs, COUNT_AFTER_MS, self._relabel)
-        self._letting_go = one_shot(jobs, 0, self._let_go_of_tool)
+        self._timer = parts.one_shot(jobs, COUNT_AFTER_MS, self.count)
+        relabel = partial(self._change, self.layers.relabel)
+        self._relabelling = parts.one_shot(jobs, COUNT_AFTER_MS, relabel)
+        self._letting_go = parts.one_shot(jobs, 0, self._let_go_of_tool)
         jobs.at_end(self.layers.close)
         jobs.call_back(viewer.mouse_drag_callbacks, self.follow_press)
         events = viewer.layers.events
@@ -134,36 +125,42 @@ class RegionPanel(QWidget):
         tools = QGridLayout()
         tools.setSpacing(4)
         for place, (tool, (title, tip)) in enumerate(TOOLS.items()):
-            made = button(title, tip, lambda on, tool=tool: self.use_tool(tool if on else ""))
+            made = parts.button(title, tip, lambda on, tool=tool: self.use_tool(tool if on else ""))
             self.tools[tool] = made
             made.setCheckable(True)
             tools.addWidget(made, *divmod(place, TOOLS_IN_A_ROW))
-        self.import_button = button(
+        self.import_button = parts.button(
             "Load…",
             "Load regions from a GeoJSON file, as QuPath and TRIDENT write them. The .zarr folder of a "
             "LazySlide store can be dropped here: it gives the tissue",
             self._ask_for_file,
         )
-        self.export_button = button(
+        self.export_button = parts.button(
             "Save…", "Save the regions as GeoJSON, which QuPath opens", self._ask_where
         )
         tip = "Take the last change of a region back (Ctrl+Z)"
-        self.undo_button = button("Undo", tip, self.undo)
+        self.undo_button = parts.button("Undo", tip, self.undo)
         tip = "Remove all regions of this slide; Undo brings them back"
-        self.clear_button = button("Clear", tip, self.clear)
+        self.clear_button = parts.button("Clear", tip, self.clear)
         tip = "How large a neighbourhood one click predicts"
         self.click_size = number((1, 50), n_click_spots, tip, suffix=" spots wide")
-        self.click_row = row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
+        self.click_row = parts.row_widget(QLabel("Neighbourhood"), self.click_size, stretched=1)
         self.table = Table(COLUMNS)
-        self.view = RegionView(self.table, self.remove, self.recolour)
-        self.summary = Note()
-        more = row(self.import_button, self.export_button, self.undo_button, self.clear_button)
+        self.view = RegionView(
+            self.table,
+            partial(self._change, self.layers.remove),
+            partial(self._change, self.layers.set_class_colour),
+        )
+        self.summary = parts.Note()
+        more = parts.row(
+            self.import_button, self.export_button, self.undo_button, self.clear_button
+        )
         more.setSpacing(4)
-        stack(self, self.tissue, tools, self.click_row, more, self.view, self.summary)
+        parts.stack(self, self.tissue, tools, self.click_row, more, self.view, self.summary)
         self._show_tool("")
         self._show_regions(self.table.frame, can_undo=False)
-        self.table.edited.connect(self._change)
-        self.view.selected.connect(self.select)
+        self.table.edited.connect(self._enter)
+        self.view.selected.connect(partial(self._change, self.layers.select))
 
     def drawn(self) -> list[DrawnRegion]:
         """Regions of the active slide."""
@@ -176,32 +173,20 @@ class RegionPanel(QWidget):
 
     def undo(self) -> None:
         """Take the last change of the active slide's regions back."""
-        if (layer := self._layer()) is not None:
-            self.layers.undo(layer)
+        self._change(self.layers.undo)
 
     def redo(self) -> None:
         """Make the change again that was taken back."""
-        if (layer := self._layer()) is not None:
-            self.layers.redo(layer)
+        self._change(self.layers.redo)
 
     def clear(self) -> None:
         """Remove all regions of the active slide."""
-        self.remove(None)
+        self._change(self.layers.remove)
 
-    def remove(self, numbers: Sequence[int] | None) -> None:
-        """Remove regions of the active slide by number; None: all."""
+    def _change(self, act: Callable[..., object], *asked: Any) -> None:
+        """Have one of the functions of `layers` change the active slide's regions, where there are any."""
         if (layer := self._layer()) is not None:
-            self.layers.remove(layer, numbers)
-
-    def select(self, numbers: Sequence[int]) -> None:
-        """Select regions of the active slide on the canvas, by number."""
-        if (layer := self._layer()) is not None:
-            self.layers.select(layer, numbers)
-
-    def recolour(self, classification: str, colour: Colour) -> None:
-        """Draw the active slide's regions of a class in another colour."""
-        if (layer := self._layer()) is not None:
-            self.layers.set_class_colour(layer, classification, colour)
+            act(layer, *asked)
 
     def count_soon(self) -> None:
         """Count again once the pen rests."""
@@ -247,16 +232,15 @@ class RegionPanel(QWidget):
                 self._looking.start(glass_share, ready[0], regions, done=told)
         self.counted.emit()
 
-    def _change(self, number: int, column: str, text: str) -> None:
+    def _enter(self, number: int, column: str, text: str) -> None:
         """Give a region the name or class that was entered in the table, where it is another one."""
         if column == CLASS:
             text = text.strip(NO_CLASS)
         elif text:  # regions are told apart by their names wherever they are compared
             text = own_names([text], [REST, *self.table.frame[NAME].drop(number)])[0]
         is_other = text != self.table.frame.at[number, column]
-        layer = self._layer()
-        if layer is not None and is_other and (text or column == CLASS):
-            self.layers.change(layer, number, text, column=column)
+        if is_other and (text or column == CLASS):
+            self._change(self.layers.change, number, text, column)
 
     def _tell_glass(self, key: tuple[str, int, int, float], share: float) -> None:
         if key == self._key and share >= TOLD_GLASS:
@@ -346,16 +330,12 @@ class RegionPanel(QWidget):
         slide = self._slides.slide
         return None if slide is None else self.layers.find(slide)
 
-    def _relabel(self) -> None:
-        if (layer := self._layer()) is not None:
-            self.layers.relabel(layer)
-
     def _ask_for_file(self) -> None:
-        if path := ask_for_file(self, "Load regions", GEOJSON):
+        if path := parts.ask_for_file(self, "Load regions", GEOJSON):
             self.load(path)
 
     def _ask_where(self) -> None:
-        if path := ask_where_to_save(self, "Save regions", "regions.geojson", GEOJSON):
+        if path := parts.ask_where_to_save(self, "Save regions", "regions.geojson", GEOJSON):
             self._jobs.save(write_regions, list(self.regions()), Path(path))
 
     def _on_activated(self, slide: Slide | None) -> None:

@@ -66,7 +66,12 @@ MORANS_COLUMNS = (
     Column("gene", "Gene"),
     Column("I", "Moran's I", MORANS_TIP, "+.2f"),
     Column(
-        "interval", "90%", "Of the samples; none where they were not kept", widest="+0.00 to +0.00"
+        "I_q05",
+        "90%",
+        "Of the samples; not known where they were not kept",
+        "+.2f",
+        upper="I_q95",
+        widest="+0.00 to +0.00",
     ),
     Column(
         "fdr",
@@ -296,10 +301,7 @@ class AnalysisPanel(QWidget):
         table = self._ranking
         self.ranked.setVisible(table is not None)
         if table is not None:
-            between = zip(table["I_q05"], table["I_q95"], strict=True)
-            texts = ["" if np.isnan(low) else f"{low:+.2f} to {high:+.2f}" for low, high in between]
-            shown = table.assign(interval=texts)
-            self.morans.fill(marked(shown, self.settings.by_chance))
+            self.morans.fill(marked(table, self.settings.by_chance))
             n_samples = int(table["n_samples"].max())
             of_mean = f"{NO_SAMPLES}: of the mean, and too high."
             self.of_what.say(f"From {count(n_samples, 'sample')}." if n_samples else of_mean)

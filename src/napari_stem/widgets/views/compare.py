@@ -62,7 +62,13 @@ GENE_COLUMNS = (
     Column("gene", "Gene", "Click to see its map"),
     Column("difference", "Difference", "Predicted mean of A minus that of B", "+.2f"),
     Column(
-        "interval", "90% interval", "Of the difference", order="width", widest="+0.00 to +00.00"
+        "q05",
+        "90% interval",
+        "Of the difference",
+        "+.2f",
+        upper="q95",
+        order="width",
+        widest="+0.00 to +00.00",
     ),
     Column(
         "standardised",
@@ -176,12 +182,11 @@ class CompareWindow(QWidget):
             return
         found = self.compared.found
         first, second = found[["group_a", "group_b"]].iloc[0]
-        name = re.sub("[ /]", "-", f"differences_{first}_{second}")
-        asked = parts.ask_for_new_file(self, "Save the comparison", name, "Table", (".csv",))
-        if asked is None:
+        name = re.sub("[ /]", "-", f"differences_{first}_{second}.csv")
+        path = parts.ask_where_to_save(self, "Save the comparison", name, "Table (*.csv)")
+        if not path:
             return
-        path, overwrite = asked
-        write = partial(write_differences, found, Path(path), overwrite=overwrite)
+        write = partial(write_differences, found, Path(path), overwrite=True)
 
         def saved(_: None) -> None:
             self.message.setText(f"Saved {path}.")
@@ -194,7 +199,6 @@ class CompareWindow(QWidget):
 def _frame(found: pd.DataFrame) -> pd.DataFrame:
     """Table of a comparison: a row for every gene."""
     frame = found.rename_axis(None).assign(
-        interval=[f"{low:+.2f} to {high:+.2f}" for low, high in found[["q05", "q95"]].to_numpy()],
         width=found["q95"] - found["q05"],
         surest=range(len(found)),  # as they come
     )

@@ -104,10 +104,10 @@ class ExportPanel(QWidget):
         else:
             show_error(f"{path} cannot be written; choose another folder.")
 
-    def save(self, kind: ExportKind, genes: str, path: str, overwrite: bool) -> None:
-        """Save the prediction on the map, where nothing is being saved yet.
+    def save(self, kind: ExportKind, genes: str, path: str) -> None:
+        """Save the prediction on the map, where nothing is being saved yet, in place of what is there.
 
-        ``genes`` is a key of `GENE_CHOICES`; ``overwrite``: a file may be replaced.
+        ``genes`` is a key of `GENE_CHOICES`.
         """
         active = self._maps.current()
         if active is None or self._running.is_running:
@@ -118,7 +118,7 @@ class ExportPanel(QWidget):
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
-            slide=active.slide, look=self._maps.figure_look(), seen=seen, overwrite=overwrite
+            slide=active.slide, look=self._maps.figure_look(), seen=seen, overwrite=True
         )
         asked = prediction, kind, Path(path), names, regions, options
         done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")
@@ -192,15 +192,11 @@ class ExportPanel(QWidget):
 
     def _ask(self) -> None:
         kind: ExportKind = self.kinds.currentData()
-        asked = parts.ask_for_new_file(
-            self,
-            "Save the prediction",
-            self.suggested_name,
-            KINDS[kind].title,
-            KINDS[kind].suffixes,
-        )
-        if asked is not None:
-            self.save(kind, str(self.genes.currentData()), *asked)
+        endings, title = KINDS[kind].suffixes, "Save the prediction"
+        filters = f"{KINDS[kind].title} ({' '.join(f'*{ending}' for ending in endings)})"
+        name = f"{self.suggested_name}{endings[0]}"
+        if path := parts.ask_where_to_save(self, title, name, filters):
+            self.save(kind, str(self.genes.currentData()), path)
 
     def _show_in_folder(self) -> None:
         if self._saved is not None:

@@ -11,8 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_stem.encoders.bundled import BundledEncoder
-from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.encoders.registry import BUNDLED, parse_name
+from napari_stem.encoders.catalogue import BUNDLED_FACTS, CATALOGUE
+from napari_stem.encoders.registry import parse_name
 from napari_stem.errors import StemError
 from napari_stem.evaluation.differences import Background, background, spot_profile
 from napari_stem.geometry import PatchSpec
@@ -23,7 +23,7 @@ from napari_stem.slide.patches import PatchReader
 from napari_stem.widgets.common.hints import NO_SAMPLES
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.pictures import pixmap_within
-from napari_stem.widgets.common.table import UNKNOWN, Column, Table, TableView, marked
+from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
 from napari_stem.widgets.genes.map_layers import SpotOutlines
 from napari_stem.widgets.state import BESIDE, DIFFERENCE, FADED, MEAN, SCORE, SD
@@ -59,10 +59,11 @@ COLUMNS = (
         order="z_told",
     ),
     Column(
-        "range",
+        "z_low",
         "90% interval",
         "The spot's 90% interval on the same scale: a gene whose interval holds 0 may be as everywhere else",
-        order="z_low",
+        "+.1f",
+        upper="z_high",
         widest="+0.0 to +00.0",
     ),
     Column("mean", "Mean", "Predicted mean of the spot", ".2f"),
@@ -155,7 +156,7 @@ class InspectPanel(QWidget):
             self.inspect(spot)
 
     def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
-        return None if active is None else active.spot_at(position, self._maps.settings.shape)
+        return None if active is None else active.spot_at(position, self._maps.settings.spot_shape)
 
     def _reading(self, active: ActivePrediction, position: Any) -> str:
         """Say what the map shows at a place, and what is predicted there where that is something else."""
@@ -222,7 +223,7 @@ class InspectPanel(QWidget):
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            mpp, shape = active.slide.require_mpp(), self._maps.settings.shape
+            mpp, shape = active.slide.require_mpp(), self._maps.settings.spot_shape
             self.outline.show(active.prediction, mpp, np.array([spot]), shape)
         samples = self._maps.samples()
         if samples is not None:
@@ -253,9 +254,7 @@ def _probability(shown: SpotMap, probability: float, spot: int) -> list[str]:
 
 
 def _frame(by_chance: pd.Series, profile: pd.DataFrame) -> pd.DataFrame:
-    spans = zip(profile["z"], profile["z_low"], profile["z_high"], strict=True)
-    texts = [f"{low:+.1f} to {high:+.1f}" if np.isfinite(z) else UNKNOWN for z, low, high in spans]
-    frame = profile.assign(range=texts, z_told=profile["z"].mask(by_chance))
+    frame = profile.assign(z_told=profile["z"].mask(by_chance))
     return marked(frame, by_chance.index[by_chance])
 
 
@@ -284,16 +283,9 @@ def patch_spec(prediction: Prediction) -> PatchSpec:
     StemError where the model is no packaged one, or its encoder is unknown.
     """
     config = read_config(named_in_file(prediction.provenance.get("model")))
-    specs = [_spec_of(part.name) for part in parse_name(config.encoder)]
-    if len(specs) == 1 and config.fields_of_view_um is None:
-        return specs[0]
-    own_um = [field_um for spec in specs for field_um in spec.fields_of_view_um]
-    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
-    return PatchSpec(fields_um, max(spec.side_px for spec in specs))
-
-
-def _spec_of(encoder: str) -> PatchSpec:
-    if encoder == BUNDLED:
+    if config.encoder == BUNDLED_FACTS.name and config.fields_of_view_um is None:
         return BundledEncoder.patch
-    facts = CATALOGUE[encoder]
-    return PatchSpec(facts.fields_of_view_um, facts.side_px)
+    facts = [CATALOGUE.get(part.name, BUNDLED_FACTS) for part in parse_name(config.encoder)]
+    own_um = {field_um for each in facts for field_um in each.fields_of_view_um}
+    fields_um = tuple(sorted(set(config.fields_of_view_um or own_um)))
+    return PatchSpec(fields_um, max(each.side_px for each in facts))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QButtonGroup, QRadioButton, QWidget
+from qtpy.QtWidgets import QRadioButton, QWidget
 
 from napari_stem.errors import PredictionError
 from napari_stem.evaluation.measured_match import MeasuredMatch, match_measured, read_measured
@@ -139,7 +139,6 @@ class MeasuredPanel(QWidget):
         )
         self.summary, self.message = parts.Note(START), parts.Note()
         self.views = {view: QRadioButton(title) for view, (title, *_) in VIEWS.items()}
-        exclusive = QButtonGroup(self)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table, sort_by=1)
         self.view.setMinimumHeight(150)
@@ -149,7 +148,6 @@ class MeasuredPanel(QWidget):
         for view, button in self.views.items():
             _, key, tip = VIEWS[view]
             button.setToolTip(f"{tip} ({key.sequence})")
-            exclusive.addButton(button)
             views.addWidget(button)
             choose = partial(self.choose_view, view)
             button.clicked.connect(choose)
@@ -243,7 +241,7 @@ class MeasuredPanel(QWidget):
         about = {"prediction": str(active.prediction.path)}
         plain = replace(active.gene_map(active.gene, "mean", self.settings), about=about)
         if self.shown() == MEASURED:
-            shape, grids = self.settings.shape, loaded.grids
+            shape, grids = self.settings.spot_shape, loaded.grids
             if shape not in grids:
                 grids[shape] = SpotGrid.of(found.spots, active.slide.require_mpp(), shape)
             title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)

@@ -290,12 +290,12 @@ class UncertaintyPanel(QWidget):
             and settings.field != NOTHING
             and settings.shown_arrangement != BESIDE
         )
-        state = (is_seen, settings.shape, n_unlike, prediction.path)
+        state = (is_seen, settings.spot_shape, n_unlike, prediction.path)
         if state != self._outlined:  # else one that the user took away stays away
             self._outlined = state
             if is_seen:
                 mpp = active.slide.require_mpp()
-                self.outlines.show(prediction, mpp, unlike, settings.shape)
+                self.outlines.show(prediction, mpp, unlike, settings.spot_shape)
             else:
                 self.outlines.hide()
         n_done, look = int(prediction.done.sum()), "looks" if n_unlike == 1 else "look"
