@@ -179,7 +179,7 @@ class StoredValues:
         UnknownGeneError
             The prediction has no such gene.
         PredictionError
-            The values are damaged, or there is no such field.
+            The values are damaged or gone, or there is no such field.
         """
         (column,) = self.columns([gene])
         stored, (start, stop) = self._stored(field), self._read_together(column)
@@ -189,6 +189,7 @@ class StoredValues:
             if block is None:
                 with reading(self.path):
                     block = np.array(stored[:, start:stop].T, np.float32, order="C")
+                require_there(self.path)  # where nothing is stored, zarr gives NaN
                 self._live[wanted] = block
             self._recent[wanted] = block
             self._recent.move_to_end(wanted)
@@ -223,7 +224,7 @@ class StoredValues:
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
             found = np.asarray(self._stored(field).oindex[spots, columns], np.float32)
-        require_there(self.path)  # where nothing is stored, zarr gives NaN
+        require_there(self.path)
         return found
 
     @property
