@@ -20,6 +20,7 @@ from napari_stem.caches import entries
 from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
 from napari_stem.prediction_job import PredictionJob
+from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import CACHE_VARIABLE, SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
@@ -491,6 +492,24 @@ def test_a_damaged_prediction_makes_way_for_the_run_that_would_go_on_with_it(
     assert model_road.maps.prediction.done.all()
     assert (path.with_name(f"damaged-{path.name}") / "zarr.json").read_text(encoding="utf-8") == "{"
     assert [each for each in notifications if "is damaged, so it begins anew" in each]
+
+
+def test_a_run_that_goes_on_opens_its_prediction_once(model_road, monkeypatch):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    model_road.panels.model.form["seed"].setValue(next(NEW_SEEDS))
+    model_road.run()
+    path, opened, init = model_road.maps.prediction.path, [], Prediction.__init__
+
+    def counted(self, path):
+        opened.append(path)
+        init(self, path)
+
+    monkeypatch.setattr(Prediction, "__init__", counted)
+    model_road.run()
+    assert opened == [path]
+    assert model_road.maps.prediction.done.all()
 
 
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):
