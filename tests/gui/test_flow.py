@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_stem.caches import entries
@@ -284,6 +285,45 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
         assert model_road.maps.prediction.path == stored
     finally:
         shutil.rmtree(stored)
+
+
+def test_a_slide_that_is_looked_at_again_opens_only_what_has_changed(
+    model_road, c5_prediction, crop, monkeypatch
+):
+    same, grown = (cache_dir() / "predictions" / f"earlier-{n:012x}.zarr" for n in (1, 2))
+    for stored in (same, grown):
+        shutil.copytree(c5_prediction, stored)
+        zarr.open_group(stored, use_consolidated=False)["obs"]["done"][8:] = False
+    slides, table = model_road.panels.slide, model_road.panels.model.predictions.table
+    model_road.open(crop)
+    other = slides.slide
+    model_road.open(sample_path())
+    slide, opened, init = slides.slide, [], Prediction.__init__
+
+    def listed() -> dict[object, str]:
+        rows = range(table.rowCount())
+        return {table.key(row): table.index(row, 1).data() for row in rows}
+
+    def counted(self, path):
+        opened.append(path)
+        init(self, path)
+
+    def look_again() -> None:
+        slides.activate(other)
+        model_road.wait(lambda: listed() == {})
+        slides.activate(slide)
+        model_road.wait(lambda: listed() != {})
+
+    model_road.wait(lambda: listed() == {same: "8 of 16", grown: "8 of 16"})
+    monkeypatch.setattr(Prediction, "__init__", counted)
+    look_again()
+    assert listed() == {same: "8 of 16", grown: "8 of 16"}
+    QThreadPool.globalInstance().waitForDone()
+    assert opened == []
+    zarr.open_group(grown, use_consolidated=False)["obs"]["done"][8:12] = True  # by another program
+    look_again()
+    model_road.wait(lambda: listed() == {same: "8 of 16", grown: "12 of 16"})
+    assert opened == [grown]
 
 
 def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
