@@ -334,8 +334,15 @@ def test_what_was_removed_is_neither_read_nor_written(
     for read in (half_done.rows, half_done.draws):
         with pytest.raises(PredictionError, match="There is no prediction"):
             read(np.arange(2))
-    with pytest.raises(PredictionError, match="There is no prediction"):
-        half_done.values("MUC1")
+    for read in (
+        lambda: half_done.values("MUC1"),
+        lambda: half_done.gene_accuracy,
+        lambda: half_done.region_names,
+        half_done.overview,
+        half_done.to_anndata,
+    ):
+        with pytest.raises(PredictionError, match="There is no prediction"):
+            read()
     np.testing.assert_array_equal(half_done.values("FASN"), fasn)
     index = np.arange(len(half_done.done) - 2, len(half_done.done))
     with pytest.raises(OutputError, match="removed or moved"):
