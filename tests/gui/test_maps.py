@@ -560,7 +560,7 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     assert gene not in screen.inspect.readout.text()
 
 
-@pytest.mark.parametrize("arrangement", ["one", "mix"])
+@pytest.mark.parametrize("arrangement", ["one", "mix", "beside"])
 def test_genes_of_a_prediction_that_is_gone_are_told_once_and_what_was_drawn_stays(
     c5_prediction, tmp_path, qtbot, monkeypatch, arrangement
 ):
@@ -578,19 +578,24 @@ def test_genes_of_a_prediction_that_is_gone_are_told_once_and_what_was_drawn_sta
     screen.inspect.inspect(3)
     screen.wait(lambda: screen.inspect.table.rowCount() > 0)
     screen.wait(lambda: screen.display.samples() is not None)
-    shown = [screen.mean] if arrangement == "one" else [screen.display.mixed.maps[0].layer]
+    screen.settle()
+    several = {"mix": screen.display.mixed, "beside": screen.display.beside}
+    shown = [screen.mean] if arrangement == "one" else [several[arrangement].maps[0].layer]
+    layers = list(screen.viewer.layers)
     drawn = [layer.data.copy() for layer in shown]
     assert np.isfinite(drawn[0]).sum() == 16
     shutil.rmtree(path)
     for other in others:
-        if arrangement == "mix":
-            screen.genes.picked.pick(other)
-        else:
+        if arrangement == "one":
             screen.genes.settings.update(gene=other)
+        else:
+            screen.genes.picked.pick(other)
         QThreadPool.globalInstance().waitForDone()
         qtbot.wait(10)
         assert_array_equal([layer.data for layer in shown], drawn)
         assert all(gene in layer.name for layer in shown)
+        screen.settle()
+        assert list(screen.viewer.layers) == layers
     (move,) = screen.viewer.mouse_move_callbacks
     move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
     screen.genes.settings.update(gene=gene)
