@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_allclose, assert_array_equal
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QMessageBox
 
 from napari_stem.caches import entries
 from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
 from napari_stem.prediction_job import PredictionJob
+from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import CACHE_VARIABLE, SamplingSettings, cache_dir
 from napari_stem.slide.pixel_size import remember, remembered
@@ -285,6 +287,45 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
         shutil.rmtree(stored)
 
 
+def test_a_slide_that_is_looked_at_again_opens_only_what_has_changed(
+    model_road, c5_prediction, crop, monkeypatch
+):
+    same, grown = (cache_dir() / "predictions" / f"earlier-{n:012x}.zarr" for n in (1, 2))
+    for stored in (same, grown):
+        shutil.copytree(c5_prediction, stored)
+        zarr.open_group(stored, use_consolidated=False)["obs"]["done"][8:] = False
+    slides, table = model_road.panels.slide, model_road.panels.model.predictions.table
+    model_road.open(crop)
+    other = slides.slide
+    model_road.open(sample_path())
+    slide, opened, init = slides.slide, [], Prediction.__init__
+
+    def listed() -> dict[object, str]:
+        rows = range(table.rowCount())
+        return {table.key(row): table.index(row, 1).data() for row in rows}
+
+    def counted(self, path):
+        opened.append(path)
+        init(self, path)
+
+    def look_again() -> None:
+        slides.activate(other)
+        model_road.wait(lambda: listed() == {})
+        slides.activate(slide)
+        model_road.wait(lambda: listed() != {})
+
+    model_road.wait(lambda: listed() == {same: "8 of 16", grown: "8 of 16"})
+    monkeypatch.setattr(Prediction, "__init__", counted)
+    look_again()
+    assert listed() == {same: "8 of 16", grown: "8 of 16"}
+    QThreadPool.globalInstance().waitForDone()
+    assert opened == []
+    zarr.open_group(grown, use_consolidated=False)["obs"]["done"][8:12] = True  # by another program
+    look_again()
+    model_road.wait(lambda: listed() == {same: "8 of 16", grown: "12 of 16"})
+    assert opened == [grown]
+
+
 def test_the_least_recently_used_predictions_make_room_and_the_shown_one_stays(
     model_road, c5_prediction, notifications, monkeypatch
 ):
@@ -491,6 +532,24 @@ def test_a_damaged_prediction_makes_way_for_the_run_that_would_go_on_with_it(
     assert model_road.maps.prediction.done.all()
     assert (path.with_name(f"damaged-{path.name}") / "zarr.json").read_text(encoding="utf-8") == "{"
     assert [each for each in notifications if "is damaged, so it begins anew" in each]
+
+
+def test_a_run_that_goes_on_opens_its_prediction_once(model_road, monkeypatch):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    model_road.ask_little()
+    model_road.panels.model.form["seed"].setValue(next(NEW_SEEDS))
+    model_road.run()
+    path, opened, init = model_road.maps.prediction.path, [], Prediction.__init__
+
+    def counted(self, path):
+        opened.append(path)
+        init(self, path)
+
+    monkeypatch.setattr(Prediction, "__init__", counted)
+    model_road.run()
+    assert opened == [path]
+    assert model_road.maps.prediction.done.all()
 
 
 def test_the_pace_is_learnt_from_what_the_run_was_asked_for(model_road, monkeypatch):

@@ -19,6 +19,7 @@ from qtpy.QtCore import QThreadPool
 from napari_stem.layers.values import colour_limits
 from napari_stem.results import Prediction
 from napari_stem.settings import settings_of
+from napari_stem.widgets.genes import active_prediction
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
 from napari_stem.widgets.state import COLORMAPS, DisplaySettings
@@ -557,6 +558,57 @@ def test_readout_tells_the_spot_under_the_cursor(screen):
     assert f"{other} predicted {prediction.values(other)[3]:.2f}" in screen.inspect.readout.text()
     move(screen.viewer, SimpleNamespace(position=(-10.0, -10.0)))
     assert gene not in screen.inspect.readout.text()
+
+
+@pytest.mark.parametrize("arrangement", ["one", "mix", "beside"])
+def test_genes_of_a_prediction_that_is_gone_are_told_once_and_what_was_drawn_stays(
+    c5_prediction, tmp_path, qtbot, monkeypatch, arrangement
+):
+    path = shutil.copytree(c5_prediction, tmp_path / "gone.zarr")
+    put_away = on_screen(ViewerModel(), path, qtbot)
+    screen = next(put_away)
+    monkeypatch.setattr(
+        active_prediction, "LARGEST_BYTES", 0
+    )  # as if memory did not hold all genes
+    monkeypatch.setattr("napari_stem.results.stored.READ_AHEAD_BYTES", 1)  # one gene at a time
+    screen.display.begin(screen.slide, screen.prediction)
+    screen.wait(lambda: screen.shown.background is not None)
+    gene, others = screen.genes.settings.gene, other_genes(screen, 3)
+    screen.genes.choose_arrangement(arrangement)
+    screen.inspect.inspect(3)
+    screen.wait(lambda: screen.inspect.table.rowCount() > 0)
+    screen.wait(lambda: screen.display.samples() is not None)
+    screen.settle()
+    several = {"mix": screen.display.mixed, "beside": screen.display.beside}
+    shown = [screen.mean] if arrangement == "one" else [several[arrangement].maps[0].layer]
+    layers = list(screen.viewer.layers)
+    drawn = [layer.data.copy() for layer in shown]
+    assert np.isfinite(drawn[0]).sum() == 16
+    shutil.rmtree(path)
+    for other in others:
+        if arrangement == "one":
+            screen.genes.settings.update(gene=other)
+        else:
+            screen.genes.picked.pick(other)
+        QThreadPool.globalInstance().waitForDone()
+        qtbot.wait(10)
+        assert_array_equal([layer.data for layer in shown], drawn)
+        assert all(gene in layer.name for layer in shown)
+        screen.settle()
+        assert list(screen.viewer.layers) == layers
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
+    screen.genes.settings.update(gene=gene)
+    assert_array_equal([layer.data for layer in shown], drawn)
+    screen.display.begin(
+        screen.slide, screen.prediction
+    )  # chosen once more: its genes are summed up anew
+    screen.display.choose_gene(screen.slide, others[0])
+    QThreadPool.globalInstance().waitForDone()
+    qtbot.wait(10)
+    sentence = f"There is no prediction {path}; check the path."
+    assert screen.failures == [sentence] * 2
+    next(put_away, None)
 
 
 def test_readout_of_the_uncertainty_says_what_is_on_the_map(screen):

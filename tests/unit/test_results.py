@@ -324,11 +324,26 @@ def test_a_block_that_cannot_be_written_keeps_what_was_finished(half_done: Predi
     np.testing.assert_array_equal(half_done.done, done)
 
 
-def test_what_was_removed_is_neither_read_nor_written(half_done: Prediction) -> None:
+def test_what_was_removed_is_neither_read_nor_written(
+    half_done: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "READ_AHEAD_BYTES", 1)  # one gene at a time
+    fasn = half_done.values("FASN").copy()
+    assert np.isfinite(fasn).any()
     shutil.rmtree(half_done.path)
     for read in (half_done.rows, half_done.draws):
         with pytest.raises(PredictionError, match="There is no prediction"):
             read(np.arange(2))
+    for read in (
+        lambda: half_done.values("MUC1"),
+        lambda: half_done.gene_accuracy,
+        lambda: half_done.region_names,
+        half_done.overview,
+        half_done.to_anndata,
+    ):
+        with pytest.raises(PredictionError, match="There is no prediction"):
+            read()
+    np.testing.assert_array_equal(half_done.values("FASN"), fasn)
     index = np.arange(len(half_done.done) - 2, len(half_done.done))
     with pytest.raises(OutputError, match="removed or moved"):
         half_done.write_block(index, **block_of(index))

@@ -328,12 +328,12 @@ class Prediction(StoredValues):
         Raises
         ------
         PredictionError
-            It is damaged.
+            It is damaged or gone.
         """
         import pandas as pd
 
-        var = self._group["var"]
         with reading(self.path):
+            var = self._group["var"]
             known = {
                 name: np.asarray(var[name][:], np.float64) if name in var else np.nan
                 for name in NUMBERS
@@ -353,15 +353,19 @@ class Prediction(StoredValues):
 
     @property
     def region_names(self) -> list[str]:
-        """Per spot, the name of the region that was asked for ("A; B" in both); empty outside of all."""
-        column = self._group["obs"].get("region")
-        if column is None:
-            return [""] * len(self.spots)
-        names = [*read_texts(column["categories"]), ""]
-        return [names[code] for code in column["codes"][:]]
+        """Per spot, the name of the region that was asked for ("A; B" in both); empty outside of all.
+
+        PredictionError where it is damaged or gone.
+        """
+        with reading(self.path):
+            column = self._group["obs"].get("region")
+            if column is None:
+                return [""] * len(self.spots)
+            names = [*read_texts(column["categories"]), ""]
+            return [names[code] for code in column["codes"][:]]
 
     def to_anndata(self) -> anndata.AnnData:
-        """Read the whole prediction into memory."""
+        """Read the whole prediction into memory; PredictionError where it is damaged or gone."""
         import anndata
 
         with reading(self.path), elements_known():

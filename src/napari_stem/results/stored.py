@@ -41,11 +41,13 @@ def damaged(path: Path, error: Exception) -> PredictionError:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell whatever breaks the reading of a prediction off as its damage."""
+    """Tell whatever breaks the reading of a prediction off as its damage, and likewise if it is gone."""
     try:
         yield
     except (*DAMAGE, SpotError) as error:
+        require_there(path)
         raise damaged(path, error) from error
+    require_there(path)  # where nothing is stored, zarr gives NaN
 
 
 def require_there(path: Path) -> None:
@@ -179,7 +181,7 @@ class StoredValues:
         UnknownGeneError
             The prediction has no such gene.
         PredictionError
-            The values are damaged, or there is no such field.
+            The values are damaged or gone, or there is no such field.
         """
         (column,) = self.columns([gene])
         stored, (start, stop) = self._stored(field), self._read_together(column)
@@ -222,9 +224,7 @@ class StoredValues:
         """
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
-            found = np.asarray(self._stored(field).oindex[spots, columns], np.float32)
-        require_there(self.path)  # where nothing is stored, zarr gives NaN
-        return found
+            return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
 
     @property
     def n_kept_draws(self) -> int:
@@ -265,9 +265,7 @@ class StoredValues:
             )
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
-            found = np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
-        require_there(self.path)
-        return found
+            return np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
 
     def overview(self) -> tuple[NDArray[np.uint8], float]:
         """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.
@@ -275,7 +273,7 @@ class StoredValues:
         Raises
         ------
         PredictionError
-            It is damaged.
+            It is damaged or gone.
         """
         with reading(self.path):
             stored = self._group["uns"]["spatial"][LIBRARY]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_stem.errors import PredictionError
 from napari_stem.evaluation.differences import Background, background
 from napari_stem.layers.placement import SpotGrid, SpotShape
 from napari_stem.layers.values import MapField, colour_limits, map_title, read_by_gene
@@ -17,7 +19,7 @@ from napari_stem.widgets.genes.map_layers import SpotMap, spot_under
 from napari_stem.widgets.state import DisplaySettings, uncertainty_colormap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -66,6 +68,7 @@ class ActivePrediction:
         self._by_gene: dict[MapField, NDArray[np.float32]] = {}
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
+        self._told: set[str] = set()  # why something of it could not be read
 
     def summarise(self) -> None:
         """Read the prediction, which no longer grows."""
@@ -97,12 +100,27 @@ class ActivePrediction:
     def values(self, gene: str, field: MapField = "mean") -> NDArray[np.float32]:
         """(n_spots,) float32 of one gene, NaN where nothing is predicted; not to be changed.
 
-        From memory where it has been read, else from disk; UnknownGeneError where there is no such gene.
+        From memory where it has been read, else from disk; UnknownGeneError where there is no such gene,
+        PredictionError where the prediction is gone, or damaged.
         """
         if field not in self._by_gene:
             return self.prediction.values(gene, field)
         values: NDArray[np.float32] = self._by_gene[field][self.prediction.columns([gene])[0]]
         return values
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Leave off where something of it cannot be read, and `tell` why."""
+        try:
+            yield
+        except PredictionError as error:
+            self.tell(error)
+
+    def tell(self, error: PredictionError) -> None:
+        """Show why something of it cannot be read; the same reason once, whatever asks for it."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            self._jobs.fail(str(error))
 
     def grid(self, shape: SpotShape = "square") -> SpotGrid:
         """Grid of the spots in this shape."""
@@ -162,10 +180,20 @@ class ActivePrediction:
         stop = self._stop
 
         def taken(found: Any) -> None:
-            if found is not None and not stop.is_set():
+            if isinstance(found, PredictionError):
+                self.tell(found)
+            elif found is not None and not stop.is_set():
                 take(found)
 
-        self._jobs.start(function, *args, poll_of(stop), done=taken)
+        self._jobs.start(read_or_error, function, *args, poll_of(stop), done=taken)
+
+
+def read_or_error(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function that reads a prediction; a PredictionError is given back, for `ActivePrediction.tell`."""
+    try:
+        return function(*args)
+    except PredictionError as error:
+        return error
 
 
 def state_of(prediction: Prediction) -> tuple[str, int]:

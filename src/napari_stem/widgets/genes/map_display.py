@@ -9,12 +9,13 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from superqt.utils import qthrottled
 
+from napari_stem.errors import PredictionError
 from napari_stem.exporting.drawing import Limits, Look
 from napari_stem.layers.values import ColourRange, MapField, mean_z_score, score_title
 from napari_stem.model.genes import gene_accuracy
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs, LatestJob
-from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples
+from napari_stem.widgets.genes.active_prediction import ActivePrediction, GeneSamples, read_or_error
 from napari_stem.widgets.genes.gene_table import CLUSTERING
 from napari_stem.widgets.genes.layer_queue import FADED_RANK, MEAN_RANK, SD_RANK, LayerQueue
 from napari_stem.widgets.genes.map_layers import USUAL_LEGEND, ColourMap, Legend, ScalarMap, SpotMap
@@ -194,12 +195,15 @@ class MapDisplay(QObject):
             return self._samples[1]
         self._samples = asked, None
 
-        def found(samples: GeneSamples) -> None:
-            if self._samples[0] == asked:
+        def found(samples: GeneSamples | PredictionError) -> None:
+            if isinstance(samples, PredictionError):
+                active.tell(samples)
+            elif self._samples[0] == asked:
                 self._samples = asked, samples
                 self.samples_read.emit()
 
-        self._reading.start(GeneSamples.of, active.prediction, active.gene, done=found)
+        read = GeneSamples.of, active.prediction, active.gene
+        self._reading.start(read_or_error, *read, done=found)
         return None
 
     def figure_look(self) -> Look:
@@ -287,7 +291,20 @@ class MapDisplay(QObject):
             self.faded.layer.opacity = layer.layer.opacity
 
     def _wanted_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
-        """Return the one map that is to be seen, special or plain, and its layer; None: none, or several."""
+        """Return the one map that is to be seen, special or plain, and its layer; None: none, or several.
+
+        Where its values cannot be read, it is told why, and the map on show stays if it is of this prediction.
+        """
+        try:
+            return self._asked_map(active)
+        except PredictionError as error:
+            active.tell(error)
+        shown, layer, path = self.shown_map, self._shown_layer, str(active.prediction.path)
+        if shown is None or layer is None or shown.about["prediction"] != path:
+            return None
+        return shown, layer
+
+    def _asked_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
         settings, arrangement = self.settings, self.settings.shown_arrangement
         for special, layer in self._offers:
             if (offered := special(active)) is not None:

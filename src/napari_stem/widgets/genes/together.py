@@ -63,7 +63,8 @@ class MixedLayers:
             one.hide()
         colours = mixed_colours(len(genes), settings.mix_colours)
         for gene, one, colour in zip(genes, self.maps, colours, strict=False):
-            one.show(replace(active.gene_map(gene, "mean", settings), colormap=colour))
+            with active.telling():
+                one.show(replace(active.gene_map(gene, "mean", settings), colormap=colour))
         if self.maps and was_hidden:
             self._queue.select(self.maps[0].layer)
 
@@ -115,9 +116,11 @@ class SideBySide:
             self._arrange(slide, len(genes))
         for place, gene in enumerate(genes):
             copy, one = self._pairs[place]
-            self._queue.show(copy, _rank(place))
             title = map_title(gene, field)  # with the unit it would not fit above a small view
-            one.show(replace(active.gene_map(gene, field, settings), title=title))
+            with active.telling():
+                shown = replace(active.gene_map(gene, field, settings), title=title)
+                self._queue.show(copy, _rank(place))  # no half view, which would shift all others
+                one.show(shown)
         if self.maps and was_hidden:
             self._queue.select(self.maps[0].layer)
 

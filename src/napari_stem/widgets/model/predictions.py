@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from napari.utils.notifications import show_info
@@ -17,9 +17,10 @@ from napari_stem.errors import PredictionError, StemError
 from napari_stem.texts import count
 from napari_stem.widgets.common.parts import Note, stack
 from napari_stem.widgets.common.table import IS_GREY, TIP, Column, Role, Table, TableView
+from napari_stem.widgets.common.worker import LatestJob
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_stem.geometry import Mpp
@@ -48,7 +49,8 @@ class PredictionsList(QWidget):
         super().__init__()
         self._jobs, self._maps, self._slides = jobs, maps, slides
         self._open: dict[Path, Prediction] = {}  # were shown in this session
-        self._stored: dict[Path, Prediction] = {}  # of slides that were looked at
+        self._stored: dict[Path, Stored] = {}  # seen in the cache folder
+        self._looking = LatestJob(jobs)
         self._growing: Prediction | None = None  # that a run fills
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
@@ -159,12 +161,14 @@ class PredictionsList(QWidget):
     def _on_activated(self, slide: Slide | None) -> None:
         self.refresh()
         if slide is not None:
-            self._jobs.start(_stored, slide.fingerprint, done=partial(self._add, slide))
+            known = slide.fingerprint, self._stored
+            self._looking.start(look, *known, done=partial(self._take_stored, slide))
 
-    def _add(self, slide: Slide, found: Sequence[Prediction]) -> None:
-        for each in found:
-            self._stored[each.path] = each
-            self._slides.note_prediction(slide, each)
+    def _take_stored(self, slide: Slide, found: Mapping[Path, Stored]) -> None:
+        self._stored.update(found)  # in place: the next look may have been asked for already
+        for each in found.values():
+            if each.prediction is not None and each.fingerprint == slide.fingerprint:
+                self._slides.note_prediction(slide, each.prediction)
         self.refresh()
 
     def _on_screen(self, slide: Slide) -> Path | None:
@@ -195,7 +199,8 @@ class PredictionsList(QWidget):
         """List what there is, mark what is on screen, and grey what was made with another pixel size."""
         slide = self._slides.slide
         mpp = None if slide is None else slide.mpp
-        known = (self._stored | self._open).values()
+        stored = {path: each.prediction for path, each in self._stored.items() if each.prediction}
+        known = (stored | self._open).values()
         own = [each for each in known if slide is not None and _is_of(each, slide)]
         own.sort(key=_made, reverse=True)
         rows = [_row(each, mpp) for each in own]
@@ -255,23 +260,46 @@ def _fits(prediction: Prediction, slide: Slide) -> bool:
     return is_same_size(prediction.mpp, slide.mpp)
 
 
-def _stored(fingerprint: str) -> list[Prediction]:
+class Stored(NamedTuple):
+    """What is known of a prediction in the cache folder."""
+
+    changed_ns: tuple[int, ...]  # when something of it last did that is listed
+    fingerprint: str  # of its slide
+    prediction: Prediction | None = None  # once its slide was looked at
+
+
+def look(fingerprint: str, known: Mapping[Path, Stored]) -> dict[Path, Stored]:
+    """Look what lies in the cache folder, and open what of a slide is new or has changed since it was known.
+
+    Each takes some 50 ms to open, which a slide that is looked at again need not wait for.
+    """
     import zarr
 
     from napari_stem.foreign import read_json
     from napari_stem.results import PROVENANCE_KEY, Prediction
 
-    found = []
-    for path in sorted(CACHES["predictions"].folder.glob("*.zarr")):
+    found = {}
+    for path in CACHES["predictions"].folder.glob("*.zarr"):
         try:
-            provenance: dict[str, Any] = read_json(
-                str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
-            )
-            if provenance.get("slide_fingerprint") == fingerprint:
-                found.append(Prediction.open(path))
+            each, changed_ns = known.get(path), _changed_ns(path)
+            if each is None or each.changed_ns != changed_ns:
+                provenance: dict[str, Any] = read_json(
+                    str(zarr.open_array(path / "uns" / PROVENANCE_KEY / "json", mode="r")[()])
+                )
+                each = Stored(changed_ns, str(provenance.get("slide_fingerprint")))
+            if each.fingerprint == fingerprint and each.prediction is None:
+                each = each._replace(prediction=Prediction.open(path))
+            found[path] = each
         except (StemError, OSError, LookupError, ValueError, TypeError, RuntimeError):
             continue  # damaged, or being written: not to be offered
     return found
+
+
+def _changed_ns(path: Path) -> tuple[int, ...]:
+    """When a prediction was made or its regions named, and when last a spot was done, in ns since the epoch."""
+    # the folder of chunks: one that is written takes the place of another in it
+    dated = path / "zarr.json", path / "obs" / "done" / "c"
+    return tuple(each.stat().st_mtime_ns for each in dated if each.exists())
 
 
 def open_prediction(path: Path) -> Prediction:

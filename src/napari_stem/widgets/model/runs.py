@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,22 +89,25 @@ def run_prediction(
     StemError is what stopped it.
     """
     job = request.job()
-    out, check = job.cache_path(), partial(job.domain_warning, poll)
+    out, check = job.cache_path(), str if despite_doubt else partial(job.domain_warning, poll)
     try:
-        with only_writer(out):
-            make_way(out)
-            with job.created_while(out, str if despite_doubt else check) as (prediction, doubt):
-                poll()
-                if doubt:
-                    return doubt
-                _ = prediction.gene_accuracy  # kept, so that the window need not read it
-                n_before, has_rested = int(prediction.done.sum()), False
-                begun(prediction)
-                for step in job.steps(prediction, poll):
-                    progressed(step)
-                    if step.n_done > n_before and not has_rested:
-                        time.sleep(REST_S)
-                        has_rested = True
+        with only_writer(out), ExitStack() as opened:
+            try:
+                prediction, doubt = opened.enter_context(job.created_while(out, check))
+            except PredictionError:
+                make_way(out)
+                prediction, doubt = opened.enter_context(job.created_while(out, check))
+            poll()
+            if doubt:
+                return doubt
+            _ = prediction.gene_accuracy  # kept, so that the window need not read it
+            n_before, has_rested = int(prediction.done.sum()), False
+            begun(prediction)
+            for step in job.steps(prediction, poll):
+                progressed(step)
+                if step.n_done > n_before and not has_rested:
+                    time.sleep(REST_S)
+                    has_rested = True
     except OutputError as error:
         if why := why_unwritable():  # for which the bar offers another folder
             raise OutputError(why) from error

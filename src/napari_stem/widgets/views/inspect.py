@@ -121,8 +121,10 @@ class InspectPanel(QWidget):
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
         """Say what lies under the cursor."""
-        active = self._maps.current()
-        reading = "" if active is None else self._reading(active, event.position)
+        active, reading = self._maps.current(), ""
+        if active is not None:
+            with active.telling():
+                reading = self._reading(active, event.position)
         self.readout.setText(reading or POINT_AT)
 
     def inspect(self, spot: int) -> None:
@@ -227,7 +229,8 @@ class InspectPanel(QWidget):
             self.outline.show(active.prediction, mpp, np.array([spot]), shape)
         samples = self._maps.samples()
         if samples is not None:
-            self._show_samples(active, spot, samples)
+            with active.telling():
+                self._show_samples(active, spot, samples)
 
     def _show_samples(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
         """Show the samples of the chosen gene at the spot, or why there are none."""

@@ -314,7 +314,8 @@ class MeasuredPanel(QWidget):
         gene = active.gene
         self.plot.setVisible(gene in found.genes)
         if gene in found.genes:
-            self.plot.plot(draw_gene, found, gene, active.values(gene)[found.rows])
+            with active.telling():
+                self.plot.plot(draw_gene, found, gene, active.values(gene)[found.rows])
 
     def _show_nothing(self, active: ActivePrediction | None, loaded: Loaded | None) -> None:
         """Show that nothing measured lies beside the active prediction, and why."""
