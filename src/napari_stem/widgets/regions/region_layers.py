@@ -238,6 +238,8 @@ class RegionLayers:
         if (history := self._histories.pop(layer, None)) is not None:
             self._of_removed = {layer: history}
             layer.events.data.disconnect(self._on_data)
+            for key in (UNDO, REDO):
+                layer.bind_key(key.sequence, None)
 
     def close(self) -> None:
         """Let go of all layers, which stay in the viewer."""

@@ -163,6 +163,8 @@ class SlidePanel(QWidget):
 
     def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
+        for layer in self.layers.all():
+            layer.events.name.disconnect(self._list)
         self.pixel_size.put_ruler_away()
         self.layers.active = None
         self.back_button.gone = []
