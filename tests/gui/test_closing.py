@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.common.garbage import thaw
+from napari_stem.widgets.state import FADED
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -117,6 +118,29 @@ def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(make_napari_viewer,
     thaw()
     gc.collect()
     assert [name for name, part in forgotten.items() if part() is not None] == []
+
+
+def test_what_a_dock_that_is_taken_out_leaves_in_the_viewer_can_be_changed(road, c5_prediction):
+    slide, panels = road.open(sample_path()), road.panels
+    road.draw([(2400, 1800), (3000, 1800), (3000, 2400), (2400, 2400)])
+    regions = road.viewer.layers.selection.active
+    with road.qtbot.waitSignal(panels.model.predictions.shown, timeout=60_000):
+        panels.model.predictions.open(c5_prediction)
+    panels.genes.settings.update(expression=FADED)
+    road.wait(lambda: panels.maps.faded.layer in road.viewer.layers)
+    road.wait(panels.maps.layer_queue.is_settled)
+    (legend,) = (la for la in road.viewer.layers if "faint where unsure," in la.name)
+    road.viewer.window.remove_dock_widget(road.dock)
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    slide.name = "another name"
+    legend.contrast_limits = 0.5, 1.5
+    legend.opacity, legend.colormap = 0.3, "gray"
+    regions.mode = "add_polygon"
+    regions.mode = "pan_zoom"
+    assert not regions.keymap  # undo is the dock's
+    road.viewer.scene.camera.zoom = 3
+    road.viewer.layers.move(0, 2)
+    road.viewer.layers.clear()
 
 
 @pytest.mark.parametrize("begun", ["slide", "tissue", "analysis"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
+from napari.layers._layer_actions import _duplicate_layer
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt, QThreadPool, QTimer
 from qtpy.QtWidgets import QMessageBox
@@ -191,6 +192,27 @@ def test_the_active_slide_follows_the_layer_list(model_road, crop):
     assert choice.currentText() == "renamed"
     choice.activated.emit(choice.findText(second.name))
     assert slides.layer is second
+
+
+def test_a_copy_of_a_map_is_seen_with_its_slide_alone(model_road, crop, c5_prediction):
+    first = model_road.open(sample_path())
+    model_road.drop(c5_prediction)
+    maps, layers = model_road.dock.panels.maps, model_road.viewer.layers
+    model_road.wait(lambda: maps.layer("mean") in layers and maps.layer_queue.is_settled())
+    layers.selection.active = maps.layer("mean")
+    _duplicate_layer(layers)  # as "Duplicate Layer" of napari does
+    copied = next(layer for layer in layers if layer.name.endswith(" copy"))
+    second = model_road.open(crop)
+    assert not copied.visible
+    slides = model_road.panels.slide
+    layers.selection.active = copied  # it leads to its slide, as a map does
+    model_road.wait(lambda: slides.layer is first)
+    assert copied.visible
+    copied.visible = False  # by the user
+    for slide_layer in (second, first):
+        layers.selection.active = slide_layer
+        model_road.wait(lambda wanted=slide_layer: slides.layer is wanted)
+        assert not copied.visible
 
 
 def test_what_napari_selects_after_a_removal_is_no_choice(model_road, crop):

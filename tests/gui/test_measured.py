@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
+from napari_stem.widgets.views.measured import LATER
 
 if TYPE_CHECKING:
     from napari_stem.exporting.drawing import SeenMap
@@ -56,6 +57,24 @@ def test_nothing_to_load_before_there_is_a_prediction(model_road):
     assert not model_road.panels.measured.isEnabled()
     model_road.open(sample_path())
     assert not model_road.panels.measured.isEnabled()
+
+
+def test_counts_that_come_before_a_prediction_say_that_they_wait_and_when_they_are_let_go(
+    model_road, tmp_path, notifications
+):
+    model_road.open(sample_path())
+    counts = anndata.read_h5ad(COUNTS)
+    elsewhere = counts.obsm["spatial"][:, 0] < 4000
+    counts[elsewhere].copy().write_h5ad(tmp_path / "left.h5ad")
+    model_road.drop(tmp_path / "left.h5ad")
+    model_road.wait(lambda: notifications != [])
+    assert notifications == [f"left.h5ad: {LATER}"]
+    measured, slide = model_road.panels.measured, model_road.panels.slide.slide
+    model_road.draw(CORNERS)
+    model_road.ask_little()
+    model_road.run()
+    model_road.wait(lambda: measured.path_of(slide) is None)
+    assert notifications[-1].startswith("left.h5ad was not kept: No predicted spot lies within")
 
 
 def test_data_of_several_slides_are_read_at_the_same_time(model_road, tmp_path, crop):

@@ -25,7 +25,13 @@ from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
-from napari_stem.widgets.regions.region_layers import label_colours, labels
+from napari_stem.widgets.regions.region_layers import (
+    LETTER_PX,
+    LINE_PX,
+    half_lines_down,
+    label_colours,
+    labels,
+)
 from napari_stem.widgets.regions.region_panel import HOW_TO, TOOLS
 from napari_stem.widgets.regions.region_shapes import count_spots, square_of_spots
 from napari_stem.widgets.regions.region_table import (
@@ -567,9 +573,9 @@ def test_a_drag_in_click_mode_moves_the_view_and_predicts_nothing(sample):
 def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
     square = np.array([[0, 0], [0, 20], [20, 20], [20, 0]], float)
     outlines = [square, square + 40, square * 3]
-    assert labels(outlines, ["left", "right", "all"]) == ["left", "right", "all"]
-    assert labels([square + 20, square * 3], ["middle", "all"]) == ["middle", ""]
-    (short,) = labels([square], ["an island at the invasive front (2)"])  # over its neighbours
+    assert labels(outlines, ["left", "right", "all"], 4) == ["left", "right", "all"]
+    assert labels([square + 20, square * 3], ["middle", "all"], 1) == ["middle", ""]
+    (short,) = labels([square], ["an island at the invasive front (2)"], 1)  # over its neighbours
     assert short == "an island at ... ont (2)"
     halves = np.zeros((64, 64, 3), np.uint8)
     halves[32:] = 230
@@ -586,6 +592,61 @@ def test_names_are_read_on_any_colour_and_only_the_inner_of_two_is_written():
     assert_allclose(label_colours(outlines[:2], [slide, domains]), [white, white])
     spots.visible = False
     assert_allclose(label_colours(outlines[:2], [slide, spots]), [white, black])
+
+
+def covered(outlines, written: list[str], px_per_um: float) -> list[tuple[str, str]]:
+    """Pairs of names that cover one another on the screen."""
+    boxes = []
+    for outline, text in zip(outlines, written, strict=True):
+        y_px, x_px = outline.mean(axis=0) * px_per_um
+        y_px += half_lines_down(text) * LINE_PX / 2
+        half_px = LETTER_PX * len(text.strip()) / 2
+        box = shapely.box(x_px - half_px, y_px - 9, x_px + half_px, y_px + 9)
+        boxes += [(text.strip(), box)] if text else []
+    return [(a, b) for a, one in boxes for b, other in boxes if a < b and one.intersects(other)]
+
+
+def test_names_of_overlapping_and_neighbouring_regions_do_not_cover_one_another(sample):
+    inner = [(2500, 2500), (3500, 2500), (3500, 3500), (2500, 3500)]
+    beside = [(4010, 2000), (5000, 2000), (5000, 4000), (4010, 4000)]
+    for corners in (SQUARE, inner, beside, OTHER, [(x + 100, y + 100) for x, y in OTHER]):
+        sample.draw(corners)
+    count_now(sample)
+    names = {f"region {n}" for n in range(1, 6)}
+    panel, camera = sample.dock.panels.region, sample.viewer.scene.camera
+    layer = panel.layers.find(sample.dock.coordinator.slide)
+    outlines = [each * layer.scale for each in layer.data]
+    n_written = {}
+    for zoom in (0.01, 0.1, 1.0, 0.1):
+        camera.zoom = zoom
+        sample.qtbot.wait(300)  # names follow once the zoom rests
+        written = list(map(str, layer.text.values))
+        assert covered(outlines, written, zoom) == []
+        n_written[zoom] = len(names & {text.strip() for text in written})
+    assert n_written[0.01] < n_written[0.1] == n_written[1.0] == len(names)
+    # the name of the outer one is between its own edge and the inner one
+    shift_um = half_lines_down(str(layer.text.values[0])) * LINE_PX / 2 / 0.1
+    y_px = (outlines[0].mean(axis=0)[0] + shift_um) / layer.scale[0]
+    assert 2000 < y_px < 2500
+
+
+def test_empty_lines_move_a_name_as_far_as_is_reckoned(road):
+    """Which napari's letters, and their line spacing, decide."""
+    viewer, ends = road.viewer, ["HHHH", "\n" * 6 + "HHHH", "HHHH" + "\n" * 6 + " "]
+    places = [np.array([(0, x), (0, x + 40), (40, x + 40), (40, x)], float) for x in (0, 200, 400)]
+    text = {"string": ends, "size": 12, "color": "white", "anchor": "center"}
+    viewer.add_shapes(places, text=text, edge_color="transparent", face_color="transparent")
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (20, 220), 1
+    for overlay in viewer.canvas.overlays.values():
+        overlay.visible = False
+    road.qtbot.wait(200)
+    seen = viewer.screenshot(canvas_only=True, flash=False)[..., 0] > 50
+    left_px = seen.shape[1] // 2 - 220
+    heights_px = [
+        np.nonzero(seen[:, left_px + x - 40 : left_px + x + 80])[0].mean() for x in (0, 200, 400)
+    ]
+    shifts_px = np.array(list(map(half_lines_down, ends))) * LINE_PX / 2
+    assert_allclose(np.subtract(heights_px, heights_px[0]), shifts_px, atol=4)
 
 
 def test_half_an_outline_is_no_step_of_undo(sample):

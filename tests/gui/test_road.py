@@ -8,10 +8,22 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QStyle,
+    QStyleOptionComboBox,
+    QWidget,
+)
 
 from napari_stem.results import Prediction
 from napari_stem.sample_data import SAMPLE_NAME, sample_path
+from napari_stem.widgets.common.parts import Folding
+from napari_stem.widgets.dock import DOCK_WIDTH_PX
 from napari_stem.widgets.slide.slide_layers import pyramid_of
 
 pytestmark = pytest.mark.gui
@@ -28,6 +40,46 @@ def road(shared_road):
 def centre_of_first_spot_um(maps) -> tuple[float, float]:
     spots, mpp = maps.prediction.spots, maps.prediction.provenance["mpp"]
     return spots.y_px[0] * mpp[0], spots.x_px[0] * mpp[1]
+
+
+def cut_off(dock) -> set[str]:
+    """Words of what is seen of the dock that have not the room they need."""
+    cut = set()
+    for part in filter(QWidget.isVisible, dock.findChildren(QWidget)):
+        # what can be chosen; names that are the user's own may be longer than any room
+        if isinstance(part, QComboBox) and not part.minimumContentsLength():
+            option = QStyleOptionComboBox()
+            part.initStyleOption(option)
+            field = QStyle.SubControl.SC_ComboBoxEditField
+            room = part.style().subControlRect(
+                QStyle.ComplexControl.CC_ComboBox, option, field, part
+            )
+            wide = map(
+                part.fontMetrics().horizontalAdvance, map(part.itemText, range(part.count()))
+            )
+            cut |= {part.itemText(n) for n, px in enumerate(wide) if px > room.width()}
+        if isinstance(part, QAbstractSpinBox):
+            wide_px = part.fontMetrics().horizontalAdvance(part.text())
+            cut |= {part.text()} if wide_px > part.lineEdit().width() else set()
+        is_line = isinstance(part, QLabel) and not part.wordWrap()
+        if (
+            is_line or isinstance(part, QAbstractButton)
+        ) and part.sizeHint().width() > part.width():
+            cut.add(part.text())
+    return cut
+
+
+def test_all_words_of_the_dock_fit_at_its_least_width(road):
+    dock = road.dock
+    dock.setFixedWidth(DOCK_WIDTH_PX)
+    for step in range(dock.steps.count()):
+        for part in dock.findChildren(Folding):
+            part.open()  # which leads to its step
+        dock.steps.setCurrentIndex(step)
+        for _ in range(3):
+            QApplication.processEvents()
+        assert dock.minimumSizeHint().width() <= DOCK_WIDTH_PX
+        assert cut_off(dock) == set(), dock.steps.tabText(step)
 
 
 @pytest.mark.slow

@@ -475,3 +475,20 @@ def test_of_several_tables_one_is_read_at_a_time_and_the_last_counts(
         control.load(str(tmp_path / name))
     model_road.wait(lambda: control.path_of(slide) == tmp_path / "third.h5ad")
     assert reads == ["first.h5ad", "third.h5ad"]
+
+
+def test_a_dock_that_is_closed_while_its_session_comes_back_hands_it_on(
+    model_road, dock_on, qtbot, c5_prediction
+):
+    model_road.open(sample_path())
+    with qtbot.waitSignal(model_road.panels.model.predictions.shown, timeout=60_000):
+        model_road.panels.model.predictions.open(c5_prediction)
+    model_road.close()
+    at_once = dock_on(model_road.viewer)
+    qtbot.addWidget(at_once.dock)
+    at_once.close()
+    last = dock_on(model_road.viewer)
+    qtbot.addWidget(last.dock)
+    last.wait(lambda: last.maps is not None)
+    assert last.maps.prediction.path == c5_prediction
+    last.close()

@@ -74,7 +74,7 @@ class SessionControl(QObject):
         self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
         self._session = Session()  # that is being restored
-        self._waiting: list[SlideEntry] = []
+        self._waiting: list[SlideEntry] = []  # the first is on its way
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
     def save(self, path: str) -> None:
@@ -90,12 +90,13 @@ class SessionControl(QObject):
             "camera_center": [float(value) for value in camera.center][-2:],
             "camera_zoom": float(camera.zoom),
         }
-        return Session(
+        found = Session(
             slides=tuple(self._entry(slide) for slide in slides.slides()),
             active=slides.slide.fingerprint if slides.slide else "",
             view=view,
             run=self._panels.model.run_settings(),
         )
+        return self._with_what_is_coming(found) if self._waiting else found
 
     def leave(self) -> None:
         """Keep what is open for the next dock of this viewer."""
@@ -137,6 +138,19 @@ class SessionControl(QObject):
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)
 
+    def _with_what_is_coming(self, found: Session) -> Session:
+        """Add to what is open what a session that is being restored has not laid on its slides yet."""
+        coming = {each.fingerprint: each for each in self._waiting}
+
+        def whole(entry: SlideEntry) -> SlideEntry:
+            then = coming.get(entry.fingerprint, entry)
+            return replace(
+                entry, predictions=then.predictions, gene=then.gene, measured=then.measured
+            )
+
+        slides = tuple(map(whole, found.slides))
+        return replace(found, slides=slides, active=self._session.active, view=self._session.view)
+
     def _entry(self, slide: Slide) -> SlideEntry:
         panels = self._panels
         layer = panels.slide.layer_of(slide)
@@ -167,7 +181,7 @@ class SessionControl(QObject):
                 self.restore_view(self._session.view)
             self.restored.emit()
             return
-        entry = self._waiting.pop(0)
+        entry = self._waiting[0]
         already = slides.find_open(entry.fingerprint)
         if already is not None:
             slides.activate(already)
@@ -176,17 +190,21 @@ class SessionControl(QObject):
         mpp = None if entry.mpp_um is None else Mpp(y_um=entry.mpp_um[0], x_um=entry.mpp_um[1])
         slides.open(entry.path, entry.name or None, mpp, then=partial(self._put, entry))
 
+    def _go_on(self, after: SlideEntry) -> None:
+        self._waiting = [entry for entry in self._waiting if entry is not after]
+        self._open_next()
+
     def _put(self, entry: SlideEntry, slide: Slide | None) -> None:
         """Lay on a slide what was on it; None: it could not be opened, and the reason was told."""
         if slide is None:
-            self._open_next()
+            self._go_on(entry)
             return
         if slide.fingerprint != entry.fingerprint:
             self._jobs.fail(
                 f"{slide.path.name} has changed since the session was saved: its regions, predictions and "
                 f"measured data are left out."
             )
-            self._open_next()
+            self._go_on(entry)
             return
         if entry.mpp_um is not None:
             self._stated.add(slide.fingerprint)
@@ -195,7 +213,7 @@ class SessionControl(QObject):
             open_prediction,
             [Path(path) for path in entry.predictions],
             done=partial(self._put_predictions, slide, entry),
-            failed=self._open_next,
+            failed=partial(self._go_on, entry),
         )
 
     def _put_regions(self, slide: Slide, entry: SlideEntry) -> None:
@@ -216,7 +234,7 @@ class SessionControl(QObject):
             self._jobs.fail(f"{entry.gene} is not in the predictions that were found.")
         if entry.measured and self._panels.measured.path_of(slide) is None:
             self._panels.measured.load_for(slide, entry.measured)
-        self._open_next()
+        self._go_on(entry)
 
 
 def write_session(session: Session, path: Path) -> None:

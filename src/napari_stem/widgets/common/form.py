@@ -48,11 +48,6 @@ class Form(Generic[Settings]):
                 options=given,
             )
             self._widgets[name] = made
-            if isinstance(made.native, QComboBox):
-                # else the longest choice makes the dock too wide
-                made.native.setSizeAdjustPolicy(
-                    QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-                )
             if isinstance(made.native, QCheckBox):
                 made.native.setText("")  # the row has the label
             if suffix:

@@ -176,8 +176,9 @@ def row_widget(*items: QWidget | QLayout, stretched: int = -1) -> QWidget:
 
 
 def labelled(rows: Mapping[str, QWidget | QLayout]) -> QFormLayout:
-    """Lay fields out one below the other, each with its label at the left."""
+    """Lay fields out one below the other, each with its label at the left, or above where both do not fit."""
     layout = QFormLayout()
+    layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     for label, field in rows.items():
         layout.addRow(label, field)
     return layout

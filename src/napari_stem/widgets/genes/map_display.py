@@ -286,6 +286,8 @@ class MapDisplay(QObject):
     def _colour_faded(self) -> None:
         """Give spots that are not equally strong the colours and the opacity of their legend's layer."""
         shown, layer = self.shown_map, self._shown_layer
+        if self._jobs.is_closed:  # the map has stayed, and is the user's own now
+            return
         if shown is not None and layer is not None and shown.opacity is not None:
             self.faded.show(shown.grid, shown.colours(layer.layer), shown.about["prediction"])
             self.faded.layer.opacity = layer.layer.opacity
@@ -414,6 +416,8 @@ class MapDisplay(QObject):
 
     def _keep_limits(self, shown: SpotMap, low: float, high: float) -> None:
         """Keep limits that the user sets in napari on a map, which has them by now."""
+        if self._jobs.is_closed:
+            return
         with self._undrawn():
             self.settings.set_limits(shown.kind, low, high, shown.about.get("gene", ""))
         self._colour_faded()

@@ -46,8 +46,10 @@ LABEL = {"string": "{name}", "size": 12, "color": "white", "anchor": "center"}
 UNDER = np.stack(
     np.meshgrid(np.linspace(-0.06, 0.06, 5), np.linspace(-0.12, 0.12, 9)), axis=-1
 ).reshape(-1, 2)
-NEAR = 0.25  # share of a side within which two names would cover one another
+NEAR = 0.25  # share of a side within which a smaller region's middle takes the place of the name
 MOST_LETTERS = 24  # of a name: longer ones would reach over their neighbours
+# of a name on the screen: an average letter's width, and by what napari moves the next line
+LETTER_PX, LINE_PX = 12.0, 27.9
 LIGHT = 0.33  # relative luminance above which black is read more easily
 
 
@@ -236,6 +238,8 @@ class RegionLayers:
         if (history := self._histories.pop(layer, None)) is not None:
             self._of_removed = {layer: history}
             layer.events.data.disconnect(self._on_data)
+            for key in (UNDO, REDO):
+                layer.bind_key(key.sequence, None)
 
     def close(self) -> None:
         """Let go of all layers, which stay in the viewer."""
@@ -286,8 +290,12 @@ class RegionLayers:
             to_world = affine(layer.data_to_world)
             under = self._viewer.layers[: self._viewer.layers.index(layer)]
             outlines = [to_world(each) for each in layer.data]
-            layer.text.string = labels(outlines, [str(name) for name in layer.features[NAME]])
-            layer.text.color = label_colours(outlines, under)
+            px_per_um = self._viewer.scene.camera.zoom
+            written = labels(outlines, [str(name) for name in layer.features[NAME]], px_per_um)
+            layer.text.string = written
+            shifts_um = [half_lines_down(text) * LINE_PX / 2 / px_per_um for text in written]
+            seen = [np.add(each, (by, 0)) for each, by in zip(outlines, shifts_um, strict=True)]
+            layer.text.color = label_colours(seen, under)
 
     def _drop_clicks(self, layer: Shapes) -> None:
         """Take out what a click without a drag has left, for which napari makes a shape all the same."""
@@ -335,14 +343,45 @@ def warm_up() -> None:
     )
 
 
-def labels(outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str]) -> list[str]:
-    """Say what to write in each outline's middle, (m, 2): its short name, unless a smaller one is there."""
-    middles = np.array([outline.mean(axis=0) for outline in outlines_yx])
-    sides = np.array([np.ptp(outline, axis=0) for outline in outlines_yx])
-    apart = np.abs(middles[:, np.newaxis] - middles) / np.maximum(sides[:, np.newaxis], 1e-9)
-    is_larger = sides.prod(axis=1)[:, np.newaxis] > sides.prod(axis=1)
-    hidden = set(np.flatnonzero((is_larger & (apart < NEAR).all(axis=2)).any(axis=1)))
-    return ["" if n in hidden else quoted(name, MOST_LETTERS) for n, name in enumerate(names)]
+def labels(
+    outlines_yx: Sequence[NDArray[np.float64]], names: Sequence[str], px_per_um: float
+) -> list[str]:
+    """Say what to write in each outline's middle, (m, 2) in um: its short name, where there is room for it.
+
+    Smaller regions come first. A name that would cover another goes up or down, by lines that are left empty
+    below or above it, or to an edge of its region, and is left out where there is no room either. To an edge
+    goes, too, the name of a region whose middle a smaller one takes.
+    """
+    texts = [quoted(name, MOST_LETTERS) for name in names]
+    widths_px = LETTER_PX * np.array([len(text) for text in texts])
+    middles_px = np.array([outline.mean(axis=0) for outline in outlines_yx]) * px_per_um
+    tops_px = np.array([outline.min(axis=0) for outline in outlines_yx]) * px_per_um
+    sides_px = np.array([np.ptp(outline, axis=0) for outline in outlines_yx]) * px_per_um
+    areas = sides_px.prod(axis=1)
+    apart = np.abs(middles_px[:, np.newaxis] - middles_px)
+    is_near = (apart < NEAR * np.maximum(sides_px, 1e-9)[:, np.newaxis]).all(axis=2)
+    is_round = (is_near & (areas[:, np.newaxis] > areas)).any(axis=1)
+    half_px, written = LINE_PX / 2, [""] * len(texts)
+    taken_px = np.full_like(middles_px, np.nan)  # middles of what is written
+    for n in np.argsort(areas, kind="stable").tolist():
+        from_top_px = middles_px[n, 0] - tops_px[n, 0]
+        top = 1 - int(from_top_px / half_px)
+        bottom = int((sides_px[n, 0] - from_top_px) / half_px) - 1
+        for half_lines in (top, bottom) if is_round[n] else (0, -1, 1, -2, 2, top, bottom):
+            middle_px = middles_px[n] + (half_lines * half_px, 0)
+            dy_px, dx_px = np.abs(taken_px - middle_px).T
+            if not ((dy_px < LINE_PX) & (dx_px < (widths_px + widths_px[n]) / 2)).any():
+                taken_px[n] = middle_px
+                # an empty line at the end counts by its space alone
+                below = "\n" * -half_lines + " " if half_lines < 0 else ""
+                written[n] = "\n" * half_lines + texts[n] + below
+                break
+    return written
+
+
+def half_lines_down(text: str) -> int:
+    """How far below the middle a text is seen that is drawn round it, by its empty lines; above: negative."""
+    return text.count("\n") * (1 if text.startswith("\n") else -1)
 
 
 def label_colours(

@@ -110,6 +110,7 @@ class RegionPanel(QWidget):
             (events.removed, self._on_removed),
             # every new layer is selected for a moment
             (viewer.layers.selection.events.active, lambda _: self._letting_go.start()),
+            (viewer.scene.camera.events.zoom, lambda _: self.relabel_soon()),
         )
         for layer in viewer.layers:
             self._take_in(layer)

@@ -35,6 +35,7 @@ LOOKED_CLOSER = 1.5  # times the zoom that shows the whole slide: somebody had g
 PIXEL = "pixel"
 _kept: WeakSet[Any] = WeakSet()  # layer lists that are looked after
 _lent: WeakSet[Any] = WeakSet()  # layers in pixels that count as um for now
+_gone_along: WeakSet[Any] = WeakSet()  # layers that went out of sight with their slide
 
 
 def ours(layer: Any) -> dict[str, Any]:
@@ -55,6 +56,16 @@ def pyramid_of(layer: Any) -> Pyramid | None:
 def regions_owner(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
     return cast("str | None", ours(layer).get("regions_of"))
+
+
+def follow_slide(layer: Layer, *, is_seen: bool) -> None:
+    """Take a layer that lies on a slide out of sight with it; one that went so comes back with it."""
+    if not is_seen and layer.visible:
+        layer.visible = False
+        _gone_along.add(layer)
+    elif is_seen and layer in _gone_along:
+        layer.visible = True
+        _gone_along.discard(layer)
 
 
 def is_fed(layer: Any) -> bool:

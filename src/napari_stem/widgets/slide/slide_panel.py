@@ -25,6 +25,7 @@ from napari_stem.widgets.slide.slide_layers import (
     BackButton,
     SlideFeed,
     SlideLayers,
+    follow_slide,
     is_fed,
     load_libraries,
     load_units,
@@ -37,6 +38,7 @@ from napari_stem.widgets.slide.slide_layers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
     from napari_stem.results import Prediction
@@ -161,6 +163,8 @@ class SlidePanel(QWidget):
 
     def _let_go(self) -> None:
         """Let go of the viewer; slides go on being completed."""
+        for layer in self.layers.all():
+            layer.events.name.disconnect(self._list)
         self.pixel_size.put_ruler_away()
         self.layers.active = None
         self.back_button.gone = []
@@ -241,7 +245,8 @@ class SlidePanel(QWidget):
         self._choose(layer)
 
     def _choose(self, chosen: Image) -> None:
-        if self.layer is not chosen:
+        is_other = self.layer is not chosen
+        if is_other:
             self._show_preparing("")
         self.layers.look_at(chosen)
         for layer in self.layers.all():
@@ -249,10 +254,18 @@ class SlidePanel(QWidget):
             layer.visible = layer is chosen
         known = {slide.fingerprint for slide in self.slides()}
         for layer in self.viewer.layers:
-            owner = regions_owner(layer)
-            if owner in known:
-                layer.visible = self.slide is not None and owner == self.slide.fingerprint
+            owner, of_regions = self._owner(layer), regions_owner(layer)
+            is_seen = self.slide is not None and owner == self.slide.fingerprint
+            if of_regions in known:
+                layer.visible = is_seen
+            elif owner is not None and of_regions is None and is_other:
+                # a map, or a copy of one that was made in napari
+                follow_slide(layer, is_seen=is_seen)
         self.announce()
+
+    def _owner(self, layer: Layer) -> str | None:
+        """Fingerprint of the slide on which regions, or a map, lie; None for other layers."""
+        return regions_owner(layer) or self._owners.get(str(ours(layer).get("prediction")))
 
     def _take_in(self, layer: Image) -> None:
         layer.events.name.connect(self._list)
@@ -294,8 +307,7 @@ class SlidePanel(QWidget):
         if slide_of(selected) is not None:
             self._choose(selected)
             return
-        owner = regions_owner(selected) or self._owners.get(str(ours(selected).get("prediction")))
-        active = self.slide
+        owner, active = self._owner(selected), self.slide
         slide = None if owner is None else self.find_open(owner)
         if slide is None or (active is not None and active.fingerprint == owner):
             return

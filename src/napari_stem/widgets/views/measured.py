@@ -176,17 +176,20 @@ class MeasuredPanel(QWidget):
         if slide is None:
             show_info(f"Open the slide first on which {Path(path).name} was measured.")
         else:
-            self.load_for(slide, path)
+            self.load_for(slide, path, is_told=True)
 
-    def load_for(self, slide: Slide, path: str | Path) -> None:
-        """Read counts of a slide; of each one file at a time, of those asked for meanwhile the last."""
+    def load_for(self, slide: Slide, path: str | Path, *, is_told: bool = False) -> None:
+        """Read counts of a slide; of each one file at a time, of those asked for meanwhile the last.
+
+        ``is_told``: who loads them is told, whatever is looked at, that they wait for a prediction.
+        """
         self._show_busy(f"Reading {Path(path).name} …")
         self._reading.setdefault(slide.fingerprint, LatestJob(self._jobs)).start(
             read_measured,
             Path(path),
             slide.size,
             slide,
-            done=partial(self._take, slide, Path(path)),
+            done=partial(self._take, slide, Path(path), is_told),
             failed=self._rest,
         )
 
@@ -258,9 +261,11 @@ class MeasuredPanel(QWidget):
             return ONE_GENE_ONLY
         return "" if active.gene in found.genes else f"{active.gene} was not measured here."
 
-    def _take(self, slide: Slide, path: Path, counts: anndata.AnnData) -> None:
+    def _take(self, slide: Slide, path: Path, is_told: bool, counts: anndata.AnnData) -> None:
         before = self._loaded.get(slide.fingerprint)
         self._loaded[slide.fingerprint] = Loaded(path, counts, before=before)
+        if is_told and self._maps.shown_on(slide) is None:
+            show_info(f"{path.name}: {LATER}")
         self._rest()
         self.changed.emit()
 
@@ -372,7 +377,7 @@ def match(
         return match_measured(prediction, loaded.counts, mpp, poll)
     except PredictionError as error:
         if prediction.done.all() and not loaded.is_known:
-            raise PredictionError(f"{loaded.path.name}: {error}") from error
+            raise PredictionError(f"{loaded.path.name} was not kept: {error}") from error
         return None  # there may be more to compare later, or with another one
 
 

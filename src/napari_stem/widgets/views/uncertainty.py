@@ -136,7 +136,7 @@ EXPRESSION = {
 UNCERTAINTY = {
     SD: Kind("Standard deviation", "Of a spot's samples"),
     WIDTH: Kind(
-        "Width of the 90% interval",
+        "Width of 90% interval",
         "From the 5% to the 95% quantile of a spot's samples",
         _width,
         needs="interval",
@@ -308,4 +308,4 @@ class UncertaintyPanel(QWidget):
 def _choice(kinds: dict[str, Kind], act: Callable[[str], None]) -> QComboBox:
     told = {name: (kind.title, kind.tip) for name, kind in kinds.items()}
     tips = "\n\n".join(f"{title}: {tip}" for title, tip in told.values())
-    return choice(told, tips, act, is_narrow=True)
+    return choice(told, tips, act)
