@@ -9,6 +9,7 @@ undisturbed run.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -142,6 +143,7 @@ def main() -> None:
     import_timm()
     with open_slide(SLIDE) as slide:
         known_check(slide)  # measured once, too
+    gc.freeze()  # no child looks through what all of them share, which would copy its memory
     folder = Path(sys.argv[1])
     jobs = json.loads(sys.argv[2]).items()
     told = {name: kills(name, folder / name, Path(source), n) for name, (source, n) in jobs}

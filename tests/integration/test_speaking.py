@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import json
 import logging
@@ -69,6 +71,20 @@ def test_version() -> None:
 
 
 # errors
+
+
+@pytest.mark.parametrize(("needs_it", "n_frozen"), [("nothing_of_ours", 1), ("sys", 0)])
+def test_the_program_ends_without_a_last_look_for_garbage(
+    needs_it: str, n_frozen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command_line = importlib.import_module("napari_stem.cli.app")
+    frozen: list[None] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(None))
+    monkeypatch.setattr(command_line, "NEED_A_LAST_COLLECTION", {needs_it})
+    monkeypatch.setattr(sys, "argv", ["napari-stem", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        command_line.main()
+    assert len(frozen) == n_frozen
 
 
 def test_an_error_is_one_line_that_begins_with_its_class(tmp_path: Path) -> None:

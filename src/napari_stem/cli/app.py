@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import inspect
 import math
 import re
@@ -344,8 +345,16 @@ def _root(
     del version
 
 
+# what they hold must go in Python's own order: triton complains of leaks otherwise, and Qt may crash
+NEED_A_LAST_COLLECTION = {"triton", "qtpy"}
+
+
 def main() -> None:
     """Run the command line; ends the process with 0, 1, 2 or 130."""
     if not sys.warnoptions:  # third parties' mean nothing to users; -W, -v, --log-file bring them
         warnings.simplefilter("ignore")
-    app(prog_name="napari-stem")
+    try:
+        app(prog_name="napari-stem")
+    finally:
+        if sys.modules.keys().isdisjoint(NEED_A_LAST_COLLECTION):
+            gc.freeze()  # else Python looks through all of the libraries before it ends, for nothing

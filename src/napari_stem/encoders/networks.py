@@ -118,21 +118,26 @@ def load_network(facts: EncoderFacts, folder: Path) -> Network:
     if facts.library == "remote":
         return _from_repository_code(facts, folder)
     with torch.device("meta"):  # no memory, no random numbers: the weights are put in their place
-        module = build(facts)
+        module = build(facts, weight_init="skip")
     _fill(module, read_weights(facts, weights_file(facts, folder)), facts, folder)
     module = module.float().eval()
     return Network(module, module.forward_features, getattr(module, "pooled", None))
 
 
-def build(facts: EncoderFacts) -> Any:
-    """Build a network of timm, with attentional pooling where the facts say so, with random weights."""
+def build(facts: EncoderFacts, weight_init: str = "") -> Any:
+    """Build a network of timm, with attentional pooling where the facts say so, with random weights.
+
+    ``weight_init`` is timm's: "skip" spares the drawing where all weights are put in their place anyway.
+    """
     timm = import_timm()
     layers = {"mlp_layer": timm.layers, "act_layer": nn}  # which the facts state by name
     arguments = {
         key: getattr(layers[key], value) if key in layers else value
         for key, value in facts.arguments.items()
     }
-    trunk = timm.create_model(facts.architecture, num_classes=0, **arguments)
+    trunk = timm.create_model(
+        facts.architecture, num_classes=0, weight_init=weight_init, **arguments
+    )
     if facts.library != "attention-pool":
         return trunk
     return AttentionPooled(trunk, facts.width(("pooled",)))

@@ -65,8 +65,9 @@ def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     from scipy import ndimage
 
     height, width = density.shape[:2]
-    half = density[: height // 2 * 2, : width // 2 * 2]
-    half = half.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    even = density[: height // 2 * 2, : width // 2 * 2]
+    top, bottom = even[::2], even[1::2]
+    half = (top[:, ::2] + top[:, 1::2] + bottom[:, ::2] + bottom[:, 1::2]) / np.float32(4)
     half = ndimage.gaussian_filter(half, (SMOOTHING_PX, SMOOTHING_PX, 0))
     plain, likely = _ink(half)
     plain = _opened(plain, NARROWEST_PX / 2)
@@ -79,10 +80,21 @@ def pen_marks(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     return marks
 
 
+def mean_of_channels(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average three channels: (height, width, 3) -> (height, width).
+
+    What numpy's own mean gives, which takes over ten times as long along so short an axis.
+    """
+    return np.asarray((image[..., 0] + image[..., 1] + image[..., 2]) / np.float32(3), np.float32)
+
+
 def _ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Pixels of an ink's colour: plainly, and likely."""
     red, green, blue = np.moveaxis(density, -1, 0)
-    mean, most = density.mean(axis=-1), np.maximum(density.max(axis=-1), 1e-3)
+    mean, most = (
+        mean_of_channels(density),
+        np.maximum(np.maximum(np.maximum(red, green), blue), 1e-3),
+    )
     red_green, blue_green = (red - green) / most, (blue - green) / most
 
     def coloured(strictness: int) -> NDArray[np.bool_]:
@@ -105,7 +117,7 @@ def _across_tissue(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> ND
     from scipy import ndimage
 
     found = np.zeros_like(marks)
-    stained = density.mean(axis=-1) > STAINED
+    stained = mean_of_channels(density) > STAINED
     tissue = density[stained & ~dilated(marks, CLEAR_PX / 2)]
     if len(tissue) < LEAST_TISSUE:
         return found

@@ -29,7 +29,7 @@ from zict import LRU
 from napari_stem.errors import RegionError
 from napari_stem.geometry import Region, Spots
 from napari_stem.settings import TissueSettings
-from napari_stem.slide.pen_marks import dilated, eroded, pen_marks
+from napari_stem.slide.pen_marks import dilated, eroded, mean_of_channels, pen_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +94,8 @@ class TissueView:
         if glassy.mean() < SOME_GLASS:  # over pale tissue, dense nuclei have the colour of ink
             marks = pen_marks(seen)
         # of the density itself: a fitted surface may not follow every shade of the glass
-        contrast = _local_contrast(seen.mean(axis=2), marks)
-        density = over.mean(axis=2)
+        contrast = _local_contrast(mean_of_channels(seen), marks)
+        density = mean_of_channels(over)
         smooth = ndimage.gaussian_filter(density, WINDOW_PX)
         threshold = _threshold(contrast[~marks])
         return cls(density, smooth, contrast, marks, glassy, threshold, downsample)
@@ -269,7 +269,7 @@ def _glassy(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     smooth = ndimage.gaussian_filter(density, (GLASS_SMOOTHING_PX, GLASS_SMOOTHING_PX, 0))
     hue = smooth[..., 1] - (smooth[..., 0] + smooth[..., 2]) / 2
     nowhere = np.zeros(hue.shape, dtype=bool)
-    is_even = _local_contrast(smooth.mean(axis=2), nowhere) < GLASS_CONTRAST
+    is_even = _local_contrast(mean_of_channels(smooth), nowhere) < GLASS_CONTRAST
     return np.asarray(is_even | (hue < GLASS_HUE), dtype=bool)
 
 
@@ -281,7 +281,7 @@ def _local_contrast(density: NDArray[np.float32], marks: NDArray[np.bool_]) -> N
     from scipy import ndimage
 
     seen = (~marks).astype(np.float32)
-    share = ndimage.gaussian_filter(seen, WINDOW_PX)
+    share = ndimage.gaussian_filter(seen, WINDOW_PX) if marks.any() else seen
     safe = np.maximum(share, UNSEEN)
     mean = ndimage.gaussian_filter(density * seen, WINDOW_PX) / safe
     square = ndimage.gaussian_filter(density * density * seen, WINDOW_PX) / safe

@@ -69,7 +69,9 @@ def random_network() -> Iterator[Callable[..., Any]]:
 
     def make(architecture: str, **arguments: Any) -> Any:
         with torch.device("meta"):
-            network = import_timm().create_model(architecture, num_classes=0, **arguments)
+            network = import_timm().create_model(
+                architecture, num_classes=0, weight_init="skip", **arguments
+            )
         network = randomised(network)
         made.append(network)
         return network

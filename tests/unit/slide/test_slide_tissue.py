@@ -57,16 +57,30 @@ def far_from_spots(section, shape, x, y):
     return ndimage.distance_transform_edt(away) * DOWNSAMPLE * MPP_UM[section] > 200
 
 
-@pytest.mark.parametrize("change", [as_scanned, on_white, on_grey, shaded, noisy])
-@pytest.mark.parametrize("section", sorted(MPP_UM))
-def test_spots_under_tissue_are_inside_and_little_else_is(section, change, slides):
-    rgb = np.asarray(Image.open(slides / f"{section}-thumbnail.jpg"))
+@pytest.fixture(scope="module", params=sorted(MPP_UM))
+def section(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[as_scanned, on_white, on_grey, shaded, noisy])
+def view(request, section, slides):
+    """What is seen of a section on a changed ground."""
+    with Image.open(slides / f"{section}-thumbnail.jpg") as image:
+        return TissueView.of_thumbnail(request.param(np.asarray(image)))
+
+
+def test_spots_under_tissue_are_inside_and_little_else_is(section, view, slides):
     x, y = np.loadtxt(slides / f"{section}-spots.csv", delimiter=",", skiprows=1).T
-    mask = TissueView.of_thumbnail(change(rgb)).mask()
+    mask = view.mask()
     assert mask[y.astype(int), x.astype(int)].mean() > 0.98
     assert (
         mask & far_from_spots(section, mask.shape, tuple(x), tuple(y))
     ).sum() < 0.05 * mask.sum()
+
+
+def test_a_whole_slide_has_glass(view):
+    assert view.has_glass
+    assert view.stained_left_out == 0
 
 
 def test_regions_of_a_real_slide(svs_path, opened):
@@ -175,15 +189,6 @@ def test_a_crop_without_glass_is_all_tissue(coarser, slides, tmp_path, opened):
     assert not on_glass(slide, lattice(slide.size, mpp, 100)).any()
     with pytest.raises(RegionError, match=r"largest piece of tissue on crop\.png has 0\.17 mm2"):
         find_tissue(slide, TissueSettings(min_area_mm2=0.2))
-
-
-@pytest.mark.parametrize("change", [as_scanned, on_white, on_grey, shaded, noisy])
-@pytest.mark.parametrize("section", sorted(MPP_UM))
-def test_a_whole_slide_has_glass(section, change, slides):
-    with Image.open(slides / f"{section}-thumbnail.jpg") as image:
-        view = TissueView.of_thumbnail(change(np.asarray(image)))
-    assert view.has_glass
-    assert view.stained_left_out == 0
 
 
 def test_where_little_looks_like_glass_it_is_told_how_to_take_the_rest(slides, tmp_path, opened):
