@@ -24,12 +24,13 @@ demo: $(STAMP) system-packages ## predict the packaged section; shows a window, 
 	$(BIN)/napari-stem demo
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# Those in a window apart: a process that has done both kinds holds half as much memory again.
+# Those in a window apart: a process that has done both kinds holds half as much memory again. What decodes a whole slide
+# first, while little else is loaded.
 test: $(STAMP) system-packages ## run all tests (ARGS="-k name" to choose)
 ifdef ARGS
 	$(PYTEST) $(ARGS)
 else
-	$(PYTEST) tests/unit tests/integration
+	$(PYTEST) tests/integration tests/unit
 	$(PYTEST) tests/gui
 endif
 

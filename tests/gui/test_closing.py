@@ -101,8 +101,8 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
     assert [name for name, part in forgotten.items() if part() is not None] == []
 
 
-def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(make_napari_viewer, dock_on):
-    viewer = make_napari_viewer(show=True)
+def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(one_viewer, dock_on):
+    viewer = one_viewer
 
     def used_and_taken_out() -> dict[str, weakref.ref]:
         road = dock_on(viewer)
@@ -120,7 +120,10 @@ def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(make_napari_viewer,
     assert [name for name, part in forgotten.items() if part() is not None] == []
 
 
-def test_what_a_dock_that_is_taken_out_leaves_in_the_viewer_can_be_changed(road, c5_prediction):
+def test_what_a_dock_that_is_taken_out_leaves_in_the_viewer_can_be_changed(
+    shared_road, c5_prediction
+):
+    road = shared_road
     slide, panels = road.open(sample_path()), road.panels
     road.draw([(2400, 1800), (3000, 1800), (3000, 2400), (2400, 2400)])
     regions = road.viewer.layers.selection.active
@@ -144,8 +147,8 @@ def test_what_a_dock_that_is_taken_out_leaves_in_the_viewer_can_be_changed(road,
 
 
 @pytest.mark.parametrize("begun", ["slide", "tissue", "analysis"])
-def test_a_dock_may_be_taken_out_while_it_works(road, c5_prediction, begun):
-    panels = road.panels
+def test_a_dock_may_be_taken_out_while_it_works(shared_road, c5_prediction, begun):
+    road, panels = shared_road, shared_road.panels
     if begun == "slide":
         panels.slide.open(str(sample_path()))
     else:

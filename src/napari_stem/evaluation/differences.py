@@ -125,7 +125,7 @@ def group_draws(
         predicted += prediction.rows(block).sum(axis=0, dtype=np.float64)
         draws = prediction.draws(block).astype(np.float64)
         total += draws.sum(axis=0)
-        squares += (draws**2).sum(axis=0)
+        squares += np.einsum("sgd,sgd->gd", draws, draws)
     n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
     variance = np.maximum(within, 0.0).mean(axis=1)
