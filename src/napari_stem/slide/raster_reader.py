@@ -95,6 +95,9 @@ def _decoded(path: Path, size: SizePx, colour: Colour, progress: Progress | None
         progress(f"Decoding {path.name}", 0, 1)
     with image_file(path) as image:
         image.load()
+        if getattr(image, "map", None) is not None:
+            # uncompressed grey stays in the file: another that is written over it would be shown, or kill us
+            image = image.copy()  # noqa: PLW2901 - the file is closed all the same
     if (image.height, image.width) != (size.height_px, size.width_px):
         raise SlideError(f"{path.name} was replaced while it was open; open it again.")
 

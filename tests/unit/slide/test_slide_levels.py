@@ -17,8 +17,9 @@ from PIL import Image
 
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp, SizePx
-from napari_stem.slide import describe, open_slide, tiff_reader
+from napari_stem.slide import describe, open_slide, raster_reader, tiff_reader
 from napari_stem.slide.level import downsample
+from napari_stem.slide.location import locate
 
 
 def test_huge_tiles_of_a_slide_larger_than_memory_are_decoded_one_by_one(
@@ -140,6 +141,16 @@ def test_grey_is_read_as_rgb(pixels, tmp_path, opened):
     Image.fromarray(grey).save(tmp_path / "grey.png")
     for name in ("grey.tif", "inverted.tif", "grey.png"):
         np.testing.assert_array_equal(opened(tmp_path / name).levels[0].pixels.compute(), rgb)
+
+
+def test_a_grey_file_that_is_written_over_after_it_was_decoded_is_shown_as_it_was(pixels, tmp_path):
+    path = tmp_path / "grey.bmp"  # stored as it is: Pillow would map it into memory
+    Image.fromarray(pixels[..., 0]).save(path)
+    level = raster_reader.read_header(locate(path)).decode_coarsest()
+    with path.open("r+b") as file:  # a killed process, where it were still mapped and cut short
+        file.seek(-pixels[..., 0].size // 2, os.SEEK_END)
+        file.write(bytes(pixels[..., 0].size // 2))
+    np.testing.assert_array_equal(level.whole(), np.repeat(pixels[..., :1], 3, axis=2))
 
 
 def test_levels_in_the_file_are_used_and_only_missing_ones_are_made(
