@@ -414,6 +414,15 @@ def test_a_chunk_that_claims_more_than_memory_holds_is_told(half_done: Predictio
         Prediction.open(half_done.path).to_anndata()
 
 
+def test_a_place_that_cannot_be_looked_at_has_no_prediction(tmp_path: Path) -> None:
+    path = tmp_path / ("p" * 300)  # longer than names may be; as where a share is away
+    for read in (lambda: Prediction.open(path), lambda: stored.read_exported(path)):
+        with pytest.raises(PredictionError, match="There is no prediction"):
+            read()
+    with pytest.raises(PredictionError, match="There is no prediction"), stored.reading(path):
+        raise PermissionError
+
+
 def test_another_folder_is_no_prediction(tmp_path: Path, half_done: Prediction) -> None:
     with pytest.raises(PredictionError, match="no prediction"):
         Prediction.open(tmp_path / "none.zarr")

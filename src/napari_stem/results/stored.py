@@ -52,7 +52,11 @@ def reading(path: Path) -> Iterator[None]:
 
 def require_there(path: Path) -> None:
     """Check that there is something at a path; PredictionError where there is nothing."""
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError:  # a folder above it is closed to us, a share is away, or the name is too long
+        is_there = False
+    if not is_there:
         raise PredictionError(f"There is no prediction {path}; check the path.")
 
 
