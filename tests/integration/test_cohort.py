@@ -387,6 +387,24 @@ def test_what_is_predicted_in_turn_goes_on_with_its_seconds(common: Order, tmp_p
     assert again[0].seconds > 1000 + first.seconds
 
 
+@pytest.mark.parametrize("altered", ["inf", "without"])
+def test_a_summary_that_somebody_has_altered_tells_nothing(
+    altered: str, common: Order, tmp_path: Path
+) -> None:
+    told = Outcome(replace(common, slide=CROP, out=tmp_path / "crop.zarr"), n_spots=8, n_done=4)
+    summary = Summary(tmp_path, [told])
+    summary.write()
+    table = pd.read_csv(summary.path)
+    if altered == "inf":
+        table["n_done"] = np.inf
+    else:
+        del table["seconds"]
+    table.to_csv(summary.path, index=False)
+    fresh = Outcome(told.order)
+    Summary(tmp_path, [fresh]).recall()
+    assert fresh == Outcome(told.order)
+
+
 def test_a_cohort_that_is_under_way_has_told_what_it_did(
     common: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,9 +138,10 @@ class Summary:
     def recall(self) -> None:
         """Have slides for which nothing was done yet begin with what an earlier run told of them."""
         figures = ("n_spots", "n_done", "n_unlike_training", "n_genes")
-        with suppress(OSError, ValueError, KeyError):  # there is none, or somebody has altered it
+        # there is none, or somebody has altered it
+        with suppress(OSError, ValueError, KeyError, OverflowError):
             told = read_cells(self.path, numbers=(*figures, "seconds")).fillna({"unit": ""})
-            rows = told.set_index("out").to_dict("index")
+            rows = told.set_index("out")[[*figures, "unit", "seconds"]].to_dict("index")
             for each in self._outcomes:
                 row = rows.get(str(harmless(visible(each.order.out.name))))
                 if row is None or each.status != "waiting":
