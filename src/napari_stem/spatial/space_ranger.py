@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 SCALE_FACTORS = "scalefactors_json.json"
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
 BINS = "binned_outputs"
-# Genomes as 10x and Ensembl call them: GRCh38, hg19; mm10, GRCm39; mRatBN7.2, Rnor_6.0.
+# Genomes as 10x and Ensembl call them: GRCh38, hg19; mm10, GRCm39; mRatBN7.2, Rnor_6.0, GRCr8.
 GENOMES = {
     "Homo sapiens": re.compile(r"(?<![A-Za-z])(GRCh|hg)\d"),
     "Mus musculus": re.compile(r"(?<![A-Za-z])(GRCm|mm)\d"),
-    "Rattus norvegicus": re.compile(r"(?<![A-Za-z])(mRatBN|Rnor_|rn)\d"),
+    "Rattus norvegicus": re.compile(r"(?<![A-Za-z])(mRatBN|Rnor_|GRCr|rn)\d"),
 }
 COUNTS = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
 _COLUMNS = (

@@ -431,6 +431,7 @@ def test_the_species_is_that_of_the_reference_genome(run: Run, tmp_path: Path) -
         (["mm10"], "Mus musculus"),
         (["GRCm39"], "Mus musculus"),
         (["mRatBN7.2"], "Rattus norvegicus"),
+        (["GRCr8"], "Rattus norvegicus"),
         (["GRCh38", "mm10"], None),  # a xenograft
         (["GRCh38_and_mm10"], None),
         (["GRCh38", "EBV"], None),
