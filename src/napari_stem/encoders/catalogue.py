@@ -14,8 +14,8 @@ from napari_stem.hub import HUB_PAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# the class token; the mean of the patch tokens, without class and register tokens; the mean of those in the
-# middle eighth of the side; the network's own attentional pooling (CONCH)
+# cls: the class token; mean: that of the patch tokens, without class and register tokens; centre: the mean of
+# those in the middle eighth of the side; pooled: the network's own attentional pooling (CONCH)
 Pooling = Literal["cls", "mean", "centre", "pooled"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 Library = Literal["timm", "transformers", "attention-pool", "remote", "packaged"]

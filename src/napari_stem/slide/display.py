@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from napari_stem.slide.base import Slide
 
-KEEP_BYTES = 96 * 2**20  # some ten screens
+KEEP_BYTES = 96 * 2**20  # four screens of 3840 x 2160 px
 CHUNK_PX = 512
 WIDEST_STEP = 2.5  # scanners leave out every second level or more, which viewers then overdraw
 LARGEST_READ_PX = 2048  # side of what is decoded at once for a chunk of a level in between

@@ -91,10 +91,8 @@ def mean_of_channels(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def _ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Pixels of an ink's colour: plainly, and likely."""
     red, green, blue = np.moveaxis(density, -1, 0)
-    mean, most = (
-        mean_of_channels(density),
-        np.maximum(np.maximum(np.maximum(red, green), blue), 1e-3),
-    )
+    mean = mean_of_channels(density)
+    most = np.maximum(np.maximum(np.maximum(red, green), blue), 1e-3)
     red_green, blue_green = (red - green) / most, (blue - green) / most
 
     def coloured(strictness: int) -> NDArray[np.bool_]:

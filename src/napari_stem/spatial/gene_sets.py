@@ -52,7 +52,7 @@ def with_unique_symbols(table: anndata.AnnData) -> tuple[anndata.AnnData, list[F
 
 
 def latin_name(species: str) -> str:
-    """Scientific name of a species, however it is called and written (``human``), as HEST-1k writes it."""
+    """Scientific name of a species as HEST-1k writes it; of ``human``, ``mouse``, ``rat`` too, in any case."""
     words = " ".join(species.lower().split())
     return _LATIN.get(words, words.capitalize())
 
