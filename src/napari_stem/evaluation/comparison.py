@@ -101,7 +101,8 @@ def evaluate(
         There is no such prediction, no spot is done, no spot or gene of the two belongs together, or too few
         spots do.
     DatasetError
-        There is no such truth, it holds no raw counts, or it is another section's than the prediction.
+        There is no such truth, it holds no raw counts or states positions that are none, or it is another
+        section's than the prediction.
     """
     if isinstance(prediction, (str, Path)):
         prediction = read_prediction(Path(prediction))
@@ -113,6 +114,7 @@ def evaluate(
         )
     path = Path(truth) if isinstance(truth, (str, Path)) else None
     truth, about = read_truth(path or truth), prediction.uns[PROVENANCE_KEY]
+    require_positions(truth, str(path or "The table of the truth"))
     require_same_section(
         str(about.get("slide", "")), str(about.get("slide_fingerprint", "")), truth, path
     )
@@ -152,6 +154,18 @@ def evaluate(
         "n_truth": truth.n_obs,
         "genes_left_out": [str(gene) for gene in asked if gene not in truth.var_names],
     }
+
+
+def require_positions(truth: anndata.AnnData, name: str) -> None:
+    """Refuse a table, called ``name``, that states positions and not of every spot; DatasetError."""
+    if "spatial" not in truth.obsm:
+        return
+    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
+    if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
+        raise DatasetError(
+            f'{name} must state a position (x, y) of every spot in obsm["spatial"]; leave out the spots that '
+            f"have none."
+        )
 
 
 def require_same_section(

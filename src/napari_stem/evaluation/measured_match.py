@@ -15,6 +15,7 @@ from napari_stem.evaluation.comparison import (
     MatchedBy,
     pair_spots,
     read_truth,
+    require_positions,
     require_same_section,
 )
 from napari_stem.metrics import coverage_of, pcc, pit
@@ -87,11 +88,10 @@ def _require_same_size(path: Path, size: SizePx) -> None:
 
 def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
     """Refuse positions that are none, or that lie off the slide."""
+    require_positions(truth, str(path))
     if "spatial" not in truth.obsm:
         return
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
-    if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
-        raise DatasetError(f'{path} must state a position (x, y) of every spot in obsm["spatial"].')
     outside = outside_image(xy_px, (size.width_px, size.height_px))
     if outside.any():
         raise DatasetError(

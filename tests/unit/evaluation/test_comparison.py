@@ -206,6 +206,14 @@ def test_a_table_that_says_another_section_is_told_of(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize("place", [[np.nan, 3.0], [3.0, np.inf], [3.0], [3.0, 4.0, 5.0]])
+def test_spots_without_a_position_are_told(place: list[float]) -> None:
+    truth = truth_at(lattice(5, 5))
+    truth.obsm["spatial"] = np.vstack([np.zeros((24, len(place))), [place]])
+    with pytest.raises(DatasetError, match=r"position .* of every spot.*; leave out"):
+        evaluate(prediction_at(lattice(5, 5)), truth)
+
+
 def test_names_that_repeat_match_nothing_and_places_do() -> None:
     here = lattice(5, 5)
     truth = truth_at(here)
