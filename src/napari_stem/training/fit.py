@@ -28,6 +28,7 @@ from napari_stem.model.head import Head
 from napari_stem.progress import Progress, shown, silent
 from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
+from napari_stem.spatial.gene_sets import latin_name
 from napari_stem.spatial.panels import Panel, detected, hmhvg, parse_panel
 from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
@@ -281,10 +282,12 @@ def _config(
     encoder_version: str | None,
 ) -> ModelConfig:
     about = sections[0].metadata
+    stated = [s.metadata.get("species") for s in sections]
+    species = {latin_name(str(each)) for each in stated if each}
     depths = depths_of(sections, options.normalisation) if options.objective == "edm" else None
     card = {
         "tissue": about.get("tissue"),
-        "species": about.get("species"),
+        "species": species.pop() if len(species) == 1 else None,  # a model of several serves each
         "source": about.get("study_link"),
         "licence": about.get("license", "unknown"),
         "attribution": about.get("citation"),

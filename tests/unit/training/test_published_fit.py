@@ -189,3 +189,23 @@ def test_patients_that_nobody_stated_are_not_taken_for_one(
     facts = card_text(replace(model.config, depth=100.0), knows_domain=True)
     expected = {0: "Patients: not recorded;", 1: "Patients: one;", 2: "Patients: 2;"}
     assert expected[len(recorded)] in facts
+
+
+@pytest.mark.parametrize(
+    ("stated", "recorded"),
+    [
+        (("", "mouse"), "Mus musculus"),
+        (("human", "Homo sapiens"), "Homo sapiens"),
+        (("Homo sapiens", "Mus musculus"), None),
+        (("", ""), None),
+    ],
+)
+def test_a_model_is_of_a_species_where_no_section_is_of_another(
+    stated: tuple[str, str], recorded: str | None
+) -> None:
+    sections = [
+        replace(section(name, 20, i), metadata={"species": species} if species else {})
+        for i, (name, species) in enumerate(zip("ab", stated, strict=True))
+    ]
+    model, _ = fitted(sections, options(augment=False, steps=1))
+    assert model.card["species"] == recorded
