@@ -130,7 +130,7 @@ class MapDisplay(QObject):
         """Show the prediction of another slide."""
         wanted = slide.fingerprint if slide else ""
         if wanted != self._active:
-            self.beside.hide()
+            self.beside.leave_slide()
             self._active = wanted
             self._fill_panel()
             self.layer_queue.conceal()  # maps of the other slide
