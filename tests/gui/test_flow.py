@@ -215,6 +215,30 @@ def test_a_copy_of_a_map_is_seen_with_its_slide_alone(model_road, crop, c5_predi
         assert not copied.visible
 
 
+def test_what_lies_on_a_slide_stays_there_where_it_is_left_with_views_side_by_side(
+    model_road, crop, c5_prediction
+):
+    first = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    regions = model_road.viewer.layers.selection.active
+    model_road.drop(c5_prediction)
+    maps, layers = model_road.dock.panels.maps, model_road.viewer.layers
+    model_road.wait(lambda: maps.layer("mean") in layers and maps.layer_queue.is_settled())
+    layers.selection.active = maps.layer("mean")
+    _duplicate_layer(layers)
+    copied = next(layer for layer in layers if layer.name.endswith(" copy"))
+    genes, slides = maps.current().prediction.genes, model_road.panels.slide
+    maps.settings.update(picked=tuple(genes[:2]), arrangement="beside")
+    assert not copied.visible
+    second = model_road.open(crop)
+    assert [layer for layer in layers if layer.visible] == [second]
+    slides.activate(slides.find_open(slides.slides()[0].fingerprint))
+    assert slides.layer is first
+    maps.settings.update(arrangement="one")
+    assert {first, regions, copied} < {layer for layer in layers if layer.visible}
+    assert not second.visible
+
+
 def test_what_napari_selects_after_a_removal_is_no_choice(model_road, crop):
     model_road.open(sample_path())
     second = model_road.open(crop)

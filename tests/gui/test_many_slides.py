@@ -15,6 +15,7 @@ from napari_stem.cohort import orders
 from napari_stem.model import serving
 from napari_stem.model.bundle import Model
 from napari_stem.results import Prediction
+from napari_stem.widgets import many_slides
 
 SLIDES = Path(__file__).parents[1] / "data" / "slides"
 MANIFEST = f"""slide,mpp,out
@@ -159,6 +160,25 @@ def test_what_cannot_be_used_is_said_and_what_is_not_wanted_taken_off(
     assert column(many, 0) == ["crop", "again"]
     many.add([tmp_path / "other.svs"])
     model_road.wait(lambda: column(many, 0) == ["crop", "again", "other"])
+
+
+def test_hundreds_of_slides_are_listed_at_once(many, model_road, tmp_path, monkeypatch):
+    listed, list_orders = [], many_slides.orders_of
+
+    def counted(places, *asked):
+        listed.extend(places)
+        return list_orders(places, *asked)
+
+    monkeypatch.setattr(many_slides, "orders_of", counted)
+    added = [tmp_path / f"slide {n}.svs" for n in range(300)]
+    many.add(added)
+    model_road.wait(lambda: not many.job.is_running)
+    names = [path.stem for path in added]
+    assert column(many, 0) == ["crop", "missing", "again", *names]
+    assert len(listed) < 3 * len(added)
+    many.add([*added[:2], tmp_path / "crop.svs", tmp_path / "another.svs"])
+    model_road.wait(lambda: not many.job.is_running)
+    assert column(many, 0) == ["crop", "missing", "again", *names, "another"]
 
 
 def test_the_window_lives_while_a_slow_folder_is_looked_through(

@@ -611,6 +611,27 @@ def test_genes_of_a_prediction_that_is_gone_are_told_once_and_what_was_drawn_sta
     next(put_away, None)
 
 
+def test_why_a_score_cannot_be_read_is_told_once(c5_prediction, tmp_path, qtbot, monkeypatch):
+    path = shutil.copytree(c5_prediction, tmp_path / "gone.zarr")
+    put_away = on_screen(ViewerModel(), path, qtbot)
+    screen = next(put_away)
+    monkeypatch.setattr(active_prediction, "LARGEST_BYTES", 0)  # memory does not hold all genes
+    monkeypatch.setattr("napari_stem.results.stored.READ_AHEAD_BYTES", 1)  # one gene at a time
+    screen.display.begin(screen.slide, screen.prediction)
+    screen.wait(lambda: screen.shown.background is not None)
+    screen.genes.sets.add_list("my list", other_genes(screen, 3))
+    shutil.rmtree(path)
+    screen.genes.choose_arrangement("score")
+    for colormap in COLORMAPS[1:3]:  # what asks for the score again
+        QThreadPool.globalInstance().waitForDone()
+        qtbot.wait(10)
+        screen.genes.settings.update(colormap=colormap)
+    QThreadPool.globalInstance().waitForDone()
+    qtbot.wait(10)
+    assert screen.failures == [f"There is no prediction {path}; check the path."]
+    next(put_away, None)
+
+
 def test_readout_of_the_uncertainty_says_what_is_on_the_map(screen):
     screen.genes.views["sd"].click()
     (move,) = screen.viewer.mouse_move_callbacks

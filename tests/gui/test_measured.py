@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_stem.exporting.kinds import KINDS
 from napari_stem.sample_data import sample_path
 from napari_stem.spatial.normalise import normalised
+from napari_stem.widgets.model import predictions
 from napari_stem.widgets.views.measured import LATER
 
 if TYPE_CHECKING:
@@ -75,6 +77,25 @@ def test_counts_that_come_before_a_prediction_say_that_they_wait_and_when_they_a
     model_road.run()
     model_road.wait(lambda: measured.path_of(slide) is None)
     assert notifications[-1].startswith("left.h5ad was not kept: No predicted spot lies within")
+
+
+def test_counts_that_are_dropped_with_a_prediction_are_not_said_to_wait_for_one(
+    model_road, c5_prediction, notifications, monkeypatch
+):
+    are_read, open_prediction = threading.Event(), predictions.open_prediction
+
+    def slow(path):
+        assert are_read.wait(60)
+        return open_prediction(path)
+
+    monkeypatch.setattr(predictions, "open_prediction", slow)
+    model_road.open(sample_path())
+    measured, slide = model_road.panels.measured, model_road.panels.slide.slide
+    model_road.drop(COUNTS, c5_prediction)
+    model_road.wait(lambda: measured.path_of(slide) is not None)
+    are_read.set()
+    model_road.wait(lambda: measured.match() is not None)
+    assert notifications == []
 
 
 def test_data_of_several_slides_are_read_at_the_same_time(model_road, tmp_path, crop):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import anndata
 import pytest
+from PIL import Image
 
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
@@ -14,6 +16,7 @@ from napari_stem.exporting.table import write_anndata
 from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
+from napari_stem.slide import open_slide
 from napari_stem.slide.pixel_size import remember, remembered
 from napari_stem.spatial_analysis.autocorrelation import predicted_means
 from napari_stem.spatial_analysis.domains import find_domains
@@ -492,3 +495,40 @@ def test_a_dock_that_is_closed_while_its_session_comes_back_hands_it_on(
     last.wait(lambda: last.maps is not None)
     assert last.maps.prediction.path == c5_prediction
     last.close()
+
+
+def test_two_sessions_that_come_back_at_once_both_do_and_one_saved_meanwhile_holds_them(
+    model_road, crop, c5_prediction, tmp_path
+):
+    sample, other = (open_slide(path) for path in (sample_path(), crop))
+    entries = [
+        SlideEntry(path=str(sample.path), fingerprint=sample.fingerprint, gene="FASN"),
+        SlideEntry(path=str(other.path), fingerprint=other.fingerprint, name="the other"),
+    ]
+    entries[0] = replace(entries[0], predictions=(str(c5_prediction),))
+    write_session(Session((*entries,), sample.fingerprint), tmp_path / "first.json")
+    third = crop.with_name("third.png")
+    Image.open(crop).rotate(90).save(third)
+    last = SlideEntry(path=str(third), fingerprint=open_slide(third).fingerprint)
+    control, slides = model_road.dock.coordinator.sessions, model_road.panels.slide
+    ended, opened, slides_open = [], [], slides.open
+
+    def counted(path, *args, **kwargs):
+        opened.append(str(path))
+        slides_open(path, *args, **kwargs)
+
+    slides.open = counted
+    control.restored.connect(lambda: ended.append(slides.slide.fingerprint))
+    control.restore(read_session(tmp_path / "first.json"))
+    control.restore(Session((last,), last.fingerprint))
+    saved = control.session()
+    assert [each.fingerprint for each in saved.slides] == [
+        each.fingerprint for each in (*entries, last)
+    ]
+    assert saved.slides[0].predictions == (str(c5_prediction),)
+    assert saved.active == last.fingerprint
+    model_road.wait(lambda: ended != [])
+    assert opened == [str(each.path) for each in (*entries, last)]
+    assert [layer.name for layer in slides.layers.all()][1] == "the other"
+    model_road.close()
+    assert ended == [last.fingerprint]

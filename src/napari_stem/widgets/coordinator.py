@@ -60,7 +60,7 @@ class Coordinator(QObject):
             "model": panels.model.models.add_folder,
             "session": self.sessions.load,
             "slides": show_many,
-            "measured": partial(self._open_on_slide, panels.measured.load),
+            "measured": partial(self._open_on_slide, self._load_measured),
             "prediction": predictions.open,
             "spatialdata": self.adopting.show_layers,
             "exported": lambda path: self.jobs.start(unpacked, path, done=predictions.open),
@@ -100,6 +100,10 @@ class Coordinator(QObject):
             self.adopting.show_layers(path)
         else:
             load(path)
+
+    def _load_measured(self, path: Path) -> None:
+        """Load counts that were dropped; they wait for a prediction, unless one was dropped with them."""
+        self.panels.measured.load(path, is_told=not self.dropped.brings_prediction)
 
     @property
     def slide(self) -> Slide | None:

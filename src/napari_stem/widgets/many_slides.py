@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from itertools import count as count_from
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from napari_stem.widgets.common.table import TIP, Column, Table, TableView
 from napari_stem.widgets.common.worker import Jobs, StoppableJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
@@ -310,15 +311,27 @@ def _look(
     **_progress: object,  # is not told: how many there are is not known
 ) -> _Looked:
     """Look for slides in what was added, and list all; what does not go with the others is left out."""
-    wrong, found, new = list[str](), list(places), set[Path]()
+    wrong, of_each = list[str](), list[list[Path]]()
+
+    def listed(found: Sequence[Path], more: Iterable[Path] = ()) -> tuple[list[Path], list[Order]]:
+        both = list(dict.fromkeys([*found, *more]))
+        return both, orders_of(both, _folder(both, results), common)
+
     for place in added:
         try:
-            more = slides_at(place)  # once: a folder may be large, and far away
-            both = list(dict.fromkeys([*found, *more]))
-            orders_of(both, _folder(both, results), common)
-            new |= {order.slide for order in orders_of(more, place, common)}
-            found = both
+            of_each.append(slides_at(place))  # once: a folder may be large, and far away
         except StemError as error:
             wrong.append(str(error))
+    try:
+        found, orders = listed(places, chain(*of_each))
+    except StemError:  # one by one only now, as hundreds would take long
+        found = list(places)
+        for more in of_each:
+            try:
+                found, _ = listed(found, more)
+            except StemError as error:
+                wrong.append(str(error))
+        found, orders = listed(found)
     poll()
-    return found, orders_of(found, _folder(found, results), common), new, wrong
+    _, new = listed((), set(found).intersection(chain(*of_each)))
+    return found, orders, {order.slide for order in new}, wrong

@@ -73,7 +73,7 @@ class SessionControl(QObject):
         super().__init__(parent)
         self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
-        self._session = Session()  # that is being restored
+        self._session = Session()  # that is being restored; of several the last
         self._waiting: list[SlideEntry] = []  # the first is on its way
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
@@ -115,10 +115,13 @@ class SessionControl(QObject):
         self._jobs.start(read_session, Path(path), done=self.restore)
 
     def restore(self, session: Session) -> None:
-        """Open a session's slides one after another."""
-        self._session, self._waiting = session, list(session.slides)
+        """Open a session's slides one after another, after those of another that is still coming back."""
+        is_free = not self._waiting
+        self._session = session
+        self._waiting += session.slides
         self._panels.model.restore_run(session.run)
-        self._open_next()
+        if is_free:
+            self._open_next()
 
     def restore_view(self, saved: Mapping[str, Any]) -> None:
         """Look at the active slide as then; what a file does not say, or says wrongly, stays as it is."""
@@ -143,12 +146,18 @@ class SessionControl(QObject):
         coming = {each.fingerprint: each for each in self._waiting}
 
         def whole(entry: SlideEntry) -> SlideEntry:
-            then = coming.get(entry.fingerprint, entry)
+            then = coming.pop(entry.fingerprint, entry)
+            drawn = entry if entry.regions.get("features") else then
             return replace(
-                entry, predictions=then.predictions, gene=then.gene, measured=then.measured
+                entry,
+                regions=drawn.regions,
+                clicked=drawn.clicked,
+                predictions=tuple(dict.fromkeys((*entry.predictions, *then.predictions))),
+                gene=then.gene or entry.gene,
+                measured=entry.measured or then.measured,
             )
 
-        slides = tuple(map(whole, found.slides))
+        slides = *map(whole, found.slides), *coming.values()
         return replace(found, slides=slides, active=self._session.active, view=self._session.view)
 
     def _entry(self, slide: Slide) -> SlideEntry:

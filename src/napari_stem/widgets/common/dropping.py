@@ -94,6 +94,7 @@ class Dropped(QObject):
         self._jobs, self._slides, self._openers = jobs, slides, openers
         self._waiting: list[tuple[Kind, Path]] = []
         self._n_slides = 0  # on their way
+        self.brings_prediction = False  # what is being opened: it is soon on its slide
 
     def watch(self, window: QWidget) -> None:
         """Open files of ours that fall on a window of napari's too, which would ask for a reader."""
@@ -144,5 +145,6 @@ class Dropped(QObject):
         if self._n_slides:
             return
         waiting, self._waiting = self._waiting, []
+        self.brings_prediction = any(kind in {"prediction", "exported"} for kind, _ in waiting)
         for kind, path in waiting:
             self._openers[kind](path)

@@ -130,7 +130,7 @@ class MapDisplay(QObject):
         """Show the prediction of another slide."""
         wanted = slide.fingerprint if slide else ""
         if wanted != self._active:
-            self.beside.hide()
+            self.beside.leave_slide()
             self._active = wanted
             self._fill_panel()
             self.layer_queue.conceal()  # maps of the other slide
@@ -336,14 +336,20 @@ class MapDisplay(QObject):
         if genes is None or is_known or is_too_early:
             return shown
 
-        def found(score: tuple[NDArray[np.float32], int]) -> None:
+        def found(score: tuple[NDArray[np.float32], int] | PredictionError) -> None:
+            if isinstance(score, PredictionError):
+                active.tell(score)
+                return
             values, n_used = score
             active.score = key, score_title(genes.name, n_used, genes.n_named), values
             if active is self.current() and self.settings.shown_arrangement == SCORE:
                 self.draw()
                 self._select()
 
-        self._scoring.start(lambda: mean_z_score(map(active.values, genes.genes)), done=found)
+        def read() -> tuple[NDArray[np.float32], int]:
+            return mean_z_score(map(active.values, genes.genes))
+
+        self._scoring.start(read_or_error, read, done=found)
         return shown
 
     def _select(self) -> None:

@@ -18,7 +18,12 @@ from napari_stem.layers.values import MapField, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.layer_queue import GROUND_RANK, LIGHTS_RANK, VIEWS_RANK, LayerQueue
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
-from napari_stem.widgets.slide.slide_layers import SlideFeed, is_fed
+from napari_stem.widgets.slide.slide_layers import (
+    SlideFeed,
+    come_back_with_slide,
+    is_fed,
+    ours,
+)
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
 
 if TYPE_CHECKING:
@@ -130,6 +135,13 @@ class SideBySide:
             self._take_out(0)
             self.maps = []
             self._queue.between(self._give_back)
+
+    def leave_slide(self) -> None:
+        """Take the views away as another slide is looked at: what lay on theirs comes back with it alone."""
+        for layer in filter(ours, self._hidden):
+            come_back_with_slide(layer)
+        self._hidden = [layer for layer in self._hidden if not ours(layer)]
+        self.hide()
 
     def make_anew(self) -> None:
         """Take the views away, and have new ones next time, above whatever has come meanwhile."""

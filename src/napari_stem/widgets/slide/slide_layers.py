@@ -62,10 +62,15 @@ def follow_slide(layer: Layer, *, is_seen: bool) -> None:
     """Take a layer that lies on a slide out of sight with it; one that went so comes back with it."""
     if not is_seen and layer.visible:
         layer.visible = False
-        _gone_along.add(layer)
+        come_back_with_slide(layer)
     elif is_seen and layer in _gone_along:
         layer.visible = True
         _gone_along.discard(layer)
+
+
+def come_back_with_slide(layer: Layer) -> None:
+    """Have a layer that is out of sight seen again with its slide, as `follow_slide` does."""
+    _gone_along.add(layer)
 
 
 def is_fed(layer: Any) -> bool:

@@ -170,13 +170,13 @@ class MeasuredPanel(QWidget):
         if self.isEnabled() and not self.results.isHidden():
             self.settings.apply(view=view)
 
-    def load(self, path: str | Path) -> None:
-        """Read counts of the active slide, and lay them beside its prediction once there is one."""
+    def load(self, path: str | Path, *, is_told: bool = True) -> None:
+        """Read counts of the active slide, as `load_for`: they lie beside its prediction once there is one."""
         slide = self._slide()
         if slide is None:
             show_info(f"Open the slide first on which {Path(path).name} was measured.")
         else:
-            self.load_for(slide, path, is_told=True)
+            self.load_for(slide, path, is_told=is_told)
 
     def load_for(self, slide: Slide, path: str | Path, *, is_told: bool = False) -> None:
         """Read counts of a slide; of each one file at a time, of those asked for meanwhile the last.
