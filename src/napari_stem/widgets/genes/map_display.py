@@ -130,7 +130,10 @@ class MapDisplay(QObject):
         """Show the prediction of another slide."""
         wanted = slide.fingerprint if slide else ""
         if wanted != self._active:
-            self.beside.leave_slide()
+            if wanted:
+                self.beside.leave_slide()
+            else:  # no slide is there for which others would have to go out of sight
+                self.beside.hide()
             self._active = wanted
             self._fill_panel()
             self.layer_queue.conceal()  # maps of the other slide
