@@ -29,7 +29,7 @@ from napari_stem.spatial.dataset import (
     Section,
     image_facts,
 )
-from napari_stem.spatial.gene_sets import with_unique_symbols
+from napari_stem.spatial.gene_sets import latin_name, with_unique_symbols
 from napari_stem.spatial.importing import BY_IMAGE, NewSection, Outcome, import_sections
 from napari_stem.spatial.lattice import mpp_from_spacing_um
 from napari_stem.spatial.table_files import read_table
@@ -63,15 +63,19 @@ def import_hest(
     """Write chosen sections of a HEST folder, with ``wsis``, ``st`` and ``metadata``, as a data set of its own.
 
     ``sections`` are the names of those wanted, as ``INT1``; ``organ``, ``technology`` and ``species`` theirs
-    as in the metadata (``Breast``; ``Visium``; ``Homo sapiens``), in any case; none: all. Else as for
-    `import_sections`.
+    as in the metadata (``Breast``; ``Visium``; ``Homo sapiens``, also as ``human``), in any case; none: all.
+    Else as for `import_sections`.
 
     DatasetError: ``source`` is no such folder or is ``out``, or no section is as asked for.
     """
     dataset = Dataset(source)
     if out.exists() and out.samefile(source):
         raise DatasetError(f"{out} is the source itself; choose another folder to import into.")
-    wanted = {"organ": organ, "st_technology": technology, "species": species}
+    wanted = {
+        "organ": organ,
+        "st_technology": technology,
+        "species": [latin_name(each) for each in species],
+    }
     chosen = _chosen(dataset, sections, wanted)
     readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
     return import_sections(readers, out, settings)

@@ -147,7 +147,7 @@ def _read_section(
         about = {"st_technology": "Visium", "chemistry": table.uns.get("chemistry") or None}
         diameter_px = scales.get("spot_diameter_fullres", 0.0)
         stated_um = SCALE_FACTOR_SPOT_UM / diameter_px if diameter_px > 0 else 0.0
-    if known := species or table.uns.get("species"):
+    if known := (species or "").strip() or table.uns.get("species"):
         about["species"] = latin_name(known)
     named, findings = with_unique_symbols(under_tissue(table, f"section {section_id}"))
     pitch_um = float(bin_um or PITCH_UM)

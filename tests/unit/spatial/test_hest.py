@@ -64,6 +64,7 @@ def test_sound_sections_are_linked_not_copied(source: Path, tmp_path: Path) -> N
         ({"organ": ("kidney",)}, ["C2"]),
         ({"technology": ("Spatial Transcriptomics",)}, ["C3"]),
         ({"species": ("Mus musculus", "Homo sapiens")}, ["C2", "C3"]),
+        ({"species": ("Human",)}, ["C3"]),
         ({"organ": ("Breast", "Kidney"), "technology": ("visium",)}, ["C2"]),
     ],
 )

@@ -450,6 +450,9 @@ def test_the_species_that_the_user_states_counts(run: Run, tmp_path: Path) -> No
     result = CliRunner().invoke(app, ["import", *map(str, arguments), "--species", "mouse"])
     assert result.exit_code == 0, result.stderr
     assert stated_species(tmp_path / "ds") == "Mus musculus"  # as HEST-1k and models say it
+    blank = tmp_path / "blank"
+    assert import_visium([run.folder], blank, image=run.image, species=" ").imported == ["S1"]
+    assert stated_species(blank) == "Homo sapiens"  # of the genome
 
 
 def test_a_section_whose_name_begins_like_another_leaves_its_files(
