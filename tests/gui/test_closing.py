@@ -80,6 +80,19 @@ def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
         counts.append(n_widgets())
 
 
+def watched(parts) -> dict[str, weakref.ref]:
+    """Refer to parts by name without keeping them."""
+    return {f"{type(part).__name__} {id(part)}": weakref.ref(part) for part in parts}
+
+
+def still_there(parts: dict[str, weakref.ref]) -> list[str]:
+    """Collect all that can be, and name the parts that are kept all the same."""
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    thaw()
+    gc.collect()
+    return [name for name, part in parts.items() if part() is not None]
+
+
 def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
     """Python never collects what Qt holds, such as a function on a signal of what has no parent."""
 
@@ -92,32 +105,22 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
         shown.append(road.layer("mean"))
         road.close()
         road.dock.deleteLater()
-        return {f"{type(part).__name__} {id(part)}": weakref.ref(part) for part in shown}
+        return watched(shown)
 
-    forgotten = used_and_closed()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    thaw()
-    gc.collect()
-    assert [name for name, part in forgotten.items() if part() is not None] == []
+    assert still_there(used_and_closed()) == []
 
 
 def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(one_viewer, dock_on):
-    viewer = one_viewer
-
     def used_and_taken_out() -> dict[str, weakref.ref]:
-        road = dock_on(viewer)
-        viewer.window.add_dock_widget(road.dock, name="Predict gene expression")
+        road = dock_on(one_viewer)
+        one_viewer.window.add_dock_widget(road.dock, name="Predict gene expression")
         shown = [road.dock, road.open(sample_path()), *vars(road.panels).values()]
-        viewer.layers.clear()
-        viewer.window.remove_dock_widget(road.dock)
+        one_viewer.layers.clear()
+        one_viewer.window.remove_dock_widget(road.dock)
         road.close()
-        return {f"{type(part).__name__} {id(part)}": weakref.ref(part) for part in shown}
+        return watched(shown)
 
-    forgotten = used_and_taken_out()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    thaw()
-    gc.collect()
-    assert [name for name, part in forgotten.items() if part() is not None] == []
+    assert still_there(used_and_taken_out()) == []
 
 
 def test_what_a_dock_that_is_taken_out_leaves_in_the_viewer_can_be_changed(

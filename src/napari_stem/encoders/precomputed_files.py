@@ -257,17 +257,18 @@ def _about_slide(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    """Read what a file of torch holds, tensors as arrays: bfloat16, which NumPy lacks, as float32."""
-    import torch
-
     content = read_tensors(path)
     held = content if isinstance(content, dict) else {"features": content}
-    arrays = {
-        str(name): (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        for name, value in held.items()
-        if isinstance(value, torch.Tensor)
-    }
-    return {str(name): value for name, value in held.items()} | arrays
+    return {str(name): _array(value) for name, value in held.items()}
+
+
+def _array(value: Any) -> Any:
+    """NumPy's form of a tensor; bfloat16, which it lacks, as float32."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return value
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _meta(path: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def evaluate(
         )
     path = Path(truth) if isinstance(truth, (str, Path)) else None
     truth, about = read_truth(path or truth), prediction.uns[PROVENANCE_KEY]
-    require_positions(truth, str(path or "The table of the truth"))
+    positions_of(truth, str(path or "The table of the truth"))
     require_same_section(
         str(about.get("slide", "")), str(about.get("slide_fingerprint", "")), truth, path
     )
@@ -156,16 +156,20 @@ def evaluate(
     }
 
 
-def require_positions(truth: anndata.AnnData, name: str) -> None:
-    """Refuse a table, called ``name``, that states positions and not of every spot; DatasetError."""
+def positions_of(truth: anndata.AnnData, name: str) -> NDArray[np.float64] | None:
+    """(n, 2) x and y of the spots of a table, called ``name``, in px; None where it states none.
+
+    DatasetError: it states positions, and not of every spot.
+    """
     if "spatial" not in truth.obsm:
-        return
+        return None
     xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     if xy_px.ndim != 2 or xy_px.shape[1] != 2 or not np.isfinite(xy_px).all():
         raise DatasetError(
             f'{name} must state a position (x, y) of every spot in obsm["spatial"]; leave out the spots that '
             f"have none."
         )
+    return xy_px
 
 
 def require_same_section(

@@ -14,8 +14,8 @@ from napari_stem.errors import DatasetError, PredictionError
 from napari_stem.evaluation.comparison import (
     MatchedBy,
     pair_spots,
+    positions_of,
     read_truth,
-    require_positions,
     require_same_section,
 )
 from napari_stem.metrics import coverage_of, pcc, pit
@@ -88,10 +88,9 @@ def _require_same_size(path: Path, size: SizePx) -> None:
 
 def _require_inside(truth: anndata.AnnData, size: SizePx, path: Path) -> None:
     """Refuse positions that are none, or that lie off the slide."""
-    require_positions(truth, str(path))
-    if "spatial" not in truth.obsm:
+    xy_px = positions_of(truth, str(path))
+    if xy_px is None:
         return
-    xy_px = np.asarray(truth.obsm["spatial"], dtype=np.float64)
     outside = outside_image(xy_px, (size.width_px, size.height_px))
     if outside.any():
         raise DatasetError(

@@ -205,19 +205,13 @@ class Level:
     def halved(self, rows: slice, columns: slice, times: int = 1) -> NDArray[np.uint8]:
         """Read a window of a coarser level, made from this one by halving so many times; raises as `window`."""
         # cut from memory a band at a time: little more is needed, and other threads get their turn
-        height_px = rows.stop - rows.start
-        band_px = max(1, _BAND_PX >> times) if self.is_in_memory else height_px
+        band_px = max(1, _BAND_PX >> times) if self.is_in_memory else rows.stop - rows.start
+        across = slice(columns.start << times, min(columns.stop << times, self.size.width_px))
         bands = []
         for top in range(rows.start, rows.stop, band_px):
-            band = self.window(
-                *(
-                    slice(start << times, min(stop << times, n_px))
-                    for start, stop, n_px in (
-                        (top, min(top + band_px, rows.stop), self.size.height_px),
-                        (columns.start, columns.stop, self.size.width_px),
-                    )
-                )
-            )
+            bottom = min(top + band_px, rows.stop)
+            down = slice(top << times, min(bottom << times, self.size.height_px))
+            band = self.window(down, across)
             for _ in range(times):
                 band = halve(band)
             bands.append(band)
