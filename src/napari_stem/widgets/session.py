@@ -79,8 +79,7 @@ class SessionControl(QObject):
 
     def save(self, path: str) -> None:
         """Write the session to a file."""
-        file = Path(path) if Path(path).suffix else Path(path).with_suffix(".json")
-        self._jobs.save(write_session, self.session(), file)
+        self._jobs.save(write_session, self.session(), Path(path))
 
     def session(self) -> Session:
         """Say what is open."""
