@@ -123,9 +123,9 @@ def group_draws(
         poll()
         block = spots[start : start + SPOTS_PER_READ]
         predicted += prediction.rows(block).sum(axis=0, dtype=np.float64)
-        draws = prediction.draws(block).astype(np.float64)
-        total += draws.sum(axis=0)
-        squares += np.einsum("sgd,sgd->gd", draws, draws)
+        draws = prediction.draws(block)
+        total += draws.sum(axis=0, dtype=np.float64)
+        squares += np.einsum("sgd,sgd->gd", draws, draws, dtype=np.float64)
     n_spots = len(spots)
     within = (squares - total**2 / n_spots) / max(1, n_spots - 1)
     variance = np.maximum(within, 0.0).mean(axis=1)

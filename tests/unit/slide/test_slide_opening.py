@@ -224,6 +224,6 @@ def test_the_packaged_jpeg_shows_the_pixels_of_another_decoder():
 
     from napari_stem.sample_data import sample_path
 
+    expected = imagecodecs.jpeg8_decode(sample_path().read_bytes())[3000:3200, 4000:4300].copy()
     slide = open_slide(sample_path())
-    expected = imagecodecs.jpeg8_decode(sample_path().read_bytes())[3000:3200, 4000:4300]
     assert np.array_equal(slide.read_region(4000, 3000, 0, SizePx(200, 300)), expected)

@@ -5,7 +5,7 @@ The measure is what was found on the section as scanned: intersection over union
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def lit(rgb, least):
     return (rgb * np.linspace(1, least, rgb.shape[1])[None, :, None]).astype(np.uint8)
 
 
-@cache
+@lru_cache(maxsize=2)
 def strokes(height, width, place, width_px):
     """How much ink is where: (height, width), 1 as it is."""
     y, x = np.mgrid[:height, :width]
