@@ -14,7 +14,7 @@ from napari_stem.encoders.catalogue import CATALOGUE
 from napari_stem.encoders.networks import import_timm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -62,22 +62,18 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], EncoderFacts]:
     return one_block
 
 
-@pytest.fixture
-def random_network() -> Iterator[Callable[..., Any]]:
-    """Make a network of timm with random weights that are cheap to draw; removed from memory afterwards."""
-    made = []
+@pytest.fixture(scope="session")
+def random_network() -> Callable[..., Any]:
+    """Give a function that makes a network of timm with random weights that are cheap to draw."""
 
     def make(architecture: str, **arguments: Any) -> Any:
         with torch.device("meta"):
             network = import_timm().create_model(
                 architecture, num_classes=0, weight_init="skip", **arguments
             )
-        network = randomised(network)
-        made.append(network)
-        return network
+        return randomised(network)
 
-    yield make
-    made.clear()
+    return make
 
 
 @pytest.fixture(scope="session")
