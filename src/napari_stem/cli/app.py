@@ -120,7 +120,7 @@ def _set_manner(
 
     What is not given stays as it was given to the group: ``napari-stem -v predict``.
     """
-    MANNER.as_json = as_json
+    MANNER.as_json = as_json or MANNER.as_json
     refuse_if(verbose > 0 and quiet, "choose one of --verbose and --quiet.")
     if verbose or quiet or log_file is not None:
         speak(-1 if quiet else verbose or MANNER.verbosity, log_file)
@@ -249,6 +249,21 @@ def refuse_if(is_wrong: bool, msg: str) -> None:
     """Refuse the command line."""
     if is_wrong:
         raise typer.BadParameter(msg)
+
+
+def is_alone(context: typer.Context) -> bool:
+    """Whether a group of commands was called without one of them; what else it takes is refused before one."""
+    if (name := context.invoked_subcommand) is None:
+        return True
+    for each in context.command.params:
+        source = context.get_parameter_source(each.name or "")
+        is_given = source is not None and source.name == "COMMANDLINE"  # else a variable may say it
+        refuse_if(
+            is_given and each.name not in _parameters(_set_manner),
+            f"{each.opts[0]} goes with '{context.command_path}' alone; options of '{name}' follow it, and "
+            f"'{context.command_path} {name} -h' lists them.",
+        )
+    return False
 
 
 # what typer says of a value, in pydantic's words, and what it means

@@ -22,7 +22,7 @@ from napari_stem.caches import (
     stated_bytes,
     surplus,
 )
-from napari_stem.cli.app import FAILED, Group, Yes, app
+from napari_stem.cli.app import FAILED, Group, Yes, app, is_alone
 from napari_stem.cli.terminal import agreed, answer, say, tell
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
@@ -56,7 +56,7 @@ Kind = Annotated[
 @caching.callback(invoke_without_command=True)
 def cache(context: typer.Context) -> None:
     """Show what is kept on disk to be quick; bound or clear it."""
-    if context.invoked_subcommand is None:
+    if is_alone(context):
         found = entries()
         answer(_facts(found), partial(_say, found))
 
