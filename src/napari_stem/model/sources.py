@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_stem.caches import CACHES, keep_bounded, owner_of_copy, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
-from napari_stem.hub import HUB_PAGE, HubRequest, in_clear_words, reporting
+from napari_stem.hub import HUB_PAGE, HubRequest, cached_repository, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module
@@ -297,12 +297,10 @@ def download_in_subprocess(kind: Kind, name: str, poll: Poll, progress: Progress
 
 def _blobs(kind: Kind, name: str) -> Path:
     """Where huggingface_hub puts the files of a repository."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     from napari_stem.encoders.catalogue import CATALOGUE
 
     repository = CATALOGUE[name].hub_id if kind == "encoder" else parse_repository(name)[0]
-    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
+    return cached_repository(repository) / "blobs"
 
 
 def fetch_encoder(name: str, progress: Progress) -> str:
