@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import gc
 import inspect
@@ -26,6 +27,7 @@ from napari_stem.settings import SamplingSettings, Setting, settings_of
 from napari_stem.texts import NOTICE, clean_name
 
 FAILED, INTERRUPTED = 1, 130
+OUT_OF_REACH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 COMMAND_ORDER = (
     "demo",
     "info",
@@ -309,6 +311,11 @@ class _Commands(TyperGroup):
             if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
                 typer.echo(err=True)
             ended, reason, code = stopped, str(stopped) or "Interrupted.", INTERRUPTED
+        except OSError as error:  # pathlib's, of what a user may not even look for
+            if error.errno not in OUT_OF_REACH or error.filename is None:
+                raise
+            why = f"cannot be reached ({error.strerror}); check the path, or ask for permission."
+            ended, reason, code = error, f"{error.filename} {why}", FAILED
         tell_error(reason, ended)
         raise typer.Exit(code) from ended
 
