@@ -162,8 +162,8 @@ def restrict(folder: Path, file_mode: int) -> None:
 
 
 def owner_of_copy(file: Path) -> str:
-    """Name who alone may read what is unpacked of a file, " 1000" say; nobody where everybody may read that."""
-    return "" if os.name == "nt" or file.stat().st_mode & 0o004 else f" {os.getuid()}"
+    """Name the user who alone may read what is unpacked of a file; nobody where everybody may read the file."""
+    return "" if os.name == "nt" or file.stat().st_mode & 0o004 else str(os.getuid())
 
 
 def remove(entry: Entry, level: int = logging.WARNING) -> bool:

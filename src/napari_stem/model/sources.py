@@ -215,7 +215,7 @@ def unpacked(path: Path) -> Path:
     """
     try:
         owner = owner_of_copy(path)
-        digest = hashlib.blake2b(f"{sha256(path)}{owner}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{sha256(path)} {owner}".encode(), digest_size=16)
         folder = CACHES["models"].folder / digest.hexdigest()
         if all((folder / name).is_file() for name in NEEDED):
             touch(folder)

@@ -405,6 +405,6 @@ def _unpacked_folder(path: Path) -> Path:
     """Where `unpacked` puts a file, as it is now: once for each user, where not everybody may read it."""
     stat = path.stat()
     digest = hashlib.blake2b(digest_size=6)
-    content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}{owner_of_copy(path)}"
+    content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {owner_of_copy(path)}"
     digest.update(os.fsencode(content))
     return CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"
