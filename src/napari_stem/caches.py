@@ -161,6 +161,11 @@ def restrict(folder: Path, file_mode: int) -> None:
             Path(place).chmod(modes[folder])
 
 
+def owner_of_copy(file: Path) -> str:
+    """Name the user who alone may read what is unpacked of a file; nobody where everybody may read the file."""
+    return "" if os.name == "nt" or file.stat().st_mode & 0o004 else str(os.getuid())
+
+
 def remove(entry: Entry, level: int = logging.WARNING) -> bool:
     """Remove an entry at once, so that nobody opens one half removed; tell whether that went well.
 

@@ -58,6 +58,13 @@ def work_offline(*, is_wanted: bool) -> None:
         os.environ.pop(OFFLINE_VARIABLE, None)
 
 
+def cached_repository(repository: str) -> Path:
+    """Where huggingface_hub keeps what is downloaded of a repository."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
 def has_token() -> bool:
     """Whether huggingface_hub knows a token of this user."""
     from huggingface_hub import get_token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -430,6 +431,21 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "taken.h5ad").read_text() == "precious"
     assert ".h5ad" in refused("predict", CROP, "--out", tmp_path / "p.csv", *QUICK)
     assert str(below) in refused("train", tmp_path, "--out", below)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("command", ["predict", "models check", "import check"])
+def test_what_a_user_may_not_even_look_for_is_told(
+    command: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    out = ["--out", str(tmp_path / "p.zarr")] if command == "predict" else []
+    ended = CliRunner().invoke(app, [*command.split(), str(tmp_path / "there"), *out])
+    assert ended.exit_code == 1, ended.exception
+    assert f"there cannot be reached ({os.strerror(number)}); check" in ended.stderr
 
 
 def test_usage_errors_are_2(tmp_path: Path) -> None:

@@ -369,6 +369,30 @@ def test_seconds_of_work_are_those_of_all_runs(
     assert predicted_seconds("--resume") not in ("", "1000.0")  # of these nothing is lost
 
 
+def test_where_the_scheduler_is_lost_what_is_known_of_each_slide_is_written(
+    small_model: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_told = 0
+
+    def lose_the_scheduler(_: Summary) -> None:
+        nonlocal n_told
+        n_told += 1
+        if n_told == 9:  # 8 tasks are in hand, each of which creates a prediction first
+            client.cluster.close()
+
+    hasty = Client(client.cluster, timeout=2, set_as_default=False)
+    monkeypatch.setattr(run_module, "workers", lambda *_: hasty)
+    monkeypatch.setattr(Summary, "write_if_due", lose_the_scheduler)
+    lines = ["slide,out", *(f"{SVS},{number}" for number in range(12))]
+    (tmp_path / "slides.csv").write_text("\n".join(lines))
+    words = ["predict", str(tmp_path / "slides.csv"), "--out", str(tmp_path), "--device", "cpu"]
+    words += ["--workers", "1", "--model", str(small_model), "--draws", "2", "--steps", "2"]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 1, ended.output
+    assert "The scheduler is gone; what was finished is kept" in ended.stderr
+    assert {row["status"] for row in read_summary(tmp_path)} == {"done", "unfinished"}
+
+
 def test_what_is_predicted_in_turn_goes_on_with_its_seconds(common: Order, tmp_path: Path) -> None:
     order = replace(common, slide=CROP, mpp=0.6907, out=tmp_path / "crop.zarr")
     other = Outcome(replace(order, out=tmp_path / "other.zarr"))

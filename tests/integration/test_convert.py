@@ -93,6 +93,16 @@ def test_what_it_says(converted: tuple[Path, Any, str]) -> None:
     assert (model.genes, model.pitch_um) == (GENES, 200)
 
 
+def test_the_folder_that_one_is_in_may_become_the_model(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(
+        ok(*command(source, tmp_path.relative_to(tmp_path), *THREE_PATCHES, "--json")).stdout
+    )
+    assert told["name"] == load_model(tmp_path).name == tmp_path.name
+
+
 def test_it_predicts_on_the_sample(converted: tuple[Path, Any, str], tmp_path: Path) -> None:
     spots, out = tmp_path / "spots.csv", tmp_path / "p.h5ad"
     spots.write_text("x_px,y_px,name\n1500,1500,a\n1800,1500,b\n1500,1800,c\n")

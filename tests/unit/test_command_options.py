@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 from dataclasses import fields
@@ -167,3 +168,32 @@ def test_the_command_names_every_protocol_and_predictor() -> None:
     told = options_of(("benchmark",))["predictors"].help
     names = told.partition("Of ")[2].replace(" and ", ", ").split(", ")
     assert names[: len(NAMES)] == list(NAMES)
+
+
+def groups(*names: str, among: Any) -> list[tuple[str, ...]]:
+    """Words of all groups of commands that can be called by themselves, too."""
+    inner = getattr(among, "commands", {})
+    below = [found for name in inner for found in groups(*names, name, among=inner[name])]
+    return ([names] if inner and among.invoke_without_command else []) + below
+
+
+def test_options_of_a_group_itself_are_refused_before_a_command() -> None:
+    options = {
+        (*names, option.opts[0])
+        for names in groups(among=typer.main.get_command(app))
+        for option in options_of(names).values()
+    }
+    assert options == {("encoders", "--encoder-folder"), ("models", "--genes")}
+    for name, option in options:
+        inner = {"encoders": "download", "models": "check"}[name]
+        ended = CliRunner().invoke(app, [name, option, "x", inner, "her2st-breast"])
+        assert ended.exit_code == 2
+        told = f"{option} goes with 'root {name}' alone; options of '{inner}' follow it"
+        assert told in ended.stderr
+
+
+def test_what_a_group_is_told_of_json_holds_for_its_command() -> None:
+    ended = CliRunner().invoke(app, ["models", "--json", "check", "her2st-breast"])
+    assert json.loads(ended.stdout)["name"] == "her2st-breast"
+    ended = CliRunner().invoke(app, ["models", "check", "her2st-breast"])
+    assert ended.stdout.startswith("Model 'her2st-breast' is sound")

@@ -159,6 +159,20 @@ def test_the_second_of_two_threads_is_refused(tmp_path: Path) -> None:
     assert path.read_text() == "nested"
 
 
+def test_the_folder_that_one_works_in_is_written_by_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_into(folder: Path) -> None:
+        with only_writer(folder):
+            (folder / "a").touch()
+
+    monkeypatch.chdir(tmp_path)
+    with only_writer(tmp_path.relative_to(tmp_path)), ThreadPoolExecutor(1) as pool:
+        write_into(tmp_path)
+        with pytest.raises(OutputError, match="is being written"):
+            pool.submit(write_into, tmp_path).result()
+
+
 def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"a\.csv cannot be written"):

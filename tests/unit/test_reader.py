@@ -252,6 +252,16 @@ def test_regions_open_in_pixels_and_measured_counts_in_what_is_known(viewer_with
     np.testing.assert_allclose(in_px.extent.world * mpp_um, counts.extent.world, atol=1)
 
 
+def test_measured_spots_without_a_position_are_told(tmp_path):
+    import anndata
+
+    table = anndata.AnnData(np.eye(3, dtype=np.float32))
+    table.obsm["spatial"] = np.array([[0, 0], [100, 0], [np.nan, np.nan]])
+    table.write_h5ad(tmp_path / "odd.h5ad")
+    with pytest.warns(SlideWarning, match=r"odd\.h5ad must state a position .* of every spot"):
+        assert read("measured", str(tmp_path / "odd.h5ad")) == [(None,)]
+
+
 def test_tables_and_folders_of_others_are_left_to_others(tmp_path):
     import anndata
     import zarr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import gc
 import inspect
@@ -26,6 +27,7 @@ from napari_stem.settings import SamplingSettings, Setting, settings_of
 from napari_stem.texts import NOTICE, clean_name
 
 FAILED, INTERRUPTED = 1, 130
+OUT_OF_REACH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 COMMAND_ORDER = (
     "demo",
     "info",
@@ -120,7 +122,7 @@ def _set_manner(
 
     What is not given stays as it was given to the group: ``napari-stem -v predict``.
     """
-    MANNER.as_json = as_json
+    MANNER.as_json = as_json or MANNER.as_json
     refuse_if(verbose > 0 and quiet, "choose one of --verbose and --quiet.")
     if verbose or quiet or log_file is not None:
         speak(-1 if quiet else verbose or MANNER.verbosity, log_file)
@@ -251,6 +253,21 @@ def refuse_if(is_wrong: bool, msg: str) -> None:
         raise typer.BadParameter(msg)
 
 
+def is_alone(context: typer.Context) -> bool:
+    """Whether a group of commands was called without one of them; what else it takes is refused before one."""
+    if (name := context.invoked_subcommand) is None:
+        return True
+    for each in context.command.params:
+        source = context.get_parameter_source(each.name or "")
+        is_given = source is not None and source.name == "COMMANDLINE"  # else a variable may say it
+        refuse_if(
+            is_given and each.name not in _parameters(_set_manner),
+            f"{each.opts[0]} goes with '{context.command_path}' alone; options of '{name}' follow it, and "
+            f"'{context.command_path} {name} -h' lists them.",
+        )
+    return False
+
+
 # what typer says of a value, in pydantic's words, and what it means
 _PLAIN_WORDS = (
     ("Value error, ", ""),
@@ -294,6 +311,11 @@ class _Commands(TyperGroup):
             if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
                 typer.echo(err=True)
             ended, reason, code = stopped, str(stopped) or "Interrupted.", INTERRUPTED
+        except OSError as error:  # pathlib's, of what a user may not even look for
+            if error.errno not in OUT_OF_REACH or error.filename is None:
+                raise
+            why = f"cannot be reached ({error.strerror}); check the path, or ask for permission."
+            ended, reason, code = error, f"{error.filename} {why}", FAILED
         tell_error(reason, ended)
         raise typer.Exit(code) from ended
 

@@ -22,8 +22,9 @@ from napari_stem.caches import (
     stated_bytes,
     surplus,
 )
-from napari_stem.cli.app import FAILED, Group, Yes, app
+from napari_stem.cli.app import FAILED, Group, Yes, app, is_alone
 from napari_stem.cli.terminal import agreed, answer, say, tell
+from napari_stem.hub import cached_repository
 from napari_stem.io import DAMAGE
 from napari_stem.settings import CACHE_VARIABLE, cache_dir
 from napari_stem.texts import count
@@ -56,7 +57,7 @@ Kind = Annotated[
 @caching.callback(invoke_without_command=True)
 def cache(context: typer.Context) -> None:
     """Show what is kept on disk to be quick; bound or clear it."""
-    if context.invoked_subcommand is None:
+    if is_alone(context):
         found = entries()
         answer(_facts(found), partial(_say, found))
 
@@ -208,11 +209,8 @@ def _of_hugging_face() -> dict[str, Any]:
 
     from napari_stem.encoders.catalogue import CATALOGUE
 
-    folders = [
-        Path(HF_HUB_CACHE) / f"models--{facts.hub_id.replace('/', '--')}"
-        for facts in CATALOGUE.values()
-    ]
-    there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+    folders = dict.fromkeys(cached_repository(facts.hub_id) for facts in CATALOGUE.values())
+    there = [folder for folder in folders if folder.is_dir()]
     n_bytes = sum(size_on_disk(folder) for folder in there)
     return {"path": HF_HUB_CACHE, "n_encoders": len(there), "n_bytes": n_bytes}
 

@@ -79,7 +79,7 @@ def convert(
     require_width(read, encoder, width, len(sides_um))
     model = model_of(
         read,
-        name=name or out.name,
+        name=name or out.absolute().name,
         genes=panel,
         encoder=encoder,
         fields_of_view_um=sides_um,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -142,8 +141,5 @@ def evaluate(
         )
     if figures["crps"] is None:
         tell("What needs the samples is left out; predict with --keep-draws to have it.")
-    answer(figures, partial(_say_figures, f"{prediction.name} against {truth.name}"))
-
-
-def _say_figures(title: str, figures: dict[str, Any]) -> None:
-    say_figures({"predicted": figures}, title, figures["unit"])
+    title = f"{prediction.name} against {truth.name}"
+    answer(figures, lambda _: say_figures({"predicted": figures}, title, figures["unit"]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from napari_stem.cli.app import Group, MppOption, Yes, app, encoder_names, model_names
+from napari_stem.cli.app import Group, MppOption, Yes, app, encoder_names, is_alone, model_names
 from napari_stem.cli.tables import say_list
 from napari_stem.cli.terminal import MANNER, agreed, answer, progress_bars, say, tell
 from napari_stem.errors import EncoderError, ModelError
@@ -100,7 +100,7 @@ EncoderFolder = Annotated[
 @encoding.callback(invoke_without_command=True)
 def encoders(context: typer.Context, encoder_folder: EncoderFolder = None) -> None:
     """List the image encoders: which are ready, and what the others need."""
-    if context.invoked_subcommand is not None:
+    if not is_alone(context):
         return
     from napari_stem.encoders.registry import list_encoders
 
@@ -178,7 +178,7 @@ def models(
     ] = None,
 ) -> None:
     """List the models that can be used."""
-    if context.invoked_subcommand is not None:
+    if not is_alone(context):
         return
     from napari_stem.model import find_model, list_models
     from napari_stem.model.config import read_config

@@ -27,6 +27,7 @@ from napari_stem.cli.terminal import (
 )
 from napari_stem.errors import OutputError
 from napari_stem.io import (
+    only_writer,
     require_free,
     require_replaceable,
     require_writable,
@@ -250,6 +251,7 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
         workers(options.scheduler, options.workers, options.sampling.device, folder) as client,
+        only_writer(options.out / "cohort"),
     ):
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
@@ -259,8 +261,11 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
                 _show_cohort(bars, outcomes, seconds_left)
                 summary.write_if_due()
 
-            run_cohort(outcomes, client, poll=poll_of(stop), watch=watch)
-        path, rows = summary.write(), rows_of(outcomes)
+            try:
+                run_cohort(outcomes, client, poll=poll_of(stop), watch=watch)
+            finally:
+                path = summary.write()
+        rows = rows_of(outcomes)
         found = Counter(row["status"] for row in rows)
         n = {status: found[status] for status in ("done", "failed", "unfinished")}
         answer({"summary": str(path), **n, "slides": rows}, _say_cohort)

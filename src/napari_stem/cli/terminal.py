@@ -100,7 +100,7 @@ def speaking() -> Iterator[None]:
                 root.removeHandler(handler)
                 handler.close()
             logging.captureWarnings(False)
-            MANNER.verbosity, MANNER.log_file = 0, None
+            MANNER.verbosity, MANNER.log_file, MANNER.as_json = 0, None, False
             MANNER.private.clear()
             root.setLevel(levels[0])
             ours.setLevel(levels[1])

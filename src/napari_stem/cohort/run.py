@@ -15,7 +15,7 @@ from napari_stem.cohort import work
 from napari_stem.cohort.outcomes import seconds_left
 from napari_stem.device import may_have_gpu
 from napari_stem.errors import OutputError, StemError
-from napari_stem.io import only_writer, require_writable
+from napari_stem.io import require_writable
 from napari_stem.progress import Stopped
 
 if TYPE_CHECKING:
@@ -104,14 +104,18 @@ class _TaskQueue:
     def submit_again(self, task: _Task) -> None:
         """Hand a lost task out once more, unless the scheduler is gone."""
         task.n_losses += 1
+        self.require_scheduler(is_lost=task.n_losses > MOST_LOSSES)
+        self.submit(task)
+
+    def require_scheduler(self, *, is_lost: bool = False) -> None:
+        """Wait until a lost connection is there again; StemError where the scheduler is gone for good."""
         deadline = time.monotonic() + 60
         while self.client.status == "connecting" and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        if self.client.status != "running" or task.n_losses > MOST_LOSSES:
+        if self.client.status != "running" or is_lost:
             raise StemError(
                 "The scheduler is gone; what was finished is kept: run the same command with --resume."
             )
-        self.submit(task)
 
 
 def run_cohort(
@@ -138,27 +142,28 @@ def run_cohort(
     Raises
     ------
     StemError
-        The scheduler is gone for good, or somebody else writes this cohort.
+        The scheduler is gone for good.
     """
-    waiting, first, began = iter(outcomes), outcomes[0].order, time.monotonic()
-    tasks = _TaskQueue(client, resources_of(client, first.settings.device))
-    with only_writer(first.out.parent / "cohort"):
-        try:
-            while True:
-                poll()
-                room = AHEAD * max(1, sum(client.nthreads().values()))
-                while len(tasks.tasks) < room and (each := next(waiting, None)) is not None:
-                    each.status = "running"
-                    tasks.submit(_Task(each, None))
-                if not tasks.tasks:
-                    break
-                try:
-                    tasks.take(tasks.ended.get(timeout=POLL_S))
-                except queue.Empty:
-                    continue
-                watch(seconds_left(outcomes, time.monotonic() - began))
-        except Stopped:
-            client.cancel(list(tasks.tasks))
+    waiting, began, n_threads = iter(outcomes), time.monotonic(), 1
+    tasks = _TaskQueue(client, resources_of(client, outcomes[0].order.settings.device))
+    try:
+        while True:
+            poll()
+            tasks.require_scheduler()
+            with suppress(OSError):  # the connection breaks off just now
+                n_threads = max(1, sum(client.nthreads().values()))
+            while len(tasks.tasks) < AHEAD * n_threads and (each := next(waiting, None)):
+                each.status = "running"
+                tasks.submit(_Task(each, None))
+            if not tasks.tasks:
+                break
+            try:
+                tasks.take(tasks.ended.get(timeout=POLL_S))
+            except queue.Empty:
+                continue
+            watch(seconds_left(outcomes, time.monotonic() - began))
+    except Stopped:
+        client.cancel(list(tasks.tasks))
 
 
 def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:

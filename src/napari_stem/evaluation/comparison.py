@@ -51,7 +51,7 @@ def read_prediction(path: Path) -> anndata.AnnData:
 def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
     """Read raw counts, from a file or a table that is open already.
 
-    DatasetError: there is no such file, it is damaged, or its ``X`` are no raw counts.
+    DatasetError: there is no such file, it is damaged, its ``X`` are no raw counts, or as of `positions_of`.
     """
     if isinstance(source, Path):
         table, name = read_table(source), str(source)
@@ -64,6 +64,7 @@ def read_truth(source: anndata.AnnData | Path) -> anndata.AnnData:
         raise DatasetError(
             f"{name} must hold raw counts in X, not normalised values; put the counts there."
         )
+    positions_of(table, name)
     with repeats_allowed():
         return with_unique_symbols(table)[0]
 
@@ -114,7 +115,6 @@ def evaluate(
         )
     path = Path(truth) if isinstance(truth, (str, Path)) else None
     truth, about = read_truth(path or truth), prediction.uns[PROVENANCE_KEY]
-    positions_of(truth, str(path or "The table of the truth"))
     require_same_section(
         str(about.get("slide", "")), str(about.get("slide_fingerprint", "")), truth, path
     )

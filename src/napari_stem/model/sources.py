@@ -10,6 +10,7 @@ behind, and they are removed.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import zipfile
@@ -18,10 +19,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.caches import CACHES, keep_bounded, touch
+from napari_stem.caches import CACHES, keep_bounded, owner_of_copy, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
-from napari_stem.hub import HUB_PAGE, HubRequest, in_clear_words, reporting
+from napari_stem.hub import HUB_PAGE, HubRequest, cached_repository, in_clear_words, reporting
 from napari_stem.io import free_bytes, require_free, sha256, written_whole
 from napari_stem.model.config import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from napari_stem.own_process import run_module
@@ -202,7 +203,7 @@ def others(folder: Path) -> list[str]:
 
 
 def unpacked(path: Path) -> Path:
-    """Folder with the model of a ``.zip``, in the cache by the file's content.
+    """Folder with the model of a ``.zip``, in the cache by the file's content; see `owner_of_copy`.
 
     Members are found by their names at the top or in one folder, and written under those names: nothing lands
     anywhere else.
@@ -213,7 +214,9 @@ def unpacked(path: Path) -> Path:
         The file is damaged or holds no model, or there is no room for it.
     """
     try:
-        folder = CACHES["models"].folder / sha256(path)[:32]
+        owner = owner_of_copy(path)
+        digest = hashlib.blake2b(f"{sha256(path)} {owner}".encode(), digest_size=16)
+        folder = CACHES["models"].folder / digest.hexdigest()
         if all((folder / name).is_file() for name in NEEDED):
             touch(folder)
             return folder
@@ -221,7 +224,7 @@ def unpacked(path: Path) -> Path:
             members = _members(archive, path)
             require_own_zip(path)
             _require_room(path, sum(member.file_size for member in members.values()))
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700 if owner else 0o777, parents=True, exist_ok=True)
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one
                 if name in members:
                     partial_file = folder / f"{name}.partial"
@@ -294,12 +297,10 @@ def download_in_subprocess(kind: Kind, name: str, poll: Poll, progress: Progress
 
 def _blobs(kind: Kind, name: str) -> Path:
     """Where huggingface_hub puts the files of a repository."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     from napari_stem.encoders.catalogue import CATALOGUE
 
     repository = CATALOGUE[name].hub_id if kind == "encoder" else parse_repository(name)[0]
-    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "blobs"
+    return cached_repository(repository) / "blobs"
 
 
 def fetch_encoder(name: str, progress: Progress) -> str:

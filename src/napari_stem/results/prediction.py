@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import CACHES
+from napari_stem.caches import CACHES, owner_of_copy
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import Mpp, Region, Spots, region_names
@@ -392,6 +392,7 @@ def unpacked(path: Path) -> Path:
             return folder
         table = read_exported(path)
         with written_whole(folder, overwrite=True) as fresh:
+            fresh.mkdir(mode=0o700 if owner_of_copy(path) else 0o777)
             write_zarr(table, fresh)
     except (*DAMAGE, OutputError) as error:
         raise PredictionError(
@@ -401,8 +402,9 @@ def unpacked(path: Path) -> Path:
 
 
 def _unpacked_folder(path: Path) -> Path:
-    """Where `unpacked` puts a file, as it is now."""
+    """Where `unpacked` puts a file, as it is now: once for each user, where not everybody may read it."""
     stat = path.stat()
     digest = hashlib.blake2b(digest_size=6)
-    digest.update(os.fsencode(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"))
+    content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {owner_of_copy(path)}"
+    digest.update(os.fsencode(content))
     return CACHES["predictions"].folder / f"{path.stem}-{digest.hexdigest()}.zarr"

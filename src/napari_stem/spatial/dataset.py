@@ -6,6 +6,7 @@ of HEST-1k (patches, tissue_seg ...) may lie beside. Nothing is read before it i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ MPP_KEY = "pixel_size_um_estimated"  # um per px of the image, as everything her
 ORIGIN_KEY = "pixel_size_um_origin"  # where that comes from, in words
 PITCH_KEY, DIAMETER_KEY = "inter_spot_dist", "spot_diameter"  # um, of the spots
 WIDTH_KEY, HEIGHT_KEY = "fullres_px_width", "fullres_px_height"  # filled in by importing
+SIZE_KEYS = {PITCH_KEY, DIAMETER_KEY, WIDTH_KEY, HEIGHT_KEY}
 # "patient" keeps patients apart in training and protocols; "tissue", "species", "study_link", "license" and
 # "citation" go into the card of a model trained on it; "organ", "st_technology" and "species" choose sections.
 
@@ -184,6 +186,14 @@ class Section:
             raise DatasetError(f"{path} cannot be read as JSON: {error}.") from error
         if not isinstance(content, dict):
             raise DatasetError(f"{path} must hold a JSON object.")
+        for key in SIZE_KEYS & content.keys():
+            stated = content[key]
+            if stated in (None, "", 0):  # it is not known
+                content[key] = None
+            elif not _is_positive(stated):
+                raise DatasetError(
+                    f"{path} states {stated!r} as '{key}', which is no number above 0; correct or remove it."
+                )
         return content
 
     @property
@@ -274,3 +284,10 @@ class Section:
         """(width, height) of level 0 where the metadata state it."""
         sides = (self.metadata.get(WIDTH_KEY), self.metadata.get(HEIGHT_KEY))
         return None if None in sides else (float(sides[0]), float(sides[1]))  # type: ignore[arg-type]
+
+
+def _is_positive(stated: Any) -> bool:
+    try:
+        return 0 < float(stated) < math.inf
+    except (TypeError, ValueError):
+        return False

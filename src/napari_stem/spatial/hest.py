@@ -138,7 +138,7 @@ def _with_pixel_size(
         if by_spots is not None:
             return metadata | {MPP_KEY: by_spots, ORIGIN_KEY: f"the spots' {pitch_um:g} um pitch"}
     embedded = metadata.get(EMBEDDED_MPP_KEY)
-    if embedded in {None, PLACEHOLDER.x_um} and (own := image_facts(image).mpp_um) is not None:
+    if embedded in (None, PLACEHOLDER.x_um) and (own := image_facts(image).mpp_um) is not None:
         return metadata | {MPP_KEY: own, ORIGIN_KEY: BY_IMAGE}
     return metadata | {MPP_KEY: embedded, ORIGIN_KEY: f"'{EMBEDDED_MPP_KEY}'"}
 

@@ -147,7 +147,7 @@ def _train(
         sections,
         panel,
         options,
-        name=options.name or out.name,
+        name=options.name or out.absolute().name,
         encoder_version=encoder.version,
         progress=tell,
         folder=out,

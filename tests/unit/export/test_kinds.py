@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -76,6 +77,22 @@ def test_no_export_replaces_the_file_that_a_prediction_was_unpacked_from(
             export(given, "h5ad", path, genes=genes, overwrite=True, progress=False)
     assert path.read_bytes() == before
     export(opened, "h5ad", tmp_path / "Q.h5ad", genes=genes, progress=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+def test_what_is_unpacked_in_the_cache_is_read_by_nobody_who_may_not_read_the_file(
+    prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = export(prediction, "h5ad", tmp_path / "P.h5ad", progress=False)
+    values, found = prediction.values("SCD"), set()
+    for rights, uid in ((0o644, 1), (0o640, 1), (0o640, 2)):
+        path.chmod(rights)
+        monkeypatch.setattr(os, "getuid", lambda uid=uid: uid)
+        opened = Prediction.open(path)
+        assert rights == 0o644 or opened.path.stat().st_mode & 0o777 == 0o700
+        np.testing.assert_array_equal(opened.values("SCD"), values)
+        found.add(opened.path)
+    assert len(found) == 3  # whoever else may read the file has a copy of their own
 
 
 def test_no_export_replaces_the_slide_or_the_file_of_regions(

@@ -105,6 +105,17 @@ def test_packing_leaves_everything_else_behind(folder, tmp_path) -> None:
         pack(folder, tmp_path / "o.zip")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+def test_a_zip_that_not_everybody_may_read_is_unpacked_for_one_user(folder, tmp_path) -> None:
+    path = pack(folder, tmp_path / "m.zip")
+    path.chmod(0o644)
+    for_all = unpacked(path)
+    path.chmod(0o640)
+    assert unpacked(path).stat().st_mode & 0o777 == 0o700
+    assert unpacked(path) != for_all
+    assert load_model(path).name == NAME
+
+
 def test_a_zip_writes_nowhere_else(folder, tmp_path) -> None:
     """Members that climb out of the folder, or lie deeper, are not unpacked."""
     path = tmp_path / "m.zip"

@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Mpp
 from napari_stem.spatial.dataset import Dataset, Section
+from napari_stem.spatial.importing import check_dataset
 from napari_stem.spatial.table_files import row_blocks
 
 if TYPE_CHECKING:
@@ -230,6 +231,23 @@ def test_what_metadata_leave_open_as_nan_is_missing(dataset: Path) -> None:
 def test_an_impossible_pixel_size_is_told(dataset: Path, value: object) -> None:
     with pytest.raises(DatasetError, match="no microscope has"):
         _ = change_metadata(dataset, pixel_size_um_estimated=value).mpp
+
+
+@pytest.mark.parametrize("key", ["inter_spot_dist", "spot_diameter", "fullres_px_width"])
+@pytest.mark.parametrize("value", ["100 um", [100], -1])
+def test_a_size_that_is_none_is_told(dataset: Path, key: str, value: object) -> None:
+    section = change_metadata(dataset, **{key: value})
+    with pytest.raises(DatasetError, match=f"C3.json states .* as '{key}'.*correct or remove it"):
+        section.spots()
+    found = check_dataset(Dataset(dataset))["C3"]
+    assert "unreadable-metadata" in {one.check for one in found}
+
+
+@pytest.mark.parametrize("value", ["", 0, float("nan")])
+def test_a_pitch_that_is_left_open_is_measured(dataset: Path, value: object) -> None:
+    section = change_metadata(dataset, inter_spot_dist=value)
+    assert section.spots().pitch_um == pytest.approx(200, rel=0.08)
+    assert check_dataset(Dataset(dataset))["C3"] == []
 
 
 def test_spots_off_the_image_are_told(dataset: Path) -> None:

@@ -111,6 +111,13 @@ def test_a_missing_pixel_size_is_taken_from_the_spots(source: Path, tmp_path: Pa
     assert "pitch" in section.metadata["pixel_size_um_origin"]
 
 
+def test_an_embedded_pixel_size_that_is_no_number_is_told(source: Path, tmp_path: Path) -> None:
+    unknown = {"pixel_size_um_estimated": None, "inter_spot_dist": None}
+    change_metadata(source, "C3", **unknown, pixel_size_um_embedded=[0.5])
+    failed = import_hest(source, tmp_path / "ds").failed["C3"]
+    assert "an impossible pixel size" in failed
+
+
 def test_an_embedded_pixel_size_of_1_gives_way_to_the_image(source: Path, tmp_path: Path) -> None:
     unknown = {"pixel_size_um_estimated": None, "inter_spot_dist": None}
     change_metadata(source, "C3", **unknown, pixel_size_um_embedded=1.0)
