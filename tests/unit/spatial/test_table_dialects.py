@@ -143,7 +143,7 @@ def test_every_dialect_gives_the_same_counts_and_places(path: Path) -> None:
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) -> None:
-    path = tmp_path / "spots.csv"
+    path = tmp_path / "SPOTS.CSV"
     path.write_text("name,x_px,y_px\n007,10.5,20\nb,30,40\n".replace(",", mark), encoding="utf-16")
     spots = read_spots(path, SizePx(1000, 1000), Mpp.square(0.5), 50)
     assert (list(spots.x_px), list(spots.y_px)) == ([10.5, 30], [20, 40])
