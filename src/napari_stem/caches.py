@@ -8,6 +8,7 @@ says so (`touch`), and what was used within the last hour may be open in another
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -257,8 +258,13 @@ def size_on_disk(path: Path) -> int:
 def stated_bytes(variable: str) -> float | None:
     """Bytes that an environment variable states in GB; None where it states nothing."""
     text = os.environ.get(variable, "")
-    try:
-        return max(0.0, float(text)) * 1e9 if text else None
-    except ValueError:
-        logger.warning("%s=%s is no number of GB and is not used.", variable, text)
+    if not text:
         return None
+    try:
+        n_gb = float(text)
+    except ValueError:
+        n_gb = math.nan
+    if not 0 <= n_gb < math.inf:  # as -1 for no limit, which would clear the cache
+        logger.warning("%s=%s is no number of GB from 0 and is not used.", variable, text)
+        return None
+    return n_gb * 1e9

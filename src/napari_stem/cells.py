@@ -56,13 +56,18 @@ def read_cells(
     Raises
     ------
     OSError, ValueError
-        It cannot be read, is no table, or what should be a number is none.
+        It cannot be read, is no table, has two columns of one name, or what should be a number is none.
     """
     import pandas as pd
 
     text = read_text(path)
     mark = separator(text)
     is_headed = not columns or clean_name(text.split(mark)[0]).lower() == columns[0]
+    if is_headed:  # names that repeat are numbered by pandas, so that the first would be taken
+        first = pd.read_csv(io.StringIO(text), sep=mark, header=None, nrows=1, dtype=str)
+        named = [clean_name(name) for name in first.iloc[0].dropna()]
+        if len(set(named)) < len(named):
+            raise ValueError("it has two columns of the same name")
     table = pd.read_csv(
         io.StringIO(text),
         sep=mark,

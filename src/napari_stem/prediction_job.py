@@ -385,8 +385,8 @@ def predict_slide(
     Warns
     -----
     UserWarning
-        The nuclei do not fit the pixel size, pen marks were left out, the slide looks unlike the training data,
-        or the model states an alarming limit.
+        The nuclei do not fit the pixel size, pen marks were left out, a region holds no spot, the slide looks
+        unlike the training data, or the model states an alarming limit.
 
     Raises
     ------

@@ -631,6 +631,21 @@ def test_choosing_spots(slide) -> None:
         choose_spots(slide, pitch_um=0, whole_slide=True)
 
 
+def test_regions_that_no_spot_lies_in_are_told(slide) -> None:
+    mpp, told = slide.require_mpp(), list[str]()
+    large = Region(shapely.box(0, 0, 2000 / mpp.x_um, 2000 / mpp.y_um), "large")
+    small, off = (Region(shapely.box(x, x, x + 9, x + 9), str(x)) for x in (400, -90))
+    chosen = choose_spots(slide, pitch_um=500, regions=[small, large, off], tell=told.append)
+    assert chosen.names == choose_spots(slide, pitch_um=500, regions=[large]).names
+    assert len(told) == 1
+    assert told[0].startswith(
+        "2 regions hold no spot, so that nothing is predicted there (400, -90): off the slide, or smaller than "
+        "the pitch of 500 um."
+    )
+    choose_spots(slide, pitch_um=500, regions=[large], tell=told.append)
+    assert len(told) == 1
+
+
 def test_a_slide_without_pixel_size_is_refused(her2st_source, tmp_path) -> None:
     path = tmp_path / "bare.jpg"
     path.write_bytes((her2st_source / "C3.jpg").read_bytes())

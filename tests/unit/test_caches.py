@@ -81,9 +81,20 @@ def test_limits_are_read_from_the_environment(
     assert pyramids.limit_bytes == 20e9
     monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", "0.5")
     assert pyramids.limit_bytes == 5e8
-    monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", "much")
-    assert pyramids.limit_bytes == 20e9
-    assert "NAPARI_STEM_PYRAMIDS_GB=much" in caplog.text
+    for text in ("much", "-1", "nan", "inf"):
+        monkeypatch.setenv("NAPARI_STEM_PYRAMIDS_GB", text)
+        assert pyramids.limit_bytes == 20e9
+        assert f"NAPARI_STEM_PYRAMIDS_GB={text}" in caplog.text
+
+
+def test_a_limit_that_means_none_clears_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = prediction(cache, 1, age_s=LONG_AGO_S)
+    monkeypatch.setenv("NAPARI_STEM_CACHE_GB", "-1")
+    monkeypatch.setenv("NAPARI_STEM_PREDICTIONS_GB", "-1")
+    assert keep_bounded("predictions") == []
+    assert kept.exists()
 
 
 def test_nothing_but_ours_is_seen(cache: Path, tmp_path: Path) -> None:

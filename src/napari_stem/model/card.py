@@ -78,12 +78,15 @@ def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
     ]
     for section, figures in card.get("metrics", {}).items():
         unit = normalisation(config.normalisation).label
-        title = f"## Held-out section {section}, errors in {unit}"
-        first = next(iter(figures.values()))
-        if first.get("n_genes") != len(config.genes):
-            title += f", {first.get('n_genes')} genes (the HMHVG panel)"
+        title = f"## Held-out section {section}, errors in {unit}{_of_genes(config, figures)}"
         lines += ["", title, "", *_table(figures)]
     return "\n".join(lines) + "\n"
+
+
+def _of_genes(config: ModelConfig, figures: dict[str, Any]) -> str:
+    """Of which genes a section's figures are, where not of all that the model predicts."""
+    n_genes = next(iter(figures.values())).get("n_genes")
+    return "" if n_genes == len(config.genes) else f", {n_genes} genes (the HMHVG panel)"
 
 
 def _facts(config: ModelConfig) -> Iterator[str]:
@@ -196,7 +199,7 @@ def front_matter(config: ModelConfig) -> str:
             task_type="gene-expression-prediction",
             task_name="Gene expression from H&E images",
             dataset_type=_slug(str(config.card.get("tissue") or "sections")),
-            dataset_name=f"held-out section {section}",
+            dataset_name=f"held-out section {section}{_of_genes(config, figures)}",
             metric_type=kind,
             metric_name=name,
             metric_value=round(float(figures[_OURS][key]), 4),

@@ -20,6 +20,7 @@ from napari_stem.errors import OutputError, SlideError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
+from napari_stem.texts import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,8 +138,7 @@ def sidecar_mpp(slide_path: Path) -> Mpp | None:
         return None
     try:
         # HEST-1k's files write NaN for what is not known
-        text = sidecar.read_text(encoding="utf-8")
-        value = read_json(text, parse_constant=lambda _: None).get(SIDECAR_KEY)
+        value = read_json(read_text(sidecar), parse_constant=lambda _: None).get(SIDECAR_KEY)
         return None if value is None else Mpp.square(float(value))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SlideError(

@@ -34,6 +34,7 @@ from napari_stem.spatial.table_files import (
     read_table,
     row_blocks,
 )
+from napari_stem.texts import read_text, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -178,12 +179,13 @@ class Section:
         path = self.metadata_path
         try:
             # HEST-1k's files write NaN for what is not known.
-            text = path.read_text(encoding="utf-8")
-            content = read_json(text, parse_constant=lambda _: None)
+            content = read_json(read_text(path), parse_constant=lambda _: None)
         except FileNotFoundError:
             raise DatasetError(f"Section {self.id} has no {path}; import it again.") from None
         except (ValueError, OSError) as error:
-            raise DatasetError(f"{path} cannot be read as JSON: {error}.") from error
+            raise DatasetError(
+                f"{path} cannot be read as JSON ({reason_of(error)}); correct it, or import the section again."
+            ) from error
         if not isinstance(content, dict):
             raise DatasetError(f"{path} must hold a JSON object.")
         for key in SIZE_KEYS & content.keys():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_stem.errors import RegionError
-from napari_stem.geometry import Region, Spots, lattice, spots_in_regions
+from napari_stem.geometry import Region, Spots, inside, lattice, spots_in_regions
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.table_files import read_spots
+from napari_stem.texts import count, few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def choose_spots(
     tissue
         How the tissue is looked for.
     tell
-        Told in a sentence what was left out of the tissue.
+        Told in a sentence what was left out of the tissue, and which regions no spot lies in.
 
     Raises
     ------
@@ -70,10 +71,25 @@ def choose_spots(
         within = as_regions(regions)
         if not within:
             raise RegionError("No region is given; draw one, or choose the whole tissue.")
-        return spots_in_regions(chosen, within)
+        taken = spots_in_regions(chosen, within)
+        if tell is not None and (left := _without_spots(taken, within)):
+            tell(left)
+        return taken
     if whole_slide or spots is not None:
         return chosen
     found = find_tissue(slide, tissue)
     if found.note and tell is not None:
         tell(found.note)
     return spots_in_regions(chosen, found.regions)
+
+
+def _without_spots(spots: Spots, regions: Sequence[Region]) -> str:
+    """Say which regions hold none of the spots; empty where each holds one."""
+    empty = [region.name for region in regions if not inside(spots, [region]).any()]
+    if not empty:
+        return ""
+    return (
+        f"{count(len(empty), 'region', 'holds', 'hold')} no spot, so that nothing is predicted there "
+        f"({few(empty)}): off the slide, or smaller than the pitch of {spots.pitch_um:g} um. Draw larger "
+        f"regions, or choose a smaller pitch."
+    )

@@ -326,13 +326,14 @@ def read_spots(
 
 
 def _from_file(path: Path) -> SpotTable:
-    if path.suffix not in (".csv", ".h5ad"):
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".h5ad"):
         raise SpotError(
             f"{path.name} has an ending that is not .csv or .h5ad; give the spots as one of these."
         )
     if not path.is_file():
         raise SpotError(f"There is no spot file {path}; check the path.")
-    if path.suffix == ".csv":
+    if ending == ".csv":
         return _from_csv(path)
     try:
         return read_spot_table(path)

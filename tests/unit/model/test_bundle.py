@@ -113,6 +113,7 @@ def test_card_has_front_matter_metrics_and_limits(small_model: Path) -> None:
     card = (small_model / CARD_FILE).read_text(encoding="utf-8")
     _, front, body = card.split("---\n", 2)
     assert "license: cc-by-4.0" in front
+    assert "name: held-out section C3\n" in front  # figures of all genes
     for word in ("Trained on: C2", "Held-out section C3", "not for diagnosis", "| pcc_50 |"):
         assert word in body
     assert "None" not in body

@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 
 from napari_stem.errors import DatasetError
 from napari_stem.geometry import Mpp
+from napari_stem.slide.pixel_size import sidecar_mpp
 from napari_stem.spatial.dataset import Dataset, Section
 from napari_stem.spatial.importing import check_dataset
 from napari_stem.spatial.table_files import row_blocks
@@ -214,6 +215,15 @@ def test_broken_metadata_are_told(dataset: Path, content: str, message: str) -> 
     (dataset / "metadata" / "C3.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         _ = Dataset(dataset).section("C3").mpp
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_metadata_may_be_corrected_with_windows_own_editor(dataset: Path, encoding: str) -> None:
+    path, (image,) = dataset / "metadata" / "C3.json", (dataset / "wsis").glob("C3.*")
+    path.write_text(path.read_text(), encoding, newline="\r\n")
+    mpp = Dataset(dataset).section("C3").mpp
+    assert mpp == Mpp.square(Dataset(dataset).section("C3").metadata["pixel_size_um_estimated"])
+    assert sidecar_mpp(image) == mpp
 
 
 def test_a_missing_pixel_size_is_told(dataset: Path) -> None:

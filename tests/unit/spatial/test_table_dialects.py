@@ -143,11 +143,21 @@ def test_every_dialect_gives_the_same_counts_and_places(path: Path) -> None:
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) -> None:
-    path = tmp_path / "spots.csv"
+    path = tmp_path / "SPOTS.CSV"
     path.write_text("name,x_px,y_px\n007,10.5,20\nb,30,40\n".replace(",", mark), encoding="utf-16")
     spots = read_spots(path, SizePx(1000, 1000), Mpp.square(0.5), 50)
     assert (list(spots.x_px), list(spots.y_px)) == ([10.5, 30], [20, 40])
     assert spots.names == ("007", "b")
+
+
+@pytest.mark.parametrize("heading", ["x_px,x_px,y_px", ' x_px ,"x_px",y_px', "x_px,y_px,y_px"])
+def test_a_column_named_twice_is_told(tmp_path: Path, heading: str) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text(f"{heading}\n1,20,30\n")
+    with pytest.raises(SpotError, match="two columns of the same name"):
+        read_spots(path, SizePx(100, 100), Mpp.square(1.0), 10.0)
+    path.write_text("x_px,y_px,,\n1,20,,\n")  # as spreadsheets write empty columns
+    assert len(read_spots(path, SizePx(100, 100), Mpp.square(1.0), 10.0)) == 1
 
 
 def test_spots_with_decimal_commas_are_read_where_that_is_sure(tmp_path: Path) -> None:
