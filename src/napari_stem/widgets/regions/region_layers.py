@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 import pandas as pd
+import shapely
 from napari.layers import Image, Labels, Layer, Shapes
 
 from napari_stem.evaluation.differences import REST
@@ -292,10 +294,11 @@ class RegionLayers:
             outlines = [to_world(each) for each in layer.data]
             px_per_um = self._viewer.scene.camera.zoom
             written = labels(outlines, [str(name) for name in layer.features[NAME]], px_per_um)
-            layer.text.string = written
             shifts_um = [half_lines_down(text) * LINE_PX / 2 / px_per_um for text in written]
             seen = [np.add(each, (by, 0)) for each, by in zip(outlines, shifts_um, strict=True)]
-            layer.text.color = label_colours(seen, under)
+            # both at once: napari places all texts anew with each change
+            look = {"string": written, "color": label_colours(seen, under)}
+            layer.text.update(look, recurse=False)
 
     def _drop_clicks(self, layer: Shapes) -> None:
         """Take out what a click without a drag has left, for which napari makes a shape all the same."""
@@ -358,20 +361,28 @@ def labels(
     tops_px = np.array([outline.min(axis=0) for outline in outlines_yx]) * px_per_um
     sides_px = np.array([np.ptp(outline, axis=0) for outline in outlines_yx]) * px_per_um
     areas = sides_px.prod(axis=1)
-    apart = np.abs(middles_px[:, np.newaxis] - middles_px)
-    is_near = (apart < NEAR * np.maximum(sides_px, 1e-9)[:, np.newaxis]).all(axis=2)
-    is_round = (is_near & (areas[:, np.newaxis] > areas)).any(axis=1)
+    reach_px = NEAR * np.maximum(sides_px, 1e-9)
+    frames = shapely.box(*(middles_px - reach_px).T, *(middles_px + reach_px).T)
+    tree = shapely.STRtree(shapely.points(middles_px))
+    outer, inner = tree.query(frames, "contains_properly")
+    is_round = np.isin(range(len(texts)), outer[areas[outer] > areas[inner]])
     half_px, written = LINE_PX / 2, [""] * len(texts)
-    taken_px = np.full_like(middles_px, np.nan)  # middles of what is written
+    # middle and width of what is written, by the line of the screen
+    lines = defaultdict[int, list[tuple[float, float, float]]](list)
     for n in np.argsort(areas, kind="stable").tolist():
-        from_top_px = middles_px[n, 0] - tops_px[n, 0]
+        (y_px, x_px), width_px = middles_px[n].tolist(), float(widths_px[n])
+        from_top_px = y_px - tops_px[n, 0]
         top = 1 - int(from_top_px / half_px)
         bottom = int((sides_px[n, 0] - from_top_px) / half_px) - 1
         for half_lines in (top, bottom) if is_round[n] else (0, -1, 1, -2, 2, top, bottom):
-            middle_px = middles_px[n] + (half_lines * half_px, 0)
-            dy_px, dx_px = np.abs(taken_px - middle_px).T
-            if not ((dy_px < LINE_PX) & (dx_px < (widths_px + widths_px[n]) / 2)).any():
-                taken_px[n] = middle_px
+            at_px = y_px + half_lines * half_px
+            line = int(at_px // LINE_PX)
+            near = (*lines[line - 1], *lines[line], *lines[line + 1])
+            if not any(
+                abs(y - at_px) < LINE_PX and abs(x - x_px) < (width + width_px) / 2
+                for y, x, width in near
+            ):
+                lines[line].append((at_px, x_px, width_px))
                 # an empty line at the end counts by its space alone
                 below = "\n" * -half_lines + " " if half_lines < 0 else ""
                 written[n] = "\n" * half_lines + texts[n] + below
