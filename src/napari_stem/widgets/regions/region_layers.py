@@ -114,13 +114,8 @@ class RegionLayers:
         layer.metadata[METADATA_KEY]["mpp"] = mpp = slide.require_mpp()
         layer.scale = mpp.y_um, mpp.x_um
 
-    def use_tool(self, slide: Slide, mode: str) -> Shapes:
+    def hand_tool(self, layer: Shapes, mode: str) -> None:
         """Hand the user a tool: a mode of napari's shapes layer."""
-        layer = self.of(slide)
-        self._hand(layer, mode)
-        return layer
-
-    def _hand(self, layer: Shapes, mode: str) -> None:
         self._viewer.dims.ndisplay = 2  # napari draws no outlines in 3D
         layer.visible = True
         self._viewer.layers.selection.active = layer
@@ -200,7 +195,7 @@ class RegionLayers:
     def select(self, layer: Shapes, numbers: Sequence[int]) -> None:
         """Select regions on the canvas, by number, so that they can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
-            self._hand(layer, "select")
+            self.hand_tool(layer, "select")
         layer.selected_data = set(np.flatnonzero(layer.features[NUMBER].isin(numbers)).tolist())
 
     def undo(self, layer: Shapes) -> None:

@@ -93,7 +93,9 @@ class RegionPanel(QWidget):
         self._viewer, self._jobs, self._slides = viewer, jobs, slides
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
-        self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
+        # as counted last: regions of the active slide, and what they hold together
+        self.counted_regions: tuple[Region, ...] = ()
+        self.n_spots, self.area_mm2 = 0, 0.0
         self.warning = ""  # of these regions
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
@@ -222,7 +224,7 @@ class RegionPanel(QWidget):
             },
             index=[each.number for each in drawn],
         )
-        self.n_regions, self.n_spots, self.area_mm2 = len(rows), n_spots, area_mm2
+        self.counted_regions, self.n_spots, self.area_mm2 = tuple(regions), n_spots, area_mm2
         self._show_regions(rows, can_undo=can_undo)
         key = ("" if ready is None else ready[0].fingerprint, len(rows), n_spots, area_mm2)
         if key != self._key:
@@ -254,12 +256,12 @@ class RegionPanel(QWidget):
             return
         slide, _ = ready
         self._show_tool(tool)
-        if tool == CLICK:
-            self.layers.of(slide)  # takes a while, which the click would wait for
-        if tool in {"", CLICK}:
+        layer = self.layers.of(slide) if tool else None  # takes a while, which a click would wait for
+        if layer is None or tool == CLICK:
             self.layers.put_tool_away(slide)
         else:
-            self.layers.use_tool(slide, tool).events.mode.connect(self._on_mode)
+            self.layers.hand_tool(layer, tool)
+            layer.events.mode.connect(self._on_mode)
         if not tool:
             self.count_soon()
 
