@@ -633,6 +633,19 @@ def test_names_of_overlapping_and_neighbouring_regions_do_not_cover_one_another(
     assert 2000 < y_px < 2500
 
 
+def test_names_that_were_hidden_in_napari_stay_so(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    panel = sample.panels.region
+    layer = panel.layers.find(sample.dock.coordinator.slide)
+    for is_named in (False, True):
+        layer.text.visible = is_named
+        panel.clear()
+        panel.undo()
+        assert regions(sample)
+        assert layer.text.visible == is_named
+
+
 def written_one_by_one(outlines, names, px_per_um: float) -> list[str]:
     """What `labels` writes, where every name is compared with every other."""
     written, boxes = [""] * len(outlines), [each * px_per_um for each in outlines]

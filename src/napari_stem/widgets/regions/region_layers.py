@@ -264,9 +264,13 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        with layer.events.data.blocker(self._on_data):
-            yield
-        self._recolour(layer)
+        is_named, layer.text.visible = layer.text.visible, False  # napari places names at each step
+        try:
+            with layer.events.data.blocker(self._on_data):
+                yield
+            self._recolour(layer)
+        finally:
+            layer.text.visible = is_named
         self._changed()
 
     def _recolour(self, layer: Shapes) -> None:

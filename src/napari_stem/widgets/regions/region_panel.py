@@ -256,7 +256,9 @@ class RegionPanel(QWidget):
             return
         slide, _ = ready
         self._show_tool(tool)
-        layer = self.layers.of(slide) if tool else None  # takes a while, which a click would wait for
+        layer = (
+            self.layers.of(slide) if tool else None
+        )  # takes a while, which a click would wait for
         if layer is None or tool == CLICK:
             self.layers.put_tool_away(slide)
         else:
