@@ -21,6 +21,7 @@ from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import Colour, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.keys import REDO, UNDO
+from napari_stem.widgets.common.parts import CLICK_PIXELS
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
 SCREEN_PIXELS = 800
-CLICK_PIXELS = 5  # on the screen; what goes no further is a click
 LABEL = {"string": "{name}", "size": 12, "color": "white", "anchor": "center"}
 # what is looked at under a name, as shares of its region's sides
 UNDER = np.stack(
@@ -337,8 +337,6 @@ def _rgba(colour: Colour) -> Any:
 
 def warm_up() -> None:
     """Load what napari needs for its first shape, which takes seconds; call it off the GUI thread."""
-    from napari.layers import Shapes
-
     square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]], dtype=float)
     Shapes(ndim=2, features={NAME: []}, text=LABEL).add(
         [square, square + 1, square + 2], shape_type=["polygon", "rectangle", "ellipse"]

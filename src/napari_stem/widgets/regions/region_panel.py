@@ -24,7 +24,7 @@ from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import number
 from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.worker import Jobs, LatestJob
-from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
+from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     count_spots,
@@ -385,12 +385,8 @@ class RegionPanel(QWidget):
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
         if event.button != 1:
             return
-        self.layers.is_pressed = is_click = True
-        y, x = event.pos
-        yield
-        while event.type == "mouse_move":
-            is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
-            yield
+        self.layers.is_pressed = True
+        is_click = yield from parts.is_click(event)
         self.layers.is_pressed = False
         if self.tool == CLICK and is_click:
             self.click_at(event.position)
