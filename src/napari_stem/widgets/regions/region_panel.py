@@ -256,9 +256,8 @@ class RegionPanel(QWidget):
             return
         slide, _ = ready
         self._show_tool(tool)
-        layer = (
-            self.layers.of(slide) if tool else None
-        )  # takes a while, which a click would wait for
+        # made now, which takes a while that a click would wait for
+        layer = self.layers.of(slide) if tool else None
         if layer is None or tool == CLICK:
             self.layers.put_tool_away(slide)
         else:
