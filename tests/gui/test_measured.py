@@ -299,6 +299,18 @@ def test_what_was_matched_is_said_and_the_same_spots_can_be_predicted(
     assert panel.predict_button.isHidden()
 
 
+def test_names_that_may_be_another_section_s_are_said_with_the_match(
+    predicted, monkeypatch, tmp_path
+):
+    counts, names = anndata.read_h5ad(COUNTS), predicted.maps.prediction.spots.names
+    counts.obs_names = [*names[::-1], *counts.obs_names[len(names) :]]
+    counts.write_h5ad(tmp_path / "C5.h5ad")
+    load(predicted, monkeypatch, tmp_path / "C5.h5ad")
+    said = predicted.panels.measured.summary.text()
+    assert "matched by position" in said
+    assert "spots that have the same name in both tables lie elsewhere" in said
+
+
 def test_agreement_is_saved(predicted, monkeypatch, tmp_path, notifications):
     found = load(predicted, monkeypatch)
     path = tmp_path / "agreement"

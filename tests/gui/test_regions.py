@@ -28,6 +28,7 @@ from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions.region_layers import (
     LETTER_PX,
     LINE_PX,
+    NEAR,
     half_lines_down,
     label_colours,
     labels,
@@ -616,18 +617,69 @@ def test_names_of_overlapping_and_neighbouring_regions_do_not_cover_one_another(
     panel, camera = sample.dock.panels.region, sample.viewer.scene.camera
     layer = panel.layers.find(sample.dock.coordinator.slide)
     outlines = [each * layer.scale for each in layer.data]
-    n_written = {}
+    n_written, n_drawn = {}, []
+    layer.text.events.connect(n_drawn.append)
     for zoom in (0.01, 0.1, 1.0, 0.1):
         camera.zoom = zoom
         sample.qtbot.wait(300)  # names follow once the zoom rests
         written = list(map(str, layer.text.values))
         assert covered(outlines, written, zoom) == []
         n_written[zoom] = len(names & {text.strip() for text in written})
+    assert len(n_drawn) == 4  # once a zoom: napari takes long over many names
     assert n_written[0.01] < n_written[0.1] == n_written[1.0] == len(names)
     # the name of the outer one is between its own edge and the inner one
     shift_um = half_lines_down(str(layer.text.values[0])) * LINE_PX / 2 / 0.1
     y_px = (outlines[0].mean(axis=0)[0] + shift_um) / layer.scale[0]
     assert 2000 < y_px < 2500
+
+
+def test_names_that_were_hidden_in_napari_stay_so(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    panel = sample.panels.region
+    layer = panel.layers.find(sample.dock.coordinator.slide)
+    for is_named in (False, True):
+        layer.text.visible = is_named
+        panel.clear()
+        panel.undo()
+        assert regions(sample)
+        assert layer.text.visible == is_named
+
+
+def written_one_by_one(outlines, names, px_per_um: float) -> list[str]:
+    """What `labels` writes, where every name is compared with every other."""
+    written, boxes = [""] * len(outlines), [each * px_per_um for each in outlines]
+    taken = []  # middle and width of what is written
+    sides = [np.ptp(box, axis=0) for box in boxes]
+    for n in sorted(range(len(boxes)), key=lambda n: sides[n].prod()):
+        (y, x), width = boxes[n].mean(axis=0), LETTER_PX * len(names[n])
+        is_round = any(
+            sides[m].prod() < sides[n].prod()
+            and (np.abs(boxes[m].mean(axis=0) - (y, x)) < NEAR * sides[n]).all()
+            for m in range(len(boxes))
+        )
+        top = 1 - int((y - boxes[n].min(axis=0)[0]) / (LINE_PX / 2))
+        bottom = int((boxes[n].max(axis=0)[0] - y) / (LINE_PX / 2)) - 1
+        for lines in (top, bottom) if is_round else (0, -1, 1, -2, 2, top, bottom):
+            at = y + lines * LINE_PX / 2
+            if all(abs(at - b) >= LINE_PX or abs(x - a) >= (width + w) / 2 for b, a, w in taken):
+                taken.append((at, x, width))
+                written[n] = "\n" * lines + names[n] + ("\n" * -lines + " " if lines < 0 else "")
+                break
+    return written
+
+
+@pytest.mark.parametrize("px_per_um", [0.02, 0.1, 0.5])
+def test_names_of_many_regions_are_placed_as_if_each_were_compared_with_all(px_per_um):
+    drawn = np.random.default_rng(0)
+    square = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) / 2
+    sides_um = drawn.uniform(20, 1500, (150, 1, 2))
+    outlines = list(drawn.uniform(0, 9000, (150, 1, 2)) + square * sides_um)
+    names = ["tumour " * (n % 3) + str(n) for n in range(150)]
+    written = labels(outlines, names, px_per_um)
+    assert covered(outlines, written, px_per_um) == []
+    assert written == written_one_by_one(outlines, names, px_per_um)
+    assert sum(map(bool, written)) > 10
 
 
 def test_empty_lines_move_a_name_as_far_as_is_reckoned(road):

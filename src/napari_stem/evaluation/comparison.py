@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -132,9 +132,11 @@ def evaluate(
         )
     library = next(iter(done.uns["spatial"].values()))
     radius_px = float(library["scalefactors"]["spot_diameter_fullres"]) / 2
-    rows, truth_rows, matched_by = pair_spots(
+    rows, truth_rows, matched_by, doubt = pair_spots(
         done.obs_names, np.asarray(done.obsm["spatial"], float), radius_px, truth
     )
+    if doubt:
+        _log.warning("%s", doubt)
     if not allow_partial:
         _require_enough(len(rows), done.n_obs, truth.n_obs, matched_by)
     columns = done.var_names.get_indexer(genes)
@@ -265,9 +267,18 @@ def _require_enough(n_matched: int, n_predicted: int, n_truth: int, matched_by: 
     )
 
 
+class Pairs(NamedTuple):
+    """Spots of a prediction and of a measurement that are the same."""
+
+    rows: Index  # (n,) int64, of the prediction
+    truth_rows: Index  # (n,) int64, of the truth, in the same order
+    matched_by: MatchedBy  # how they were paired
+    doubt: str = ""  # why they may be another section's, in a sentence; empty where nothing says so
+
+
 def pair_spots(
     names: pd.Index, xy_px: NDArray[np.float64], radius_px: float, truth: anndata.AnnData
-) -> tuple[Index, Index, MatchedBy]:
+) -> Pairs:
     """Rows of a prediction and of a measurement that are the same spot.
 
     By name where names mean the same place. Names of two lattices ("3x4") may agree by chance: they
@@ -285,10 +296,6 @@ def pair_spots(
     truth
         The measurement.
 
-    Returns
-    -------
-    Rows of the prediction, rows of the truth in the same order, and how they were paired.
-
     Raises
     ------
     PredictionError
@@ -303,35 +310,34 @@ def pair_spots(
             raise PredictionError(
                 'The tables share no spot name, and the truth has no obsm["spatial"] to go by.'
             )
-        return named, by_name[named], "name"
+        return Pairs(named, by_name[named], "name")
     truth_px = np.asarray(truth.obsm["spatial"], dtype=float)
     apart_px = np.linalg.norm(xy_px[named] - truth_px[by_name[named]], axis=1)
     same_names = len(named) == len(names) == truth.n_obs
     if len(named) and (same_names or bool((apart_px <= radius_px).all())):
-        middle_px = float(np.median(apart_px))
+        middle_px, doubt = float(np.median(apart_px)), ""
         if not same_names and middle_px > max(_ROUNDING_PX, _SAME_PLACE * radius_px):
-            _log.warning(
-                "The %d spots that have the same name in both tables lie %.1f px apart, not at one place; "
-                "see that the counts are not another section's, on an array whose spots have the same names.",
-                len(named),
-                middle_px,
+            doubt = (
+                f"The {len(named)} spots that have the same name in both tables lie {middle_px:.1f} px apart, "
+                f"not at one place; see that the counts are not another section's, on an array whose spots "
+                f"have the same names."
             )
-        return named, by_name[named], "name"
+        return Pairs(named, by_name[named], "name", doubt)
     rows, truth_rows = _nearest(xy_px, truth_px, radius_px)
-    if len(rows) and 2 * len(named) > len(names):
-        _log.warning(
-            "%d of the %d spots that have the same name in both tables lie elsewhere (are x and y swapped, or "
-            "is it another section?); spots are matched by position.",
-            int((apart_px > radius_px).sum()),
-            len(named),
-        )
     if not len(rows):
         raise PredictionError(
             f"No predicted spot lies within {radius_px:.0f} px of a measured one, and their names "
             f"differ; check that both belong to the same slide, in level-0 pixels, or predict the measured "
             f"spots themselves ('predict --spots')."
         )
-    return rows, truth_rows, "position"
+    doubt = ""
+    if 2 * len(named) > len(names):
+        doubt = (
+            f"{np.count_nonzero(apart_px > radius_px)} of the {len(named)} spots that have the same name in "
+            f"both tables lie elsewhere (are x and y swapped, or is it another section?); spots are matched by "
+            f"position."
+        )
+    return Pairs(rows, truth_rows, "position", doubt)
 
 
 def _nearest(

@@ -145,6 +145,7 @@ class MeasuredMatch:
     # kept no samples; ``mean_difference``, of predicted minus measured
     agreement: pd.DataFrame
     matched_by: MatchedBy  # how spots were paired
+    doubt: str  # of the pairs, as `Pairs` has it
     apart_um: float  # median distance between the two centres of a pair
     n_predicted: int  # finished spots of the prediction
     n_genes_left_out: int  # predicted, but not measured
@@ -228,7 +229,7 @@ def match_measured(
     asked = prediction.spots
     xy_px = np.column_stack([asked.x_px, asked.y_px])[done]
     reach_um = max(asked.diameter_um / 2, asked.pitch_um / np.sqrt(2))
-    rows, measured_rows, matched_by = pair_spots(
+    rows, measured_rows, matched_by, doubt = pair_spots(
         pd.Index(asked.names)[done], xy_px, reach_um / mpp.x_um, truth
     )
     rows = done[rows]
@@ -252,6 +253,7 @@ def match_measured(
         measured_rows=measured_rows,
         agreement=agreement,
         matched_by=matched_by,
+        doubt=doubt,
         apart_um=apart_um,
         n_predicted=len(done),
         n_genes_left_out=len(prediction.genes) - len(genes),

@@ -216,7 +216,8 @@ class Coordinator(QObject):
 
     def _state(self, regions: tuple[Region, ...] | None = None) -> RoadState:
         """Say how far the user has come, who asks for regions of the active slide; None: for all."""
-        regions = self.panels.region.regions() if regions is None else regions
+        counted = self.panels.region.counted_regions
+        regions = counted if regions is None else regions
         slide, shown = self.slide, self.panels.maps.current()
         layer, model = self.panels.slide.layer, self.panels.model
         gene = self.panels.genes.settings.gene
@@ -225,7 +226,7 @@ class Coordinator(QObject):
         return RoadState(
             slide_name="" if layer is None else str(layer.name),
             has_pixel_size=slide is not None and slide.mpp is not None,
-            n_regions=min(len(regions), self.panels.region.n_regions),  # that are counted
+            n_regions=min(len(regions), len(counted)),
             n_spots=self.panels.region.n_spots,
             n_patches=model.about.count_patches(regions) if model.takes_file else None,
             area_mm2=self.panels.region.area_mm2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from html import escape
@@ -34,12 +35,13 @@ from qtpy.QtWidgets import (
 from napari_stem.widgets.common.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from napari.viewer import Viewer
 
 Box = TypeVar("Box", bound=QBoxLayout)
 SHORTEST_CHOICE = 12  # letters
+CLICK_PIXELS = 5  # on the screen; a press that goes no further is a click
 HINT_INDENT = 22  # under the title, past its arrow
 LINK_COLOUR = "#3b8eea"  # Qt's own blue cannot be read on napari's dark theme; this one can on both
 # Display, overview and measuring meet a lost file within moments of each other; later than that, it is
@@ -218,6 +220,16 @@ def close_button(dialog: QDialog) -> QDialogButtonBox:
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
     buttons.rejected.connect(dialog.reject)
     return buttons
+
+
+def is_click(event: Any) -> Generator[None, None, bool]:
+    """Wait in a callback of napari's until the mouse is let go; tell whether that was a click, and no drag."""
+    start, moved_px = tuple(event.pos), 0.0
+    yield
+    while event.type == "mouse_move":
+        moved_px = max(moved_px, math.dist(start, event.pos))
+        yield
+    return moved_px < CLICK_PIXELS
 
 
 class HasFolder(Protocol):

@@ -258,10 +258,11 @@ class MapDisplay(QObject):
         self._select()
 
     def kept_map(self, active: ActivePrediction, *kinds: str) -> SpotMap | None:
-        """Return the map on show, if it is one of these and of this prediction: it stays while others come."""
+        """Return the map on show, if it is of this prediction and of these kinds, if any are named."""
         shown, path = self.shown_map, str(active.prediction.path)
-        is_kept = shown is not None and shown.kind in kinds and shown.about["prediction"] == path
-        return shown if is_kept else None
+        if shown is None or shown.about["prediction"] != path:
+            return None
+        return shown if not kinds or shown.kind in kinds else None
 
     def _draw_map(self) -> None:
         active, settings = self.current(), self.settings
@@ -304,10 +305,8 @@ class MapDisplay(QObject):
             return self._asked_map(active)
         except PredictionError as error:
             active.tell(error)
-        shown, layer, path = self.shown_map, self._shown_layer, str(active.prediction.path)
-        if shown is None or layer is None or shown.about["prediction"] != path:
-            return None
-        return shown, layer
+        shown, layer = self.kept_map(active), self._shown_layer
+        return None if shown is None or layer is None else (shown, layer)
 
     def _asked_map(self, active: ActivePrediction) -> tuple[SpotMap, ScalarMap] | None:
         settings, arrangement = self.settings, self.settings.shown_arrangement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 import pandas as pd
+import shapely
 from napari.layers import Image, Labels, Layer, Shapes
 
 from napari_stem.evaluation.differences import REST
@@ -19,6 +21,7 @@ from napari_stem.layers.values import luminance
 from napari_stem.spatial.region_files import Colour, class_colour
 from napari_stem.texts import own_names, quoted
 from napari_stem.widgets.common.keys import REDO, UNDO
+from napari_stem.widgets.common.parts import CLICK_PIXELS
 from napari_stem.widgets.common.pictures import colours_of_values
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
 EDGE_PIXELS = 3  # width of outlines on a screen that shows the whole slide
 SCREEN_PIXELS = 800
-CLICK_PIXELS = 5  # on the screen; what goes no further is a click
 LABEL = {"string": "{name}", "size": 12, "color": "white", "anchor": "center"}
 # what is looked at under a name, as shares of its region's sides
 UNDER = np.stack(
@@ -112,13 +114,8 @@ class RegionLayers:
         layer.metadata[METADATA_KEY]["mpp"] = mpp = slide.require_mpp()
         layer.scale = mpp.y_um, mpp.x_um
 
-    def use_tool(self, slide: Slide, mode: str) -> Shapes:
+    def hand_tool(self, layer: Shapes, mode: str) -> None:
         """Hand the user a tool: a mode of napari's shapes layer."""
-        layer = self.of(slide)
-        self._hand(layer, mode)
-        return layer
-
-    def _hand(self, layer: Shapes, mode: str) -> None:
         self._viewer.dims.ndisplay = 2  # napari draws no outlines in 3D
         layer.visible = True
         self._viewer.layers.selection.active = layer
@@ -198,7 +195,7 @@ class RegionLayers:
     def select(self, layer: Shapes, numbers: Sequence[int]) -> None:
         """Select regions on the canvas, by number, so that they can be moved and resized there."""
         if layer.mode not in {"select", "direct"}:
-            self._hand(layer, "select")
+            self.hand_tool(layer, "select")
         layer.selected_data = set(np.flatnonzero(layer.features[NUMBER].isin(numbers)).tolist())
 
     def undo(self, layer: Shapes) -> None:
@@ -267,9 +264,13 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        with layer.events.data.blocker(self._on_data):
-            yield
-        self._recolour(layer)
+        is_named, layer.text.visible = layer.text.visible, False  # napari places names at each step
+        try:
+            with layer.events.data.blocker(self._on_data):
+                yield
+            self._recolour(layer)
+        finally:
+            layer.text.visible = is_named
         self._changed()
 
     def _recolour(self, layer: Shapes) -> None:
@@ -292,10 +293,11 @@ class RegionLayers:
             outlines = [to_world(each) for each in layer.data]
             px_per_um = self._viewer.scene.camera.zoom
             written = labels(outlines, [str(name) for name in layer.features[NAME]], px_per_um)
-            layer.text.string = written
             shifts_um = [half_lines_down(text) * LINE_PX / 2 / px_per_um for text in written]
             seen = [np.add(each, (by, 0)) for each, by in zip(outlines, shifts_um, strict=True)]
-            layer.text.color = label_colours(seen, under)
+            # both at once: napari places all texts anew with each change
+            look = {"string": written, "color": label_colours(seen, under)}
+            layer.text.update(look, recurse=False)
 
     def _drop_clicks(self, layer: Shapes) -> None:
         """Take out what a click without a drag has left, for which napari makes a shape all the same."""
@@ -335,8 +337,6 @@ def _rgba(colour: Colour) -> Any:
 
 def warm_up() -> None:
     """Load what napari needs for its first shape, which takes seconds; call it off the GUI thread."""
-    from napari.layers import Shapes
-
     square = np.array([[0, 0], [0, 3], [3, 3], [3, 0]], dtype=float)
     Shapes(ndim=2, features={NAME: []}, text=LABEL).add(
         [square, square + 1, square + 2], shape_type=["polygon", "rectangle", "ellipse"]
@@ -358,20 +358,28 @@ def labels(
     tops_px = np.array([outline.min(axis=0) for outline in outlines_yx]) * px_per_um
     sides_px = np.array([np.ptp(outline, axis=0) for outline in outlines_yx]) * px_per_um
     areas = sides_px.prod(axis=1)
-    apart = np.abs(middles_px[:, np.newaxis] - middles_px)
-    is_near = (apart < NEAR * np.maximum(sides_px, 1e-9)[:, np.newaxis]).all(axis=2)
-    is_round = (is_near & (areas[:, np.newaxis] > areas)).any(axis=1)
+    reach_px = NEAR * np.maximum(sides_px, 1e-9)
+    frames = shapely.box(*(middles_px - reach_px).T, *(middles_px + reach_px).T)
+    tree = shapely.STRtree(shapely.points(middles_px))
+    outer, inner = tree.query(frames, "contains_properly")
+    is_round = np.isin(range(len(texts)), outer[areas[outer] > areas[inner]])
     half_px, written = LINE_PX / 2, [""] * len(texts)
-    taken_px = np.full_like(middles_px, np.nan)  # middles of what is written
+    # middle and width of what is written, by the line of the screen
+    lines = defaultdict[int, list[tuple[float, float, float]]](list)
     for n in np.argsort(areas, kind="stable").tolist():
-        from_top_px = middles_px[n, 0] - tops_px[n, 0]
+        (y_px, x_px), width_px = middles_px[n].tolist(), float(widths_px[n])
+        from_top_px = y_px - tops_px[n, 0]
         top = 1 - int(from_top_px / half_px)
         bottom = int((sides_px[n, 0] - from_top_px) / half_px) - 1
         for half_lines in (top, bottom) if is_round[n] else (0, -1, 1, -2, 2, top, bottom):
-            middle_px = middles_px[n] + (half_lines * half_px, 0)
-            dy_px, dx_px = np.abs(taken_px - middle_px).T
-            if not ((dy_px < LINE_PX) & (dx_px < (widths_px + widths_px[n]) / 2)).any():
-                taken_px[n] = middle_px
+            at_px = y_px + half_lines * half_px
+            line = int(at_px // LINE_PX)
+            near = (*lines[line - 1], *lines[line], *lines[line + 1])
+            if not any(
+                abs(y - at_px) < LINE_PX and abs(x - x_px) < (width + width_px) / 2
+                for y, x, width in near
+            ):
+                lines[line].append((at_px, x_px, width_px))
                 # an empty line at the end counts by its space alone
                 below = "\n" * -half_lines + " " if half_lines < 0 else ""
                 written[n] = "\n" * half_lines + texts[n] + below

@@ -24,7 +24,7 @@ from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import number
 from napari_stem.widgets.common.table import Table
 from napari_stem.widgets.common.worker import Jobs, LatestJob
-from napari_stem.widgets.regions.region_layers import CLICK_PIXELS, RegionLayers, warm_up
+from napari_stem.widgets.regions.region_layers import RegionLayers, warm_up
 from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     count_spots,
@@ -93,7 +93,9 @@ class RegionPanel(QWidget):
         self._viewer, self._jobs, self._slides = viewer, jobs, slides
         self._pitch, self.folder = pitch, remembered.region_folder
         self.tool = ""  # in hand
-        self.n_regions, self.n_spots, self.area_mm2 = 0, 0, 0.0
+        # as counted last: regions of the active slide, and what they hold together
+        self.counted_regions: tuple[Region, ...] = ()
+        self.n_spots, self.area_mm2 = 0, 0.0
         self.warning = ""  # of these regions
         self._key = ("", 0, 0, 0.0)  # slide and numbers as last told
         self._looking = LatestJob(jobs)
@@ -222,7 +224,7 @@ class RegionPanel(QWidget):
             },
             index=[each.number for each in drawn],
         )
-        self.n_regions, self.n_spots, self.area_mm2 = len(rows), n_spots, area_mm2
+        self.counted_regions, self.n_spots, self.area_mm2 = tuple(regions), n_spots, area_mm2
         self._show_regions(rows, can_undo=can_undo)
         key = ("" if ready is None else ready[0].fingerprint, len(rows), n_spots, area_mm2)
         if key != self._key:
@@ -254,12 +256,13 @@ class RegionPanel(QWidget):
             return
         slide, _ = ready
         self._show_tool(tool)
-        if tool == CLICK:
-            self.layers.of(slide)  # takes a while, which the click would wait for
-        if tool in {"", CLICK}:
+        # made now, which takes a while that a click would wait for
+        layer = self.layers.of(slide) if tool else None
+        if layer is None or tool == CLICK:
             self.layers.put_tool_away(slide)
         else:
-            self.layers.use_tool(slide, tool).events.mode.connect(self._on_mode)
+            self.layers.hand_tool(layer, tool)
+            layer.events.mode.connect(self._on_mode)
         if not tool:
             self.count_soon()
 
@@ -381,12 +384,8 @@ class RegionPanel(QWidget):
         """Tell a click on the canvas from a drag; one of napari's mouse callbacks."""
         if event.button != 1:
             return
-        self.layers.is_pressed = is_click = True
-        y, x = event.pos
-        yield
-        while event.type == "mouse_move":
-            is_click = is_click and abs(event.pos[0] - y) + abs(event.pos[1] - x) < CLICK_PIXELS
-            yield
+        self.layers.is_pressed = True
+        is_click = yield from parts.is_click(event)
         self.layers.is_pressed = False
         if self.tool == CLICK and is_click:
             self.click_at(event.position)

@@ -47,7 +47,7 @@ def read_shapes(
     The regions and the slide under them may have been moved; ``colour_of`` gives the colour of a class.
     """
     to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
-    features = layer.features
+    rows = layer.features.to_dict("records")
     # by the number of a region, where it is in the layer's list, and its parts
     pieces: dict[int, tuple[int, list[shapely.Geometry]]] = {}
     for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
@@ -59,12 +59,12 @@ def read_shapes(
             area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon  # in px
         except RegionError:  # still being drawn: no area yet
             continue
-        number = int(features[NUMBER].iloc[place])
+        number = int(rows[place][NUMBER])
         key = number if number != NEW else -2 - place  # each new shape is a region of its own
         pieces.setdefault(key, (place, []))[1].append(area)
     found = []
     for key, (place, areas) in pieces.items():
-        first = features.iloc[place]
+        first = rows[place]
         classification = str(first[CLASS])
         region = ClassedRegion(
             shapely.union_all(areas),

@@ -232,13 +232,17 @@ class SlidePanel(QWidget):
 
     def announce(self) -> None:
         """Let everybody know which slides there are and which is active."""
+        slide = self.slide
         self._list()
         self._tell_unusable()
-        self._show_details()
-        if self.layer is None:
+        self.pixel_size.ask(None if slide is None else slide.mpp, self.layer)
+        self.fit_button.setVisible(slide is not None)
+        self.associated_button.setVisible(slide is not None and bool(slide.associated))
+        self.details.say("" if slide is None else _size_of(slide))
+        if slide is None:
             self._show_preparing("")
         self.overview.show_slide(self.layer)
-        self.activated.emit(self.slide)
+        self.activated.emit(slide)
 
     def _go_to(self, layer: Image) -> None:
         self.viewer.layers.selection.active = layer  # else what is selected would lead back
@@ -362,13 +366,6 @@ class SlidePanel(QWidget):
         self.resized.emit(slide)
 
     # panel
-
-    def _show_details(self) -> None:
-        slide = self.slide
-        self.pixel_size.ask(None if slide is None else slide.mpp, self.layer)
-        self.fit_button.setVisible(slide is not None)
-        self.associated_button.setVisible(slide is not None and bool(slide.associated))
-        self.details.say("" if slide is None else _size_of(slide))
 
     def _tell_unusable(self) -> None:
         """Say one sentence for every image that is not a slide of ours."""

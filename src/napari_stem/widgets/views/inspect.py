@@ -21,7 +21,7 @@ from napari_stem.model.config import read_config
 from napari_stem.model.sources import named_in_file
 from napari_stem.slide.patches import PatchReader
 from napari_stem.widgets.common.hints import NO_SAMPLES
-from napari_stem.widgets.common.parts import Note, stack
+from napari_stem.widgets.common.parts import Note, is_click, stack
 from napari_stem.widgets.common.pictures import pixmap_within
 from napari_stem.widgets.common.table import Column, Table, TableView, marked
 from napari_stem.widgets.genes.layer_queue import INSPECTED_RANK
@@ -73,7 +73,6 @@ COLUMNS = (
 POINT_AT = "Point at the map to read a spot; click to look at it closely."
 UNLIKE = "looks unlike the tissue that the model learnt from: do not rely on it."
 OUTLINE_COLOURS = "black", "white"  # one within the other: seen on whatever colour
-CLICK_PIXELS = 4  # a press that moves further on the screen moves the view
 
 
 @dataclass(frozen=True)
@@ -143,19 +142,14 @@ class InspectPanel(QWidget):
         )
 
     def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
-        """Tell a click on a spot from a drag, as napari's callbacks of the mouse do."""
+        """Look at a spot that is clicked; one of napari's mouse callbacks."""
         layer = viewer.layers.selection.active
-        start = np.asarray(event.pos)
         if event.button != 1 or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
             return
-        yield
-        has_moved = False
-        while event.type == "mouse_move":
-            has_moved |= bool(np.abs(np.asarray(event.pos) - start).max() > CLICK_PIXELS)
-            yield
-        spot = self._spot_at(self._maps.current(), event.position)
-        if spot is not None and not has_moved:
-            self.inspect(spot)
+        if (yield from is_click(event)):
+            spot = self._spot_at(self._maps.current(), event.position)
+            if spot is not None:
+                self.inspect(spot)
 
     def _spot_at(self, active: ActivePrediction | None, position: Any) -> int | None:
         return None if active is None else active.spot_at(position, self._maps.settings.spot_shape)

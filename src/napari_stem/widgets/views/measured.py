@@ -390,6 +390,8 @@ def describe_match(name: str, found: MeasuredMatch) -> str:
         f"{n_spots:,} of {len(found.spots):,} measured ones"
         + (f", {found.apart_um:.0f} µm apart (median)." if found.apart_um >= 1 else ".")
     ]
+    if found.doubt:
+        lines.append(found.doubt)
     if found.n_genes_left_out:
         lines.append(
             f"{count(found.n_genes_left_out, 'predicted gene', 'was', 'were')} not measured."

@@ -43,6 +43,7 @@ class Plot(FigureCanvasQTAgg):
 
     # what `plot` was given; of the class, as matplotlib has Qt send events before the object is whole
     shown: tuple[Any, ...] | None = None
+    axes: Any  # once something is drawn
     _draw_shown: Callable[..., None]
 
     def __init__(self, size: tuple[int, int] = WIDE, *, grows: bool = False) -> None:
@@ -53,8 +54,6 @@ class Plot(FigureCanvasQTAgg):
             self.setFixedHeight(size[1])
         self._figure.patch.set_alpha(0)
         self.setStyleSheet("background: transparent;")
-        self.axes: Any = self._figure.add_subplot()
-        self.axes.set_axis_off()
 
     def changeEvent(self, event: QEvent) -> None:
         """Follow the theme."""
