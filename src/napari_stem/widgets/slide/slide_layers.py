@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
@@ -45,17 +45,23 @@ def ours(layer: Any) -> dict[str, Any]:
 
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    return cast("Slide | None", ours(layer).get("slide"))
+    return cast("Slide | None", ours(layer).get("slide")) if _is_whole(layer) else None
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    return cast("Pyramid | None", ours(layer).get("pyramid"))
+    return cast("Pyramid | None", ours(layer).get("pyramid")) if _is_whole(layer) else None
+
+
+def _is_whole(layer: Any) -> bool:
+    """Whether it is no channel and no level of a slide, made in napari: these take its metadata along."""
+    return isinstance(layer, Image) and layer.rgb and layer.multiscale
 
 
 def regions_owner(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
-    return cast("str | None", ours(layer).get("regions_of"))
+    # labels that napari made of regions take their metadata along
+    return cast("str | None", ours(layer).get("regions_of")) if isinstance(layer, Shapes) else None
 
 
 def follow_slide(layer: Layer, *, is_seen: bool) -> None:
