@@ -48,6 +48,10 @@ UNDER = np.stack(
 ).reshape(-1, 2)
 NEAR = 0.25  # share of a side within which a smaller region's middle takes the place of the name
 MOST_LETTERS = 24  # of a name: longer ones would reach over their neighbours
+# regions on a slide that have theirs written: for more, napari's time grows with the square of their number,
+# 3,000 would hold the window up for seconds at every zoom
+MOST_NAMES = 500
+NO_NAMES = {"constant": ""}
 # of a name on the screen: an average letter's width, and by what napari moves the next line
 LETTER_PX, LINE_PX = 12.0, 27.9
 LIGHT = 0.33  # relative luminance above which black is read more easily
@@ -99,6 +103,7 @@ class RegionLayers:
     def adopt(self, layer: Shapes) -> None:
         """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
         layer.events.data.connect(self._on_data)
+        layer.events.features.connect(self._on_features)
         layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
         layer.bind_key(REDO.sequence, self.redo, overwrite=True)
         self._histories[layer] = self._of_removed.get(layer) or History(layer)
@@ -154,6 +159,8 @@ class RegionLayers:
         _colours(layer).update(colours)
         to_layer = affine(lambda point: layer.world_to_data(slide_layer.data_to_world(point)))
         with self._our_change(layer):
+            if layer.nshapes + len(outlines) > MOST_NAMES:
+                layer.text.string = NO_NAMES
             is_clicked = rows[NAME].isin(clicked)
             table = pd.concat(
                 [layer.features, rows.assign(**{CLICKED: is_clicked})], ignore_index=True
@@ -238,6 +245,7 @@ class RegionLayers:
         if (history := self._histories.pop(layer, None)) is not None:
             self._of_removed = {layer: history}
             layer.events.data.disconnect(self._on_data)
+            layer.events.features.disconnect(self._on_features)
             for key in (UNDO, REDO):
                 layer.bind_key(key.sequence, None)
 
@@ -267,7 +275,11 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        with layer.events.data.blocker(self._on_data):
+        blockers = (
+            layer.events.data.blocker(self._on_data),
+            layer.events.features.blocker(self._on_features),
+        )
+        with blockers[0], blockers[1]:
             yield
         self._recolour(layer)
         self._changed()
@@ -286,7 +298,9 @@ class RegionLayers:
             self._label(layer)
 
     def _label(self, layer: Shapes) -> None:
-        if layer.nshapes:
+        if layer.nshapes > MOST_NAMES:
+            layer.text.string = NO_NAMES
+        elif layer.nshapes:
             to_world = affine(layer.data_to_world)
             under = self._viewer.layers[: self._viewer.layers.index(layer)]
             outlines = [to_world(each) for each in layer.data]
@@ -316,7 +330,26 @@ class RegionLayers:
             self._is_outlining = self.is_pressed  # until napari says that the shape is added
         else:
             self._is_outlining = False
+            if action == "changed" and len(layer.features) > layer.nshapes:
+                # with its third corner a shape goes, and napari forgets to take its row away
+                gone = layer.features.index[list(event.data_indices)]
+                layer.features = layer.features.drop(index=gone)
         self._changed()
+
+    def _on_features(self, event: Any) -> None:
+        """Make regions of their own of shapes pasted in napari, which take numbers and names along.
+
+        That they were added napari tells by their features alone.
+        """
+        layer, table = event.source, event.source.features.copy()
+        n_known = self._histories[layer].n_shapes
+        numbers = table[NUMBER].to_numpy()
+        is_pasted = np.isin(numbers, numbers[:n_known]) & (np.arange(len(numbers)) >= n_known)
+        if is_pasted.any():
+            table.loc[is_pasted, [NUMBER, NAME, CLICKED]] = NEW, "", False
+            with layer.events.features.blocker(self._on_features):
+                layer.features = table
+            self._changed()
 
 
 def _encloses(corners: NDArray[np.float64]) -> bool:

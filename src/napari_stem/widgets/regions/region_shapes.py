@@ -48,6 +48,7 @@ def read_shapes(
     """
     to_slide = affine(lambda point: slide_layer.world_to_data(layer.data_to_world(point)))
     features = layer.features
+    numbers = features[NUMBER].to_numpy()
     # by the number of a region, where it is in the layer's list, and its parts
     pieces: dict[int, tuple[int, list[shapely.Geometry]]] = {}
     for place, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
@@ -59,7 +60,7 @@ def read_shapes(
             area = Region.from_vertices_um(yx_px, Mpp.square(1)).polygon  # in px
         except RegionError:  # still being drawn: no area yet
             continue
-        number = int(features[NUMBER].iloc[place])
+        number = int(numbers[place])
         key = number if number != NEW else -2 - place  # each new shape is a region of its own
         pieces.setdefault(key, (place, []))[1].append(area)
     found = []
@@ -135,6 +136,11 @@ class History:
     def can_undo(self) -> bool:
         """Whether there is a change to take back."""
         return self._place > 0
+
+    @property
+    def n_shapes(self) -> int:
+        """Number of shapes when last noted."""
+        return len(self._snapshots[self._place].kinds)
 
     def note(self, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
