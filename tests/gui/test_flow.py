@@ -248,6 +248,27 @@ def test_what_napari_makes_of_a_slide_or_of_regions_does_not_stand_for_them(mode
     assert made.visible
 
 
+def test_regions_that_are_deleted_alone_can_be_brought_back(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    layers, slides, regions = (
+        model_road.viewer.layers,
+        model_road.panels.slide,
+        model_road.panels.region,
+    )
+    drawn_on, before = layers.selection.active, regions.drawn()
+    layers.remove(drawn_on)
+    model_road.wait(lambda: "Regions on C5" in slides.back_button.text())
+    assert regions.drawn() == []
+    slides.back_button.click()
+    assert regions.drawn() == before
+    regions.undo()  # what came before is still known
+    assert regions.drawn() == []
+    layers.remove(drawn_on)  # nothing on it
+    QApplication.processEvents()
+    assert slides.back_button.isHidden()
+
+
 def test_what_lies_on_a_slide_stays_there_where_it_is_left_with_views_side_by_side(
     model_road, crop, c5_prediction
 ):

@@ -90,7 +90,7 @@ class SlidePanel(QWidget):
         )
         tip = "The slide that regions, maps and export belong to"
         self.choice = parts.choice({}, tip, is_narrow=True)
-        self.back_button = BackButton(self.viewer)
+        self.back_button = BackButton(self.viewer, self.jobs)
         self.overview = Overview(self.viewer, self.jobs)
         self.fit_button = parts.button(
             "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.layers.fit

@@ -94,6 +94,9 @@ class InspectPanel(QWidget):
         super().__init__()
         self._jobs, self._maps = jobs, maps
         self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
+        self._pointed_at: tuple[Path, Any] | None = (
+            None  # of which prediction, and where in the world
+        )
         self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
         self.spot, pictures = QWidget(), QWidget()
         self.grid = QGridLayout(pictures)
@@ -121,10 +124,20 @@ class InspectPanel(QWidget):
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
         """Say what lies under the cursor."""
-        active, reading = self._maps.current(), ""
-        if active is not None:
+        active = self._maps.current()
+        self._pointed_at = None if active is None else (active.prediction.path, event.position)
+        self._tell(active)
+
+    def _tell(self, active: ActivePrediction | None) -> None:
+        """Say what lies where the cursor was last, if that was on this prediction."""
+        reading, pointed_at = "", self._pointed_at
+        if (
+            active is not None
+            and pointed_at is not None
+            and pointed_at[0] == active.prediction.path
+        ):
             with active.telling():
-                reading = self._reading(active, event.position)
+                reading = self._reading(active, pointed_at[1])
         self.readout.setText(reading or POINT_AT)
 
     def inspect(self, spot: int) -> None:
@@ -214,8 +227,7 @@ class InspectPanel(QWidget):
     def _follow(self) -> None:
         """Show the samples of the chosen gene; leave the spot of another prediction."""
         active = self._maps.current()
-        if active is None:
-            self.readout.setText(POINT_AT)
+        self._tell(active)
         if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
             self.inspected = None
             self.spot.setVisible(False)
