@@ -33,8 +33,8 @@ DATA = Path(__file__).parent / "data"
 # those that may not be are never done (torch 2.13 on a processor with avx512_bf16).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Else each thread that ever was keeps a heap of its own, for hours: in processes begun here, and here. And large
-# arrays, once one was freed, come to lie in the heap, which is given back only as far as it is free at its end.
+# Else each thread that ever was keeps a heap of its own, for hours: in processes begun here, and here. And once
+# a large array was freed, the next ones lie in the heap, which is given back as far as its end is free alone.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # as glibc's malloc.h has them

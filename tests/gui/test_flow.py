@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
+from napari.layers import Image, Labels, Layer
 from napari.layers._layer_actions import _duplicate_layer
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt, QThreadPool, QTimer
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_stem.caches import entries
 from napari_stem.geometry import Mpp
@@ -213,6 +214,59 @@ def test_a_copy_of_a_map_is_seen_with_its_slide_alone(model_road, crop, c5_predi
         layers.selection.active = slide_layer
         model_road.wait(lambda wanted=slide_layer: slides.layer is wanted)
         assert not copied.visible
+
+
+@pytest.mark.parametrize("kind", ["channel", "level", "labels"])
+def test_what_napari_makes_of_a_slide_or_of_regions_does_not_stand_for_them(model_road, crop, kind):
+    first = model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    slides, regions, layers = (
+        model_road.panels.slide,
+        model_road.panels.region,
+        model_road.viewer.layers,
+    )
+    drawn_on, before = layers.selection.active, regions.drawn()
+    source = drawn_on if kind == "labels" else first
+    options = {name: getattr(source, name) for name in ("scale", "units", "metadata")}
+    data = {"channel": [level[..., 0] for level in first.data], "level": first.data[3]}.get(kind)
+    if kind == "labels":
+        made: Layer = Labels(drawn_on.to_labels(labels_shape=(500, 500)), **options)
+    else:
+        made = Image(data, multiscale=kind == "channel", rgb=kind == "level", **options)
+    layers.append(made)
+    layers.selection.active = made
+    QApplication.processEvents()
+    assert slides.layers.all() == [first]
+    assert slides.layer is first
+    assert regions.drawn() == before
+    model_road.draw(BESIDE)
+    model_road.wait(lambda: len(regions.drawn()) == 2)
+    second = model_road.open(crop)
+    assert [layer for layer in layers if layer.visible] == [second]
+    layers.selection.active = made
+    model_road.wait(lambda: slides.layer is first)
+    assert made.visible
+
+
+def test_regions_that_are_deleted_alone_can_be_brought_back(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    layers, slides, regions = (
+        model_road.viewer.layers,
+        model_road.panels.slide,
+        model_road.panels.region,
+    )
+    drawn_on, before = layers.selection.active, regions.drawn()
+    layers.remove(drawn_on)
+    model_road.wait(lambda: "Regions on C5" in slides.back_button.text())
+    assert regions.drawn() == []
+    slides.back_button.click()
+    assert regions.drawn() == before
+    regions.undo()  # what came before is still known
+    assert regions.drawn() == []
+    layers.remove(drawn_on)  # nothing on it
+    QApplication.processEvents()
+    assert slides.back_button.isHidden()
 
 
 def test_what_lies_on_a_slide_stays_there_where_it_is_left_with_views_side_by_side(

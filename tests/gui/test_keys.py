@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QRadioButton
 
 from napari_stem.widgets.common.keys import GROUPS, sections
 
@@ -17,6 +18,16 @@ def test_keys_of_the_slide_are_under_their_own_heading(model_road):
     assert {key.sequence for key in on_canvas} <= bound
     model_road.dock.shut_down()
     assert not {key.sequence for key in on_canvas} & {str(k) for k in model_road.viewer.keymap}
+
+
+def test_the_tab_key_goes_from_field_to_field_as_they_lie(model_road):
+    panel = model_road.panels.model
+    chain = [panel]
+    while (following := chain[-1].nextInFocusChain()) is not panel:
+        chain.append(following)
+    fields = [panel.models, panel.encoders, panel.pitch, *panel.findChildren(QRadioButton)]
+    fields += [panel.form[name] for name in ("n_draws", "quantity", "patient")]
+    assert sorted(fields, key=chain.index) == fields
 
 
 def test_every_key_is_listed(model_road):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
 import pytest
 from map_screen import MapScreen, on_screen, one_turn
 from napari.components import ViewerModel
@@ -37,8 +38,6 @@ def queue():
 
 
 def layer(name: str = "a", **options) -> Image:
-    import numpy as np
-
     return Image(np.zeros((4, 4), np.float32), name=name, **UM, **options)
 
 
@@ -243,7 +242,15 @@ def test_titles_end_within_the_canvas(queue, width_px):
 
 
 def test_layers_lie_by_rank_above_slides_and_below_what_others_added(queue):
-    queue.viewer.add_layer(layer("slide", metadata={"napari_stem": {"slide": object()}}))
+    slide = Image(
+        [np.zeros((side, side, 3), np.uint8) for side in (4, 2)],
+        name="slide",
+        rgb=True,
+        multiscale=True,
+        metadata={"napari_stem": {"slide": object()}},
+        **UM,
+    )
+    queue.viewer.add_layer(slide)
     queue.viewer.add_layer(layer("mine"))
     for name, rank in (("outlines", OUTLINES_RANK), ("view", VIEWS_RANK), ("map", MEAN_RANK)):
         queue.show(layer(name), rank)

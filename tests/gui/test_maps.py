@@ -539,6 +539,15 @@ def test_map_strength_reaches_whatever_is_shown(screen):
     assert screen.mean.opacity == 0.35
 
 
+def test_readout_follows_the_gene_under_a_cursor_that_rests(screen):
+    (move,) = screen.viewer.mouse_move_callbacks
+    move(screen.viewer, SimpleNamespace(position=spot_position_um(screen, 3)))
+    other = other_genes(screen, 1)[0]
+    screen.genes.settings.update(gene=other)
+    expected = f"{other} predicted {screen.prediction.values(other)[3]:.2f}"
+    screen.wait(lambda: expected in screen.inspect.readout.text())
+
+
 def test_readout_tells_the_spot_under_the_cursor(screen):
     prediction, gene = screen.prediction, screen.genes.settings.gene
     (move,) = screen.viewer.mouse_move_callbacks

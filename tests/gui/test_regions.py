@@ -25,6 +25,7 @@ from napari_stem.slide import open_slide
 from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
+from napari_stem.widgets.regions import region_layers
 from napari_stem.widgets.regions.region_layers import (
     LETTER_PX,
     LINE_PX,
@@ -275,6 +276,42 @@ def test_a_copy_made_in_napari_never_takes_the_place_of_the_regions(sample):
         sample.panels.region.layers.raise_outlines(sample.dock.coordinator.slide)
         count_now(sample)
         assert len(regions(sample)) == 2
+
+
+def test_a_region_that_is_pasted_in_napari_is_a_region_of_its_own(road):
+    road.open(sample_path())
+    road.draw(SQUARE)
+    set_cell(road, 0, CLASS_COLUMN, "Tumor")
+    layer = road.viewer.layers.selection.active
+    layer.mode, layer.selected_data = "select", {0}
+    canvas = canvas_of(road)
+    for key in (Qt.Key.Key_C, Qt.Key.Key_V):
+        road.qtbot.keyClick(canvas, key, Qt.KeyboardModifier.ControlModifier)
+    road.wait(lambda: "2 regions" in road.panels.region.summary.text())
+    assert [each.name for each in regions(road)] == ["region 1", "region 2"]
+    assert [each.classification for each in regions(road)] == ["Tumor", "Tumor"]
+    road.panels.region.undo()
+    count_now(road)
+    assert [each.name for each in regions(road)] == ["region 1"]
+
+
+def test_names_of_very_many_regions_are_not_written_on_the_slide(sample, monkeypatch):
+    monkeypatch.setattr(region_layers, "MOST_NAMES", 40)
+    panel, slide = sample.panels.region, sample.dock.coordinator.slide
+    places = range(0, 20 * 41, 20)
+    panel.add(slide, [Region(shapely.box(x, 100, x + 15, 115), f"r {x}") for x in places])
+    layer = sample.viewer.layers[-1]
+
+    def written() -> set[str]:
+        return set(np.atleast_1d(layer.text.values).tolist())
+
+    assert layer.nshapes == 41
+    assert written() == {""}
+    panel.layers.remove(layer, [1])
+    assert len(written()) > 1
+    panel.undo()
+    assert layer.nshapes == 41
+    assert written() == {""}
 
 
 def test_a_tool_taken_in_3d_leads_back_to_2d_where_it_draws(sample):
@@ -785,6 +822,28 @@ def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
     assert width_um == pytest.approx(120 / road.viewer.scene.camera.zoom, rel=0.1)
     road.qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     road.wait(lambda: road.panels.region.table.rowCount() == 0)
+
+
+def test_a_region_that_loses_its_third_corner_takes_its_name_along(road):
+    road.open(sample_path())
+    road.draw([(3000, 2000), (4000, 2000), (4000, 3000)])
+    road.draw(OTHER)
+    layer, camera, canvas = (
+        road.viewer.layers.selection.active,
+        road.viewer.scene.camera,
+        canvas_of(road),
+    )
+    layer.mode, layer.selected_data = "vertex_remove", {0}
+    from_centre_um = np.subtract(layer.data_to_world(layer.data[0][0]), camera.center[-2:])
+    y, x = np.rint(from_centre_um * camera.zoom).astype(int).tolist()
+    corner = canvas.rect().center() + QPoint(x, y)
+    road.qtbot.mouseMove(canvas, corner)
+    road.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=corner)
+    road.wait(lambda: road.panels.region.table.rowCount() == 1)
+    assert [each.name for each in regions(road)] == ["region 2"]
+    road.panels.region.undo()
+    count_now(road)
+    assert [each.name for each in regions(road)] == ["region 1", "region 2"]
 
 
 def test_a_polygon_and_a_lasso_are_drawn_with_the_mouse(road):

@@ -78,11 +78,17 @@ class Form(Generic[Settings]):
         for widget in self._widgets.values():
             widget.changed.connect(lambda _: act())
 
-    def rows(self, *names: str) -> QFormLayout:
-        """Lay out the fields of attributes with their labels; without names, all that are left."""
+    def rows(self, *names: str, below: QFormLayout | None = None) -> QFormLayout:
+        """Lay out the fields of attributes with their labels; without names, all that are left.
+
+        ``below`` are rows that come before them, for the eye and for the Tab key.
+        """
         names = names or tuple(name for name in self._widgets if name not in self._laid_out)
         self._laid_out.update(names)
-        return labelled({self._widgets[name].label: self[name] for name in names})
+        layout = labelled({}) if below is None else below
+        for name in names:
+            layout.addRow(self._widgets[name].label, self[name])
+        return layout
 
 
 def number(

@@ -23,7 +23,7 @@ from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
 from napari_stem.widgets.common.form import Form, number
 from napari_stem.widgets.common.memory import DEVICES, PREDICTING, PREFERENCES, Remembered
-from napari_stem.widgets.common.parts import Folding, duration, one_shot, stack
+from napari_stem.widgets.common.parts import Folding, duration, labelled, one_shot, stack
 from napari_stem.widgets.model.model_choice import EncoderBox, ModelChoice
 from napari_stem.widgets.model.predictions import PredictionsList
 from napari_stem.widgets.slide.about_slide_box import AboutSlideBox, ScaleWarning
@@ -134,7 +134,7 @@ class ModelPanel(QWidget):
         self._pitch_um: float | None = self.pitch.value()
         self.pitches: dict[float, QRadioButton] = {}  # offered, with what each costs
         self._pitch_rows = QVBoxLayout()
-        self._pitch_buttons = [QRadioButton(self) for _ in range(1 + len(FINER_UM))]
+        self._pitch_buttons = [QRadioButton() for _ in range(1 + len(FINER_UM))]
         for place, made in enumerate(self._pitch_buttons):
             made.clicked.connect(partial(self._choose_pitch, place))
             self._pitch_rows.addWidget(made)
@@ -303,11 +303,12 @@ class ModelPanel(QWidget):
         )
 
     def _lay_out(self) -> None:
-        form = self.form.rows("n_draws", "quantity", "patient")
-        form.insertRow(0, self.models)
-        form.insertRow(1, self.encoders)
-        form.insertRow(2, "Spacing between spots", self.pitch)
-        form.insertRow(3, self._pitch_rows)
+        form = labelled({})
+        form.addRow(self.models)
+        form.addRow(self.encoders)
+        form.addRow("Spacing between spots", self.pitch)
+        form.addRow(self._pitch_rows)
+        self.form.rows("n_draws", "quantity", "patient", below=form)
         further = QWidget()
         stack(further, self.form.rows())
         about = Folding("About this slide", self.about, is_open=False)

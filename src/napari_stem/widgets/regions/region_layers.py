@@ -50,6 +50,10 @@ UNDER = np.stack(
 ).reshape(-1, 2)
 NEAR = 0.25  # share of a side within which a smaller region's middle takes the place of the name
 MOST_LETTERS = 24  # of a name: longer ones would reach over their neighbours
+# regions on a slide that have theirs written: napari's time grows with the square of their number, and at every
+# zoom 3,000 would hold the window up for most of a second
+MOST_NAMES = 2000
+NO_NAMES = {"constant": ""}
 # of a name on the screen: an average letter's width, and by what napari moves the next line
 LETTER_PX, LINE_PX = 12.0, 27.9
 LIGHT = 0.33  # relative luminance above which black is read more easily
@@ -101,6 +105,7 @@ class RegionLayers:
     def adopt(self, layer: Shapes) -> None:
         """Follow a layer of regions that has come: made here, left by an earlier dock, or brought back."""
         layer.events.data.connect(self._on_data)
+        layer.events.features.connect(self._on_features)
         layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
         layer.bind_key(REDO.sequence, self.redo, overwrite=True)
         self._histories[layer] = self._of_removed.get(layer) or History(layer)
@@ -235,6 +240,7 @@ class RegionLayers:
         if (history := self._histories.pop(layer, None)) is not None:
             self._of_removed = {layer: history}
             layer.events.data.disconnect(self._on_data)
+            layer.events.features.disconnect(self._on_features)
             for key in (UNDO, REDO):
                 layer.bind_key(key.sequence, None)
 
@@ -266,7 +272,10 @@ class RegionLayers:
         """Change a layer without hearing of each step; tell of the whole."""
         is_named, layer.text.visible = layer.text.visible, False  # napari places names at each step
         try:
-            with layer.events.data.blocker(self._on_data):
+            with (
+                layer.events.data.blocker(self._on_data),
+                layer.events.features.blocker(self._on_features),
+            ):
                 yield
             self._recolour(layer)
         finally:
@@ -287,7 +296,9 @@ class RegionLayers:
             self._label(layer)
 
     def _label(self, layer: Shapes) -> None:
-        if layer.nshapes:
+        if layer.nshapes > MOST_NAMES:
+            layer.text.string = NO_NAMES
+        elif layer.nshapes:
             to_world = affine(layer.data_to_world)
             under = self._viewer.layers[: self._viewer.layers.index(layer)]
             outlines = [to_world(each) for each in layer.data]
@@ -318,7 +329,26 @@ class RegionLayers:
             self._is_outlining = self.is_pressed  # until napari says that the shape is added
         else:
             self._is_outlining = False
+            if action == "changed" and len(layer.features) > layer.nshapes:
+                # with its third corner a shape goes, and napari forgets to take its row away
+                gone = layer.features.index[list(event.data_indices)]
+                layer.features = layer.features.drop(index=gone)
         self._changed()
+
+    def _on_features(self, event: Any) -> None:
+        """Make regions of their own of shapes pasted in napari, which take numbers and names along.
+
+        That they were added napari tells by their features alone.
+        """
+        layer, table = event.source, event.source.features.copy()
+        n_known = self._histories[layer].n_shapes
+        numbers = table[NUMBER].to_numpy()
+        is_pasted = np.isin(numbers, numbers[:n_known]) & (np.arange(len(numbers)) >= n_known)
+        if is_pasted.any():
+            table.loc[is_pasted, [NUMBER, NAME, CLICKED]] = NEW, "", False
+            with layer.events.features.blocker(self._on_features):
+                layer.features = table
+            self._changed()
 
 
 def _encloses(corners: NDArray[np.float64]) -> bool:

@@ -136,6 +136,11 @@ class History:
         """Whether there is a change to take back."""
         return self._place > 0
 
+    @property
+    def n_shapes(self) -> int:
+        """Number of shapes when last noted."""
+        return len(self._snapshots[self._place].kinds)
+
     def note(self, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
@@ -45,17 +45,23 @@ def ours(layer: Any) -> dict[str, Any]:
 
 def slide_of(layer: Any) -> Slide | None:
     """Return the open slide that a layer shows, or None."""
-    return cast("Slide | None", ours(layer).get("slide"))
+    return cast("Slide | None", ours(layer).get("slide")) if _is_whole(layer) else None
 
 
 def pyramid_of(layer: Any) -> Pyramid | None:
     """Return what a slide's layer reads, or None for other layers."""
-    return cast("Pyramid | None", ours(layer).get("pyramid"))
+    return cast("Pyramid | None", ours(layer).get("pyramid")) if _is_whole(layer) else None
+
+
+def _is_whole(layer: Any) -> bool:
+    """Whether it is no channel and no level of a slide, made in napari: these take its metadata along."""
+    return isinstance(layer, Image) and layer.rgb and layer.multiscale
 
 
 def regions_owner(layer: Any) -> str | None:
     """Fingerprint of the slide whose regions a layer holds, or None."""
-    return cast("str | None", ours(layer).get("regions_of"))
+    # labels that napari made of regions take their metadata along
+    return cast("str | None", ours(layer).get("regions_of")) if isinstance(layer, Shapes) else None
 
 
 def follow_slide(layer: Layer, *, is_seen: bool) -> None:
@@ -330,21 +336,30 @@ class SlideLayers:
 
 
 class BackButton(QPushButton):
-    """Brings back the slide that was removed last, with its regions; its maps follow it."""
+    """Brings back the slide that was removed last, with its regions, or those alone; maps follow a slide."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, jobs: Jobs) -> None:
         super().__init__()
         self._viewer = viewer
         self.gone: list[Layer] = []  # the slide, and its regions
-        self._regions_gone: list[Layer] = []  # in this turn of the event loop
+        self._regions_gone: list[Shapes] = []  # in this turn of the event loop
+        self._settling = one_shot(jobs, 0, self._offer_regions)
         self.setToolTip("Show it again, with its regions and maps")
         self.clicked.connect(self._bring_back)
         self._offer([])
 
-    def note_regions(self, layer: Layer) -> None:
+    def note_regions(self, layer: Shapes) -> None:
         """Note regions that were removed: of layers that are deleted together, the slide may go later."""
         self._regions_gone.append(layer)
-        QTimer.singleShot(0, self._regions_gone.clear)
+        self._settling.start()
+
+    def _offer_regions(self) -> None:
+        """Offer regions of which the slide has stayed."""
+        there = {slide.fingerprint for slide in map(slide_of, self._viewer.layers) if slide}
+        alone = [la for la in self._regions_gone if la.nshapes and regions_owner(la) in there]
+        self._regions_gone.clear()
+        if alone:
+            self._offer(list[Layer](alone))
 
     def put_by(self, layer: Layer, slide: Slide) -> None:
         """Take a slide's regions along with it, and keep both until another slide goes."""

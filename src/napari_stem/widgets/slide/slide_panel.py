@@ -90,7 +90,7 @@ class SlidePanel(QWidget):
         )
         tip = "The slide that regions, maps and export belong to"
         self.choice = parts.choice({}, tip, is_narrow=True)
-        self.back_button = BackButton(self.viewer)
+        self.back_button = BackButton(self.viewer, self.jobs)
         self.overview = Overview(self.viewer, self.jobs)
         self.fit_button = parts.button(
             "Whole slide", f"Show all of the slide ({WHOLE_SLIDE.sequence})", self.layers.fit
@@ -262,14 +262,17 @@ class SlidePanel(QWidget):
             is_seen = self.slide is not None and owner == self.slide.fingerprint
             if of_regions in known:
                 layer.visible = is_seen
-            elif owner is not None and of_regions is None and is_other:
-                # a map, or a copy of one that was made in napari
+            elif owner is not None and of_regions is None and is_other and not slide_of(layer):
+                # a map, or what was made in napari of that, of regions or of a slide
                 follow_slide(layer, is_seen=is_seen)
         self.announce()
 
     def _owner(self, layer: Layer) -> str | None:
-        """Fingerprint of the slide on which regions, or a map, lie; None for other layers."""
-        return regions_owner(layer) or self._owners.get(str(ours(layer).get("prediction")))
+        """Fingerprint of the slide to which what a layer shows belongs; None for layers of others."""
+        about = ours(layer)
+        if "slide" in about:
+            return str(about["slide"].fingerprint)
+        return about.get("regions_of") or self._owners.get(str(about.get("prediction")))
 
     def _take_in(self, layer: Image) -> None:
         layer.events.name.connect(self._list)

@@ -93,6 +93,8 @@ class InspectPanel(QWidget):
         super().__init__()
         self._jobs, self._maps = jobs, maps
         self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
+        # of which prediction, and where in the world
+        self._pointed_at: tuple[Path, Any] | None = None
         self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
         self.spot, pictures = QWidget(), QWidget()
         self.grid = QGridLayout(pictures)
@@ -120,10 +122,16 @@ class InspectPanel(QWidget):
 
     def read_out(self, _viewer: Viewer, event: Any) -> None:
         """Say what lies under the cursor."""
-        active, reading = self._maps.current(), ""
-        if active is not None:
+        active = self._maps.current()
+        self._pointed_at = None if active is None else (active.prediction.path, event.position)
+        self._tell(active)
+
+    def _tell(self, active: ActivePrediction | None) -> None:
+        """Say what lies where the cursor was last, if that was on this prediction."""
+        reading, pointed_at = "", self._pointed_at
+        if active and pointed_at and active.prediction.path == pointed_at[0]:
             with active.telling():
-                reading = self._reading(active, event.position)
+                reading = self._reading(active, pointed_at[1])
         self.readout.setText(reading or POINT_AT)
 
     def inspect(self, spot: int) -> None:
@@ -208,8 +216,7 @@ class InspectPanel(QWidget):
     def _follow(self) -> None:
         """Show the samples of the chosen gene; leave the spot of another prediction."""
         active = self._maps.current()
-        if active is None:
-            self.readout.setText(POINT_AT)
+        self._tell(active)
         if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
             self.inspected = None
             self.spot.setVisible(False)
