@@ -828,6 +828,7 @@ def test_a_region_that_loses_its_third_corner_takes_its_name_along(road):
     road.open(sample_path())
     road.draw([(3000, 2000), (4000, 2000), (4000, 3000)])
     road.draw(OTHER)
+    count_now(road)
     layer, camera, canvas = (
         road.viewer.layers.selection.active,
         road.viewer.scene.camera,

@@ -331,8 +331,8 @@ class RegionLayers:
             self._is_outlining = False
             if action == "changed" and len(layer.features) > layer.nshapes:
                 # with its third corner a shape goes, and napari forgets to take its row away
-                gone = layer.features.index[list(event.data_indices)]
-                layer.features = layer.features.drop(index=gone)
+                left = np.delete(np.arange(len(layer.features)), event.data_indices)
+                layer.features = layer.features.iloc[left]
         self._changed()
 
     def _on_features(self, event: Any) -> None:
