@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_stem.texts import clean_name, read_text, separator
 
@@ -63,20 +63,19 @@ def read_cells(
     text = read_text(path)
     mark = separator(text)
     is_headed = not columns or clean_name(text.split(mark)[0]).lower() == columns[0]
+    how: Any = {
+        "sep": mark,
+        "dtype": str,
+        "skipinitialspace": True,
+        "keep_default_na": False,
+        "na_values": [""],
+    }
     if is_headed:  # names that repeat are numbered by pandas, so that the first would be taken
-        first = pd.read_csv(io.StringIO(text), sep=mark, header=None, nrows=1, dtype=str)
+        first = pd.read_csv(io.StringIO(text), header=None, nrows=1, **how)
         named = [clean_name(name) for name in first.iloc[0].dropna()]
         if len(set(named)) < len(named):
             raise ValueError("it has two columns of the same name")
-    table = pd.read_csv(
-        io.StringIO(text),
-        sep=mark,
-        header=0 if is_headed else None,
-        dtype=str,
-        skipinitialspace=True,
-        keep_default_na=False,
-        na_values=[""],
-    )
+    table = pd.read_csv(io.StringIO(text), header=0 if is_headed else None, **how)
     # pandas takes cells that are too many for names of the rows
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("it has more cells in its lines than columns in the first")  # noqa: TRY004

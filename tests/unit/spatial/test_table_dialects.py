@@ -150,14 +150,17 @@ def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) ->
     assert spots.names == ("007", "b")
 
 
-@pytest.mark.parametrize("heading", ["x_px,x_px,y_px", ' x_px ,"x_px",y_px', "x_px,y_px,y_px"])
+@pytest.mark.parametrize(
+    "heading", ["x_px,x_px,y_px", ' x_px ,"x_px",y_px', "x_px,y_px,NA,NA", "x_px,y_px,y_px"]
+)
 def test_a_column_named_twice_is_told(tmp_path: Path, heading: str) -> None:
     path = tmp_path / "spots.csv"
     path.write_text(f"{heading}\n1,20,30\n")
     with pytest.raises(SpotError, match="two columns of the same name"):
         read_spots(path, SizePx(100, 100), Mpp.square(1.0), 10.0)
-    path.write_text("x_px,y_px,,\n1,20,,\n")  # as spreadsheets write empty columns
-    assert len(read_spots(path, SizePx(100, 100), Mpp.square(1.0), 10.0)) == 1
+    for empty in (",,", ", , "):  # as spreadsheets write empty columns, and others fill them up
+        path.write_text(f"x_px,y_px{empty}\n1,20{empty}\n")
+        assert len(read_spots(path, SizePx(100, 100), Mpp.square(1.0), 10.0)) == 1
 
 
 def test_spots_with_decimal_commas_are_read_where_that_is_sure(tmp_path: Path) -> None:
