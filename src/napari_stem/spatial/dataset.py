@@ -196,6 +196,8 @@ class Section:
                 raise DatasetError(
                     f"{path} states {stated!r} as '{key}', which is no number above 0; correct or remove it."
                 )
+            elif isinstance(stated, str):
+                content[key] = float(stated)
         return content
 
     @property

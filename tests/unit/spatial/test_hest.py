@@ -111,6 +111,12 @@ def test_a_missing_pixel_size_is_taken_from_the_spots(source: Path, tmp_path: Pa
     assert "pitch" in section.metadata["pixel_size_um_origin"]
 
 
+def test_a_pitch_in_quotes_is_one(source: Path, tmp_path: Path) -> None:
+    change_metadata(source, "C3", pixel_size_um_estimated=None, inter_spot_dist="200")
+    assert import_hest(source, tmp_path / "ds").failed == {}
+    assert Dataset(tmp_path / "ds").section("C3").spots().pitch_um == 200
+
+
 def test_an_embedded_pixel_size_that_is_no_number_is_told(source: Path, tmp_path: Path) -> None:
     unknown = {"pixel_size_um_estimated": None, "inter_spot_dist": None}
     change_metadata(source, "C3", **unknown, pixel_size_um_embedded=[0.5])
