@@ -265,6 +265,6 @@ def stated_bytes(variable: str) -> float | None:
     except ValueError:
         n_gb = math.nan
     if not 0 <= n_gb < math.inf:  # as -1 for no limit, which would clear the cache
-        logger.warning("%s=%s is no number of GB from 0 and is not used.", variable, text)
+        logger.warning("%s=%s is not a number of GB, 0 or more, and is not used.", variable, text)
         return None
     return n_gb * 1e9
