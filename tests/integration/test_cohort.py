@@ -24,7 +24,7 @@ import pandas as pd
 import psutil
 import pytest
 import shapely
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
@@ -391,6 +391,35 @@ def test_where_the_scheduler_is_lost_what_is_known_of_each_slide_is_written(
     assert ended.exit_code == 1, ended.output
     assert "The scheduler is gone; what was finished is kept" in ended.stderr
     assert {row["status"] for row in read_summary(tmp_path)} == {"done", "unfinished"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [((Future, "result"), "unfinished"), ((Client, "gather"), "done")]
+)
+def test_where_the_scheduler_is_lost_at_an_answer_it_is_said(
+    small_model: Path,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[type, str],
+    status: str,
+) -> None:
+    answer = getattr(*asked)
+
+    def lose_the_scheduler(*words: Any) -> Any:
+        client.cluster.close()
+        return answer(*words)
+
+    hasty = Client(client.cluster, timeout=2, set_as_default=False)
+    monkeypatch.setattr(run_module, "workers", lambda *_: hasty)
+    monkeypatch.setattr(*asked, lose_the_scheduler)
+    (tmp_path / "slides.csv").write_text(f"slide\n{SVS}\n")
+    words = ["predict", str(tmp_path / "slides.csv"), "--out", str(tmp_path), "--device", "cpu"]
+    words += ["--cohort-table", str(tmp_path / "t.h5ad"), "--model", str(small_model)]
+    ended = CliRunner().invoke(app, [*words, "--draws", "2", "--steps", "2"])
+    assert ended.exit_code == 1, ended.output
+    assert "The scheduler is gone; what was finished is kept" in ended.stderr
+    assert [row["status"] for row in read_summary(tmp_path)] == [status]
 
 
 def test_what_is_predicted_in_turn_goes_on_with_its_seconds(common: Order, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_stem.cells import harmless, harmless_table, read_cells
-from napari_stem.errors import OutputError, PredictionError
+from napari_stem.errors import OutputError, PredictionError, StemError
 from napari_stem.io import write_file
 from napari_stem.texts import RESEARCH, sentence, visible
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from napari_stem.cohort.orders import Order
 
 TELL_EVERY_S = 60.0
+SCHEDULER_GONE = (
+    "The scheduler is gone; what was finished is kept: run the same command with --resume."
+)
 
 
 @dataclass
@@ -180,6 +184,8 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
     ------
     PredictionError
         No slide is finished, or their values are in different units.
+    StemError
+        The scheduler is gone.
     """
     import anndata
     import numpy as np
@@ -195,7 +201,12 @@ def cohort_table(outcomes: Sequence[Outcome], client: Client) -> anndata.AnnData
             if units
             else "No slide is finished, so there is nothing to merge."
         )
-    means = client.gather(client.map(region_means, [each.order.out for each in done], pure=False))
+    try:
+        means = client.gather(
+            client.map(region_means, [each.order.out for each in done], pure=False)
+        )
+    except CancelledError as error:
+        raise StemError(SCHEDULER_GONE) from error
     genes = list(dict.fromkeys(gene for table in means for gene in table.columns[2:]))
     obs = pd.DataFrame(
         {

@@ -6,13 +6,14 @@ import os
 import queue
 import time
 import uuid
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from napari_stem.cohort import work
-from napari_stem.cohort.outcomes import seconds_left
+from napari_stem.cohort.outcomes import SCHEDULER_GONE, seconds_left
 from napari_stem.device import may_have_gpu
 from napari_stem.errors import OutputError, StemError
 from napari_stem.io import require_writable
@@ -76,18 +77,22 @@ class _TaskQueue:
         if future.status == "error":
             self.fail(at, future.exception())
             return
-        if future.status != "finished":
+        told = None
+        if future.status == "finished":
+            with suppress(CancelledError):  # the connection breaks off just now
+                told = future.result()
+        if told is None:
             # the scheduler was restarted, or workers went away with what they had
             self.submit_again(task)
             return
         if task.rows is None:
-            known, todo = future.result()
+            known, todo = told
             at.begin(known["n_done"])
             vars(at).update(known)
             for rows in todo:
                 self.submit(_Task(at, rows))
         else:
-            n_spots, n_unlike, seconds = future.result()
+            n_spots, n_unlike, seconds = told
             at.n_done += n_spots
             at.n_unlike += n_unlike
             at.seconds += seconds
@@ -113,9 +118,7 @@ class _TaskQueue:
         while self.client.status == "connecting" and time.monotonic() < deadline:
             time.sleep(POLL_S)
         if self.client.status != "running" or is_lost:
-            raise StemError(
-                "The scheduler is gone; what was finished is kept: run the same command with --resume."
-            )
+            raise StemError(SCHEDULER_GONE)
 
 
 def run_cohort(
