@@ -111,7 +111,7 @@ def _mark(path: Path, more: str = "") -> Path:
     """Name beside an output that is ours alone, never too long, and like no file that is looked for."""
     path = path.absolute()  # "." has no name
     digest = hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()
-    return path.with_name(f"{OWN_MARK}{digest}{more}")
+    return path.parent / f"{OWN_MARK}{digest}{more}"  # the root of a disk has no name either
 
 
 def _clear_up(path: Path) -> None:

@@ -10,6 +10,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from napari_stem.errors import OutputError
 from napari_stem.io import only_writer, unwritable, written_whole
@@ -171,6 +172,15 @@ def test_the_folder_that_one_works_in_is_written_by_one_alone(
         write_into(tmp_path)
         with pytest.raises(OutputError, match="is being written"):
             pool.submit(write_into, tmp_path).result()
+
+
+def test_the_root_of_a_disk_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: FileLock) -> None:  # so that the test leaves nothing there
+        raise PermissionError
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with only_writer(tmp_path.parents[-1]):
+        pass
 
 
 def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
