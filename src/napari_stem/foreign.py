@@ -31,7 +31,7 @@ MAX_ROWS = 10_000_000  # spots or genes: ten times what the largest section has
 MAX_RATIO = 500  # values over what a file holds: counts of which 99.9% are zero, well compressed, come to 300
 FREE_BYTES = 1 << 28  # may be claimed whatever a file holds: that much memory is always there
 MAX_DIGITS = 300  # of a whole number: any longer is beyond a float, and its reading takes time
-MAX_SIZE = 1e6  # um: no spot or patch is a metre wide
+MAX_SIZE = 1e6  # um: no spot or patch is a metre wide; px: nor has a slide a million in a row
 
 
 def read_json(text: str | bytes, **options: Any) -> Any:

@@ -6,7 +6,7 @@ of HEST-1k (patches, tissue_seg ...) may lie beside. Nothing is read before it i
 
 from __future__ import annotations
 
-import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from napari_stem.errors import DatasetError, SlideError
-from napari_stem.foreign import read_json
+from napari_stem.foreign import MAX_SIZE, is_size, read_json
 from napari_stem.geometry import Mpp, Spots
 from napari_stem.spatial.checks import (
     check_counts,
@@ -189,15 +189,18 @@ class Section:
         if not isinstance(content, dict):
             raise DatasetError(f"{path} must hold a JSON object.")
         for key in SIZE_KEYS & content.keys():
-            stated = content[key]
-            if stated in (None, "", 0):  # it is not known
-                content[key] = None
-            elif not _is_positive(stated):
+            size = stated = content[key]
+            if isinstance(stated, str):
+                with suppress(ValueError):
+                    size = float(stated)
+            if size in (None, "", 0):  # it is not known
+                size = None
+            elif not is_size(size):
                 raise DatasetError(
-                    f"{path} states {stated!r} as '{key}', which is no number above 0; correct or remove it."
+                    f"{path} states {stated!r} as '{key}', which is no number between 0 and {MAX_SIZE:,.0f}; "
+                    f"correct or remove it."
                 )
-            elif isinstance(stated, str):
-                content[key] = float(stated)
+            content[key] = size
         return content
 
     @property
@@ -288,10 +291,3 @@ class Section:
         """(width, height) of level 0 where the metadata state it."""
         sides = (self.metadata.get(WIDTH_KEY), self.metadata.get(HEIGHT_KEY))
         return None if None in sides else (float(sides[0]), float(sides[1]))  # type: ignore[arg-type]
-
-
-def _is_positive(stated: Any) -> bool:
-    try:
-        return 0 < float(stated) < math.inf
-    except (TypeError, ValueError):
-        return False

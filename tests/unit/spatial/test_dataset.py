@@ -244,7 +244,7 @@ def test_an_impossible_pixel_size_is_told(dataset: Path, value: object) -> None:
 
 
 @pytest.mark.parametrize("key", ["inter_spot_dist", "spot_diameter", "fullres_px_width"])
-@pytest.mark.parametrize("value", ["100 um", [100], -1])
+@pytest.mark.parametrize("value", ["100 um", [100], True, -1])
 def test_a_size_that_is_none_is_told(dataset: Path, key: str, value: object) -> None:
     section = change_metadata(dataset, **{key: value})
     with pytest.raises(DatasetError, match=f"C3.json states .* as '{key}'.*correct or remove it"):
@@ -253,7 +253,7 @@ def test_a_size_that_is_none_is_told(dataset: Path, key: str, value: object) -> 
     assert "unreadable-metadata" in {one.check for one in found}
 
 
-@pytest.mark.parametrize("value", ["", 0, float("nan")])
+@pytest.mark.parametrize("value", ["", "0", 0, float("nan")])
 def test_a_pitch_that_is_left_open_is_measured(dataset: Path, value: object) -> None:
     section = change_metadata(dataset, inter_spot_dist=value)
     assert section.spots().pitch_um == pytest.approx(200, rel=0.08)
