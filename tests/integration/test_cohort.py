@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from napari_stem.errors import DatasetError
 from napari_stem.evaluation.differences import spots_in
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
+from napari_stem.io import only_writer
 from napari_stem.prediction_job import predict_slide
 from napari_stem.progress import go_on, poll_of
 from napari_stem.results import Prediction, empty
@@ -420,6 +422,18 @@ def test_where_the_scheduler_is_lost_at_an_answer_it_is_said(
     assert ended.exit_code == 1, ended.output
     assert "The scheduler is gone; what was finished is kept" in ended.stderr
     assert [row["status"] for row in read_summary(tmp_path)] == [status]
+
+
+def test_a_cohort_that_another_run_writes_is_refused_before_workers_are_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "workers", lambda *_: pytest.fail("Workers were begun."))
+    (tmp_path / "slides.csv").write_text(f"slide\n{SVS}\n")
+    words = ["predict", str(tmp_path / "slides.csv"), "--out", str(tmp_path), "--workers", "1"]
+    with only_writer(tmp_path / "cohort"), ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(CliRunner().invoke, app, words).result()
+    assert ended.exit_code == 1
+    assert "is being written by another run" in ended.stderr
 
 
 def test_what_is_predicted_in_turn_goes_on_with_its_seconds(common: Order, tmp_path: Path) -> None:

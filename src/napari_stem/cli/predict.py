@@ -250,8 +250,8 @@ def _predict_cohort(orders: Sequence[Order], options: PredictOptions) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="napari-stem-", ignore_cleanup_errors=True) as folder,
         stop_on_signals() as stop,
-        workers(options.scheduler, options.workers, options.sampling.device, folder) as client,
         only_writer(options.out / "cohort"),
+        workers(options.scheduler, options.workers, options.sampling.device, folder) as client,
     ):
         if find_spec("bokeh") or options.scheduler:
             tell(f"Dashboard of the cluster: {client.dashboard_link}")
