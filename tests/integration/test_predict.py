@@ -644,6 +644,12 @@ def test_regions_that_no_spot_lies_in_are_told(slide) -> None:
     )
     choose_spots(slide, pitch_um=500, regions=[large], tell=told.append)
     assert len(told) == 1
+    one, wide = (
+        chosen.take(np.array([0])),
+        Region(shapely.box(*[1000 / mpp.x_um] * 2, 2e4, 2e4), "wide"),
+    )
+    choose_spots(slide, pitch_um=500, spots=one, regions=[large, wide], tell=told.append)
+    assert told[1].endswith("there (wide): none of the spots that were given lies inside.")
 
 
 def test_a_slide_without_pixel_size_is_refused(her2st_source, tmp_path) -> None:

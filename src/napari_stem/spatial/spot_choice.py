@@ -72,7 +72,7 @@ def choose_spots(
         if not within:
             raise RegionError("No region is given; draw one, or choose the whole tissue.")
         taken = spots_in_regions(chosen, within)
-        if tell is not None and (left := _without_spots(taken, within)):
+        if tell is not None and (left := _without_spots(taken, within, is_lattice=spots is None)):
             tell(left)
         return taken
     if whole_slide or spots is not None:
@@ -83,13 +83,16 @@ def choose_spots(
     return spots_in_regions(chosen, found.regions)
 
 
-def _without_spots(spots: Spots, regions: Sequence[Region]) -> str:
+def _without_spots(spots: Spots, regions: Sequence[Region], *, is_lattice: bool) -> str:
     """Say which regions hold none of the spots; empty where each holds one."""
     empty = [region.name for region in regions if not inside(spots, [region]).any()]
     if not empty:
         return ""
+    why = (
+        f"off the slide, or smaller than the pitch of {spots.pitch_um:g} um. Draw larger regions, or choose a "
+        f"smaller pitch."
+    )
     return (
         f"{count(len(empty), 'region', 'holds', 'hold')} no spot, so that nothing is predicted there "
-        f"({few(empty)}): off the slide, or smaller than the pitch of {spots.pitch_um:g} um. Draw larger "
-        f"regions, or choose a smaller pitch."
+        f"({few(empty)}): {why if is_lattice else 'none of the spots that were given lies inside.'}"
     )
