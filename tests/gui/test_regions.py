@@ -325,6 +325,21 @@ def test_a_region_that_is_cut_and_pasted_in_napari_is_counted_again(road):
     assert [each.name for each in regions(road)] == names
 
 
+def test_features_that_others_add_to_the_regions_stay_with_them(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    panel = sample.panels.region
+    layer = panel.layers.find(sample.dock.coordinator.slide)
+    layer.features = layer.features.assign(solidity=0.5, name="mine")
+    sample.wait(lambda: cell(sample, 0, NAME_COLUMN) == "mine")
+    panel.clear()
+    panel.undo()
+    sample.draw(OTHER)
+    panel.add(sample.dock.coordinator.slide, [Region(shapely.box(100, 100, 900, 900), "a")])
+    assert [each.name for each in regions(sample)] == ["mine", "region 1", "a"]
+    assert layer.features["solidity"][0] == 0.5
+
+
 def test_names_of_very_many_regions_are_not_written_on_the_slide(sample, monkeypatch):
     monkeypatch.setattr(region_layers, "MOST_NAMES", 40)
     panel, slide = sample.panels.region, sample.dock.coordinator.slide

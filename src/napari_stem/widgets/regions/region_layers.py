@@ -292,7 +292,7 @@ class RegionLayers:
             layer.edge_color = np.stack([_rgba(self.colour(layer, name)) for name in classes])
             layer.edge_width = [layer.current_edge_width] * len(classes)
             self._label(layer)
-        layer.feature_defaults = BLANK
+        layer.feature_defaults = layer.feature_defaults.assign(**BLANK)
 
     def relabel(self, layer: Shapes) -> None:
         """Keep the names readable on what the map shows now."""
@@ -334,7 +334,8 @@ class RegionLayers:
     def _on_data(self, event: Any) -> None:
         layer, action = event.source, str(event.action)
         if action == "adding":
-            layer.feature_defaults = BLANK  # napari offers the features of what is selected
+            # napari offers the features of what is selected
+            layer.feature_defaults = layer.feature_defaults.assign(**BLANK)
             self._is_outlining = self.is_pressed  # until napari says that the shape is added
         else:
             self._is_outlining = False
