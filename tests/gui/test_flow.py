@@ -269,6 +269,41 @@ def test_regions_that_are_deleted_alone_can_be_brought_back(model_road):
     assert slides.back_button.isHidden()
 
 
+def test_what_is_brought_back_joins_what_was_opened_or_drawn_since(model_road):
+    slides, regions = model_road.panels.slide, model_road.panels.region
+    layers = model_road.viewer.layers
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    (before,) = regions.regions()
+    layers.remove(layers.selection.active)
+    model_road.wait(lambda: "Regions on C5" in slides.back_button.text())
+    model_road.draw(BESIDE)
+    regions.count()
+    slides.back_button.click()
+    assert [each.name for each in regions.regions()] == ["region 1", "region 1 (2)"]
+    assert regions.regions()[1].polygon.equals(before.polygon)
+    assert len(layers) == 2
+    model_road.wait(lambda: slides.slide.is_complete)  # else it would not be offered
+    layers.remove(slides.layer)
+    model_road.wait(lambda: not layers)
+    again = model_road.open(sample_path())
+    slides.back_button.click()
+    assert slides.layers.all() == [again]
+    assert len(regions.regions()) == 2
+
+
+def test_a_copy_of_regions_that_is_deleted_is_not_offered_again(model_road):
+    model_road.open(sample_path())
+    model_road.draw(TUMOUR)
+    layers, regions = model_road.viewer.layers, model_road.panels.region
+    before = regions.drawn()
+    _duplicate_layer(layers)
+    layers.remove(layers["Regions on C5 copy"])
+    QApplication.processEvents()
+    assert model_road.panels.slide.back_button.isHidden()
+    assert regions.drawn() == before
+
+
 def test_what_lies_on_a_slide_stays_there_where_it_is_left_with_views_side_by_side(
     model_road, crop, c5_prediction
 ):

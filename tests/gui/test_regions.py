@@ -47,6 +47,8 @@ pytestmark = pytest.mark.gui
 
 SQUARE = [(2000, 2000), (4000, 2000), (4000, 4000), (2000, 4000)]
 OTHER = [(5000, 2000), (6000, 2000), (6000, 3000), (5000, 3000)]
+TRIANGLE = [(3000, 2000), (4000, 2000), (4000, 3000)]
+FURTHER = [(5000, 5000), (6000, 5000), (6000, 6000)]
 HOLED = shapely.Polygon(
     [(3000, 3000), (6000, 3000), (6000, 6000), (3000, 6000)],
     [
@@ -293,6 +295,49 @@ def test_a_region_that_is_pasted_in_napari_is_a_region_of_its_own(road):
     road.panels.region.undo()
     count_now(road)
     assert [each.name for each in regions(road)] == ["region 1"]
+
+
+def test_a_region_that_is_cut_and_pasted_in_napari_is_counted_again(road):
+    road.open(sample_path())
+    for corners in (SQUARE, OTHER, TRIANGLE):
+        road.draw(corners)
+        count_now(road)
+    layer, summary = road.viewer.layers.selection.active, road.panels.region.summary
+    layer.mode, layer.selected_data = "select", {1}
+    canvas = canvas_of(road)
+
+    def press(key: Qt.Key) -> None:
+        road.qtbot.keyClick(canvas, key, Qt.KeyboardModifier.ControlModifier)
+
+    press(Qt.Key.Key_C)
+    layer.remove_selected()
+    road.wait(lambda: "2 regions" in summary.text())
+    press(Qt.Key.Key_V)
+    road.wait(lambda: "3 regions" in summary.text())
+    assert [each.name for each in regions(road)] == ["region 1", "region 3", "region 2"]
+    layer.remove_selected()
+    road.draw(FURTHER)  # takes the name of what was cut
+    count_now(road)
+    layer.mode = "select"
+    press(Qt.Key.Key_V)
+    road.wait(lambda: "4 regions" in summary.text())
+    names = ["region 1", "region 3", "region 2", "region 4"]
+    assert [each.name for each in regions(road)] == names
+
+
+def test_features_that_others_add_to_the_regions_stay_with_them(sample):
+    sample.draw(SQUARE)
+    count_now(sample)
+    panel = sample.panels.region
+    layer = panel.layers.find(sample.dock.coordinator.slide)
+    layer.features = layer.features.assign(solidity=0.5, name="mine")
+    sample.wait(lambda: cell(sample, 0, NAME_COLUMN) == "mine")
+    panel.clear()
+    panel.undo()
+    sample.draw(OTHER)
+    panel.add(sample.dock.coordinator.slide, [Region(shapely.box(100, 100, 900, 900), "a")])
+    assert [each.name for each in regions(sample)] == ["mine", "region 1", "a"]
+    assert layer.features["solidity"][0] == 0.5
 
 
 def test_names_of_very_many_regions_are_not_written_on_the_slide(sample, monkeypatch):
@@ -826,7 +871,7 @@ def test_a_rectangle_is_drawn_with_the_mouse_and_undone_with_a_key(road):
 
 def test_a_region_that_loses_its_third_corner_takes_its_name_along(road):
     road.open(sample_path())
-    road.draw([(3000, 2000), (4000, 2000), (4000, 3000)])
+    road.draw(TRIANGLE)
     road.draw(OTHER)
     count_now(road)
     layer, camera, canvas = (
@@ -845,6 +890,40 @@ def test_a_region_that_loses_its_third_corner_takes_its_name_along(road):
     road.panels.region.undo()
     count_now(road)
     assert [each.name for each in regions(road)] == ["region 1", "region 2"]
+
+
+def set_two_corners(road) -> Layer:
+    """Draw a region, and begin a polygon with the mouse."""
+    road.open(sample_path())
+    road.draw(SQUARE)
+    count_now(road)
+    canvas = canvas_of(road)
+    for x in (0, 40):
+        at = canvas.rect().center() + QPoint(x, 0)
+        road.qtbot.mouseMove(canvas, at)
+        road.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
+    return road.viewer.layers.selection.active
+
+
+def test_two_corners_that_are_left_for_another_tool_are_no_region(road):
+    layer = set_two_corners(road)
+    road.panels.region.tools["add_rectangle"].click()
+    count_now(road)
+    assert layer.nshapes == 1
+    layer.add_rectangles([np.array([(5000, 5000), (6000, 6000)])])
+    count_now(road)
+    assert [each.name for each in regions(road)] == ["region 1", "region 2"]
+    road.panels.region.undo()
+    assert [each.name for each in regions(road)] == ["region 1"]
+
+
+def test_what_is_drawn_once_a_layer_was_deleted_amid_an_outline_can_be_taken_back(road):
+    layer, panel = set_two_corners(road), road.panels.region
+    road.viewer.layers.remove(layer)
+    road.wait(lambda: not panel.tools["add_polygon"].isChecked())  # it is in nobody's hand
+    panel.add(road.dock.coordinator.slide, [Region(shapely.box(100, 100, 2000, 2000), "a")])
+    panel.undo()
+    assert regions(road) == []
 
 
 def test_a_polygon_and_a_lasso_are_drawn_with_the_mouse(road):

@@ -170,7 +170,9 @@ class RegionLayers:
             return []
         if not self.is_drawing(layer):
             self._drop_clicks(layer)
-            if number_shapes(layer):
+            with layer.events.features.blocker(self._on_features):
+                has_new = number_shapes(layer)
+            if has_new:
                 self._recolour(layer)
         return read_shapes(layer, slide_layer, partial(self.colour, layer))
 
@@ -226,7 +228,8 @@ class RegionLayers:
         """Whether an outline is under way; touching the layer then loses corners of it."""
         if self.is_pressed or self._is_outlining:
             return True
-        return layer.mode.startswith("add_") and not all(map(_encloses, layer.data))
+        is_by_corners = layer.mode.startswith(("add_poly", "add_path"))
+        return is_by_corners and not all(map(_encloses, layer.data[-1:]))
 
     def raise_outlines(self, slide: Slide) -> None:
         """Move a slide's outlines above its maps."""
@@ -239,6 +242,7 @@ class RegionLayers:
         """Follow a layer no more, which was removed."""
         if (history := self._histories.pop(layer, None)) is not None:
             self._of_removed = {layer: history}
+            self._is_outlining = False  # napari does not tell that it ends
             layer.events.data.disconnect(self._on_data)
             layer.events.features.disconnect(self._on_features)
             for key in (UNDO, REDO):
@@ -288,7 +292,7 @@ class RegionLayers:
             layer.edge_color = np.stack([_rgba(self.colour(layer, name)) for name in classes])
             layer.edge_width = [layer.current_edge_width] * len(classes)
             self._label(layer)
-        layer.feature_defaults = BLANK
+        layer.feature_defaults = layer.feature_defaults.assign(**BLANK)
 
     def relabel(self, layer: Shapes) -> None:
         """Keep the names readable on what the map shows now."""
@@ -311,12 +315,17 @@ class RegionLayers:
             layer.text.update(look, recurse=False)
 
     def _drop_clicks(self, layer: Shapes) -> None:
-        """Take out what a click without a drag has left, for which napari makes a shape all the same."""
+        """Take out what a click without a drag, or two corners, have left: napari makes shapes of them."""
         least_um = CLICK_PIXELS / self._viewer.scene.camera.zoom
         # where nothing is left of an outline, napari forgets to take its row away
         new = layer.features[NUMBER].to_numpy()[: layer.nshapes] == NEW
         sides_um = [np.ptp(corners, axis=0) * layer.scale for corners in layer.data]
-        gone = [n for n in np.flatnonzero(new).tolist() if sides_um[n].max() < least_um]
+        gone = [
+            n
+            for n in np.flatnonzero(new).tolist()
+            if sides_um[n].max() < least_um
+            or (layer.shape_type[n] == "polygon" and len(np.unique(layer.data[n], axis=0)) < 3)
+        ]
         if gone:
             with layer.events.data.blocker(self._on_data):
                 layer.selected_data = set()
@@ -325,7 +334,8 @@ class RegionLayers:
     def _on_data(self, event: Any) -> None:
         layer, action = event.source, str(event.action)
         if action == "adding":
-            layer.feature_defaults = BLANK  # napari offers the features of what is selected
+            # napari offers the features of what is selected
+            layer.feature_defaults = layer.feature_defaults.assign(**BLANK)
             self._is_outlining = self.is_pressed  # until napari says that the shape is added
         else:
             self._is_outlining = False
@@ -338,17 +348,19 @@ class RegionLayers:
     def _on_features(self, event: Any) -> None:
         """Make regions of their own of shapes pasted in napari, which take numbers and names along.
 
-        That they were added napari tells by their features alone.
+        That they were added napari tells by their features alone. What was cut comes back as it was, if
+        no other has taken its number or name meanwhile.
         """
         layer, table = event.source, event.source.features.copy()
         n_known = self._histories[layer].n_shapes
-        numbers = table[NUMBER].to_numpy()
-        is_pasted = np.isin(numbers, numbers[:n_known]) & (np.arange(len(numbers)) >= n_known)
+        known = table[:n_known]
+        is_taken = table[NUMBER].isin(known[NUMBER]) | table[NAME].isin(known[NAME])
+        is_pasted = is_taken & (np.arange(len(table)) >= n_known)
         if is_pasted.any():
             table.loc[is_pasted, [NUMBER, NAME, CLICKED]] = NEW, "", False
             with layer.events.features.blocker(self._on_features):
                 layer.features = table
-            self._changed()
+        self._changed()
 
 
 def _encloses(corners: NDArray[np.float64]) -> bool:

@@ -29,6 +29,7 @@ from napari_stem.widgets.regions.region_shapes import (
     DrawnRegion,
     count_spots,
     free_name,
+    read_shapes,
     square_of_spots,
 )
 from napari_stem.widgets.regions.region_table import COLUMNS, NO_CLASS, RegionView
@@ -117,6 +118,7 @@ class RegionPanel(QWidget):
         for layer in viewer.layers:
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
+        slides.back_button.doubled.connect(self._add_again)
         pitch.valueChanged.connect(self.count_soon)
         self.tissue = TissueBox(jobs, slides, self.replace_tissue, remembered)
         self._lay_out(remembered.n_click_spots)
@@ -324,6 +326,15 @@ class RegionPanel(QWidget):
                 self.layers.note(drawn_on, step)
         self.count()
 
+    def _add_again(self, gone: Shapes) -> None:
+        """Add the regions of a layer that was removed to those that were drawn since."""
+        slide = self._slides.find_open(str(regions_owner(gone)))
+        layer = None if slide is None else self._slides.layer_of(slide)
+        if slide is not None and layer is not None:
+            back = read_shapes(gone, layer, partial(self.layers.colour, gone))
+            clicked = [each.region.name for each in back if each.is_clicked]
+            self.add(slide, [each.region for each in back], clicked=clicked)
+
     def _ready(self) -> tuple[Slide, Image] | None:
         """Return the active slide and its layer, once its pixel size is known."""
         slide, layer = self._slides.slide, self._slides.layer
@@ -375,9 +386,10 @@ class RegionPanel(QWidget):
         self._show_tool(mode if mode in TOOLS else "")
 
     def _let_go_of_tool(self) -> None:
-        """Put away a tool that draws, once another layer than the regions is selected: there it does not."""
-        selected = self._viewer.layers.selection.active
-        if self.tool not in {"", CLICK} and selected not in {None, self._layer()}:
+        """Put away a tool that draws, once another layer than the regions is selected, or they are gone."""
+        selected, drawn_on = self._viewer.layers.selection.active, self._layer()
+        is_elsewhere = drawn_on is None or selected not in {None, drawn_on}
+        if self.tool not in {"", CLICK} and is_elsewhere:
             self.use_tool("")
 
     def follow_press(self, viewer: Viewer, event: Any) -> Iterator[None]:

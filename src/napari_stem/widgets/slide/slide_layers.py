@@ -338,6 +338,8 @@ class SlideLayers:
 class BackButton(QPushButton):
     """Brings back the slide that was removed last, with its regions, or those alone; maps follow a slide."""
 
+    doubled = Signal(object)  # regions that come back to a slide which has others by now
+
     def __init__(self, viewer: Viewer, jobs: Jobs) -> None:
         super().__init__()
         self._viewer = viewer
@@ -354,9 +356,9 @@ class BackButton(QPushButton):
         self._settling.start()
 
     def _offer_regions(self) -> None:
-        """Offer regions of which the slide has stayed."""
-        there = {slide.fingerprint for slide in map(slide_of, self._viewer.layers) if slide}
-        alone = [la for la in self._regions_gone if la.nshapes and regions_owner(la) in there]
+        """Offer regions of which the slide has stayed, without any."""
+        bare = self._open_slides() - set(map(regions_owner, self._viewer.layers))
+        alone = [la for la in self._regions_gone if la.nshapes and regions_owner(la) in bare]
         self._regions_gone.clear()
         if alone:
             self._offer(list[Layer](alone))
@@ -372,12 +374,22 @@ class BackButton(QPushButton):
         )
 
     def _bring_back(self) -> None:
-        gone = self.gone
+        gone, there = self.gone, self._viewer.layers
+        # a slide may have been opened again meanwhile, and others drawn on it
+        opened, drawn_on = self._open_slides(), set(map(regions_owner, there)) - {None}
         self._offer([])
         for layer in gone:
-            if layer not in self._viewer.layers:
+            slide = slide_of(layer)
+            if layer in there or (slide is not None and slide.fingerprint in opened):
+                continue
+            if regions_owner(layer) in drawn_on:
+                self.doubled.emit(layer)
+            else:
                 layer.visible = True
-                self._viewer.layers.append(layer)
+                there.append(layer)
+
+    def _open_slides(self) -> set[str | None]:
+        return {slide.fingerprint for slide in map(slide_of, self._viewer.layers) if slide}
 
     def _offer(self, gone: list[Layer]) -> None:
         self.gone = gone
