@@ -62,7 +62,8 @@ class PredictOptions:
         str | None,
         Option(
             help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
-            "whose median is taken; default: as deep as the training sections. With --quantity share, shares are of counts as deep."
+            "whose median is taken; default: as deep as the training sections. With "
+            "--quantity share, shares are of counts as deep."
         ),
     ] = None
     mpp: MppOption = None
