@@ -1,13 +1,24 @@
-"""``python -m napari_stem`` is the command ``napari-stem``."""
+"""The command ``napari-stem``, which is ``python -m napari_stem`` too."""
 
 from __future__ import annotations
 
-from napari_stem.cli import main
+import sys
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command line; ends the process as `napari_stem.cli.main`, also while that is being imported."""
     try:
-        main()
+        from napari_stem import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        raise SystemExit(130) from None
     finally:
         # Python takes an interrupt that broke off an `exec` of text, as there are while libraries are imported,
         # for one that nobody caught, and would end by SIGINT instead of with 130: the next `exec` clears that.
         exec("")  # noqa: S102
+
+
+if __name__ == "__main__":
+    main()

@@ -149,9 +149,14 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def restrict(folder: Path, file_mode: int) -> None:
-    """Let nobody read a Zarr that is kept of a file who may not read the file, by its ``st_mode``."""
-    readers = file_mode & 0o044
+def restrict(folder: Path, file: os.stat_result | None) -> None:
+    """Let nobody read a Zarr that is kept of a file who may not read the file; None: its owner alone may.
+
+    Another group than the file's may read where everybody may.
+    """
+    readers = 0 if file is None else file.st_mode & 0o044
+    if readers != 0o044 and file is not None and file.st_gid != folder.stat().st_gid:
+        readers = 0
     modes = {folder: 0o700 | readers | readers >> 2, folder / "zarr.json": 0o600 | readers}
     if os.name == "nt" or all(stat.S_IMODE(p.stat().st_mode) == mode for p, mode in modes.items()):
         return

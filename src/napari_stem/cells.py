@@ -25,12 +25,14 @@ def harmless(value: Value) -> Value | str:
 
 def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
     """Make texts, headings and row names of a table harmless; numbers stay as they are."""
+    import pandas as pd
     from pandas.api.types import is_numeric_dtype
 
     safe = table.copy(deep=False)
     for name, kind in table.dtypes.items():
         if not is_numeric_dtype(kind):
-            safe[name] = safe[name].map(harmless)
+            # of kind object, as whole numbers beside gaps would become 0.0
+            safe[name] = pd.Series(map(harmless, table[name]), table.index, object)
     safe.columns = safe.columns.map(harmless)
     safe.index = safe.index.map(harmless)
     return safe

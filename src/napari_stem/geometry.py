@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from napari_stem.errors import RegionError, SpotError
+from napari_stem.errors import RegionError, SettingsError, SpotError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +28,10 @@ class Mpp:
     x_um: float
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no microscope has."""
+        """Refuse sizes that no microscope has, by a SettingsError."""
         for value in (self.y_um, self.x_um):
             if not (np.isfinite(value) and 0.01 <= value <= 100):
-                raise ValueError(
+                raise SettingsError(
                     f"A pixel size of {value} um/px is not plausible; it must lie between 0.01 and 100."
                 )
 

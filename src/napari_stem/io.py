@@ -218,8 +218,10 @@ def require_model_room(folder: Path, *, overwrite: bool, resume: bool = False) -
     if resume and CHECKPOINTS in names:
         return
     if "config.json" in names:
+        what_to_do = "--overwrite in place of --resume" if resume else "add --overwrite"
         raise OutputError(
-            f"{folder} holds a model already; choose another folder, or add --overwrite."
+            f"{folder} holds a model already{', whose training is finished' * resume}; choose another "
+            f"folder, or {what_to_do}."
         )
     raise OutputError(
         f"{folder} holds an unfinished training; go on with 'train --resume', or add --overwrite."

@@ -394,7 +394,7 @@ def predict_slide(
         Whatever can be mended: the slide, its pixel size, the model, regions, spots or the place.
     """
     out, settings = Path(out), settings or SamplingSettings()
-    if out.suffix != ".zarr":
+    if out.suffix.lower() != ".zarr":
         raise OutputError(f"A prediction grows in a folder: {out.name} should end in .zarr.")
     with shown(progress) as bar, ExitStack() as opened:
         if not isinstance(slide, Slide):

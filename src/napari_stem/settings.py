@@ -48,7 +48,7 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Between which numbers a setting lies; its type is annotated with them."""
+    """Between which numbers a setting lies; its type is annotated with them. Infinity is none of them."""
 
     least: float
     most: float = math.inf
@@ -56,7 +56,8 @@ class Bounds:
 
     def __contains__(self, number: float) -> bool:
         """Whether a number lies between them."""
-        return self.least <= number <= self.most and not (self.is_open and number == self.least)
+        is_between = self.least <= number <= self.most and number < math.inf
+        return is_between and not (self.is_open and number == self.least)
 
     def __str__(self) -> str:
         """As words after "a number"."""
@@ -139,7 +140,8 @@ class SamplingSettings:
     quantity
         Counts, or each gene's share of all counts (per 10,000).
     depth
-        Counts per spot (of all genes) that the slide would be sequenced to; 0: as in training.
+        Counts per spot (of all genes) that the slide would be sequenced to; 0: as in training. Shares,
+        too, are of counts of this depth: the fewer, the coarser.
     patient
         A ``new`` one, or the ``same`` as in training: intervals of a new one are wider. No two are alike.
     device
@@ -202,9 +204,18 @@ class Stated:
         Side of the embeddings' patches in level-0 px, if the file does not say.
     tolerance_um
         Most um from a spot to the centre of its patch; default: a tenth of the patch.
+
+    Raises
+    ------
+    SettingsError
+        A number is out of its bounds.
     """
 
     coordinates: Path | None = None
     encoder: str | None = None
     patch_px: Annotated[float | None, Bounds(1)] = None
     tolerance_um: Annotated[float | None, Bounds(0.01)] = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require_possible(self)

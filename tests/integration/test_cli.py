@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,14 @@ def test_some_genes_are_the_same_numbers(
     np.testing.assert_array_equal(some.values("SCD"), everything[:, "SCD"].X[:, 0])
     kept = everything.obsm["draws"][:, everything.var_names.get_indexer(["SCD", "CD24"])]
     np.testing.assert_array_equal(some.to_anndata().obsm["draws"], kept)
+
+
+@pytest.mark.parametrize("name", ["P.H5AD", "P.ZARR"])
+def test_endings_may_be_in_capitals(name: str, spots_csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / name
+    ok("predict", CROP, "--spots", spots_csv, "--out", out, "--genes", "SCD", *QUICK)
+    assert Prediction.open(out).genes == ("SCD",)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_spots_of_another_table_keep_their_names(
@@ -588,6 +597,25 @@ def test_demo_writes_map_table_and_honest_figures(
     assert json.loads(ok("evaluate", measured, "--truth", truth, "--json")) == told["metrics"]
     assert told["metrics"]["pcc_50"] > 0.5
     assert 0.8 < told["metrics"]["coverage"]["90"] < 1
+
+
+def test_an_interrupt_while_libraries_are_imported_is_130(tmp_path: Path) -> None:
+    project = tomllib.loads((DATA.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    module, _, function = project["scripts"]["napari-stem"].partition(":")
+    (tmp_path / "interrupted.py").write_text(
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        f"from {module} import {function}\n"
+        f"sys.exit({function}())\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
 def test_an_interrupt_within_an_exec_is_130_too(tmp_path: Path) -> None:

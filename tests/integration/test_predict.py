@@ -631,6 +631,14 @@ def test_choosing_spots(slide) -> None:
         choose_spots(slide, pitch_um=0, whole_slide=True)
 
 
+@pytest.mark.parametrize("pitch_um", [0, -3.0, float("nan"), float("inf"), 1e9])
+def test_given_spots_too_have_a_possible_pitch(pitch_um: float, slide, tmp_path) -> None:
+    path = tmp_path / "spots.csv"
+    path.write_text("x_px,y_px\n400,400\n700,400\n")
+    with pytest.raises(SpotError, match="is not possible"):
+        choose_spots(slide, pitch_um=pitch_um, spots=path)
+
+
 def test_regions_that_no_spot_lies_in_are_told(slide) -> None:
     mpp, told = slide.require_mpp(), list[str]()
     large = Region(shapely.box(0, 0, 2000 / mpp.x_um, 2000 / mpp.y_um), "large")

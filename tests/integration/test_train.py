@@ -139,5 +139,7 @@ def test_ctrl_c_is_130_and_says_how_to_go_on(
 def test_paths_do_and_a_model_is_not_replaced_unasked(small_dataset, small_model, tmp_path) -> None:
     with pytest.raises(OutputError, match="holds a model already"):
         train(str(small_dataset), str(small_model), progress=False)
+    with pytest.raises(OutputError, match=r"finished; .* --overwrite in place of --resume"):
+        train(small_dataset, small_model, TrainingOptions(resume=True), progress=False)
     with pytest.raises(DatasetError, match="no data set folder"):
         train(small_dataset / "nowhere", tmp_path / "m", progress=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_stem.caches import CACHES, IN_USE_S, entries, keep_bounded, remove, touch
+from napari_stem.caches import CACHES, IN_USE_S, entries, keep_bounded, remove, restrict, touch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,26 @@ def made(path: Path, n_bytes: int, age_s: float = LONG_AGO_S) -> Path:
     when = time.time() - age_s
     os.utime(path, (when, when))
     return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+@pytest.mark.parametrize(
+    ("rights", "same_group", "other_group"),
+    [(0o600, 0o600, 0o600), (0o640, 0o640, 0o600), (0o644, 0o644, 0o644), (0o604, 0o604, 0o600)],
+)
+def test_another_group_reads_only_what_everybody_may(
+    rights: int, same_group: int, other_group: int, tmp_path: Path
+) -> None:
+    kept, slide = tmp_path / "kept", tmp_path / "slide.png"
+    kept.mkdir()
+    (kept / "zarr.json").touch()
+    slide.touch()
+    slide.chmod(rights)
+    of_slide = list(slide.stat())
+    for group, expected in ((0, same_group), (1, other_group)):
+        of_slide[stat.ST_GID] = kept.stat().st_gid + group
+        restrict(kept, os.stat_result(of_slide))
+        assert stat.S_IMODE((kept / "zarr.json").stat().st_mode) == expected
 
 
 def prediction(cache: Path, number: int, n_bytes: int = 1000, age_s: float = LONG_AGO_S) -> Path:

@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import typer
@@ -18,6 +18,7 @@ from napari_stem.cli import app
 from napari_stem.cli.benchmark import ProtocolName
 from napari_stem.cli.predict_options import PredictOptions
 from napari_stem.cohort.orders import Order
+from napari_stem.errors import StemError
 from napari_stem.evaluation import msi
 from napari_stem.evaluation.baselines import NAMES
 from napari_stem.evaluation.options import BenchmarkOptions
@@ -26,6 +27,9 @@ from napari_stem.exporting.options import ExportOptions
 from napari_stem.settings import SamplingSettings, Stated, TissueSettings, settings_of
 from napari_stem.spatial.importing import ImportSettings
 from napari_stem.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OF_EVERY_COMMAND = {"as_json", "verbose", "quiet", "log_file"}
 OF_PREDICT = {
@@ -132,12 +136,55 @@ def test_an_option_says_what_the_setting_says(command: str, kind: type) -> None:
         ("predict a.svs --out a.zarr --all --tissue-sensitivity 50", "belong to --tissue"),
         ("predict a.svs --out a.zarr --patch-px 224", "belong to --embeddings"),
         ("export a.zarr --to csv --out a.csv --scale-um 10", "does not use --scale-um"),
+        ("export a.zarr --to figure --out a.png --limits 0,inf", "numbers that rise"),
     ],
 )
 def test_what_settings_refuse_is_a_wrong_command_line(words: str, said: str) -> None:
     result = CliRunner().invoke(app, words.split(), terminal_width=200)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+def float_options(command: Any, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every option of a command, and of those within it, that takes a number with a point."""
+    notes = getattr(command.callback, "__annotations__", {})  # a kind and typer's option of it
+    kinds = {name: get_args(each)[0] for name, each in notes.items() if get_args(each)}
+    found = [
+        (*words, each.opts[0])
+        for each in command.params
+        if (kind := kinds.get(each.name)) is float or float in get_args(kind)
+    ]
+    for name, inner in getattr(command, "commands", {}).items():
+        found += float_options(inner, (*words, name))
+    return found
+
+
+def test_there_are_options_that_take_numbers() -> None:
+    assert len(float_options(typer.main.get_command(app))) > 12
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("words", float_options(typer.main.get_command(app)), ids=" ".join)
+def test_no_option_takes_a_number_that_is_none(words: tuple[str, ...], value: str) -> None:
+    result = CliRunner().invoke(app, [*words, value], terminal_width=200)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[-1]}'" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda: ExportOptions(um_per_mm=math.inf),
+        lambda: ExportOptions(um_per_mm=math.nan),
+        lambda: ExportOptions(image_max_px=0),
+        lambda: Stated(tolerance_um=math.inf),
+        lambda: TrainingOptions(minutes=math.inf),
+        lambda: BenchmarkOptions(minutes=math.nan),
+    ],
+)
+def test_no_setting_takes_a_number_that_is_none(kind: Callable[[], Any]) -> None:
+    with pytest.raises(StemError, match=r"must be a (whole )?number (from|above) \d"):
+        kind()
 
 
 def test_no_field_of_an_order_is_left_at_its_default_because_no_option_is_called_so() -> None:

@@ -10,7 +10,7 @@ import shapely
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from napari_stem.errors import RegionError, SpotError
+from napari_stem.errors import RegionError, SettingsError, SpotError
 from napari_stem.geometry import (
     Mpp,
     Region,
@@ -113,7 +113,7 @@ def test_outlines_without_area_are_refused(yx_um: list[tuple[float, ...]]) -> No
 
 @pytest.mark.parametrize("value", [0, -0.5, float("nan"), float("inf"), 0.001, 1_000])
 def test_impossible_pixel_sizes_are_refused(value: float) -> None:
-    with pytest.raises(ValueError, match="not plausible"):
+    with pytest.raises(SettingsError, match="not plausible"):
         Mpp.square(value)
 
 

@@ -82,6 +82,11 @@ def test_no_cell_is_a_formula_and_numbers_stay() -> None:
     assert list(table.columns) == ["=cmd", "n", "kind"]
 
 
+def test_whole_numbers_beside_gaps_stay_whole() -> None:
+    table = pd.DataFrame({"seed": [0, None]}, dtype=object)
+    assert harmless_table(table).to_csv(index=False).splitlines() == ["seed", "0", '""']
+
+
 def test_what_is_said_is_plain(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

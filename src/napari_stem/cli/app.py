@@ -40,6 +40,8 @@ COMMAND_ORDER = (
     "convert",
 )
 
+NO_NUMBER = "write a number, such as 0.5"
+
 # By field, options that are not called as it is; None: it has no option, and stays at its default.
 Names = Mapping[str, str | None]
 AS_FIELDS: Names = {}
@@ -99,7 +101,7 @@ SlidesArgument = Annotated[
 def _set_manner(
     *,
     as_json: Annotated[
-        bool, Option("--json", help="Print one JSON object and nothing else.")
+        bool, Option("--json", help="Print the result as JSON and nothing else.")
     ] = False,
     verbose: Annotated[
         int,
@@ -217,6 +219,8 @@ def _parameter(
         if is_left_out:
             option.show_default = False if default is None else str(default)
             default = None
+    if option is not None and float in (kind, *get_args(kind)):
+        option.callback = _finite
     # typer keeps a first name of its own as the default until it reads the signature
     if kind is bool and option.default is ... and not option.param_decls:
         option.param_decls = (f"--{name.replace('_', '-')}",)
@@ -224,6 +228,12 @@ def _parameter(
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
+
+
+def _finite(number: float | None) -> float | None:
+    """Refuse ``inf`` and ``nan``, which typer takes for numbers within any bounds that are open or none."""
+    refuse_if(number is not None and not math.isfinite(number), NO_NUMBER)
+    return number
 
 
 def _values(asked: Any, given: dict[str, Any], names: Names = AS_FIELDS) -> dict[str, Any]:
@@ -273,7 +283,7 @@ _PLAIN_WORDS = (
     ("Value error, ", ""),
     (
         "Input should be a valid number, unable to parse string as a number",
-        "write a number, such as 0.5",
+        NO_NUMBER,
     ),
     (
         "Input should be a valid integer, unable to parse string as an integer",

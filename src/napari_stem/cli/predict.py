@@ -76,12 +76,12 @@ def predict(slides: SlidesArgument, options: PredictOptions) -> None:
         return
     slide, out = slides[0], options.out
     MANNER.keep_slides_private(slide)
-    is_folder = not out.suffix or (out.is_dir() and out.suffix not in ENDINGS)
+    is_folder = not out.suffix or (out.is_dir() and out.suffix.lower() not in ENDINGS)
     (named,) = options.named([options.order(slide, out / f"{stem_of(slide)}.zarr")])
     out = named.out if is_folder else out
     wanted = listed(options.genes)
     work = out  # the Zarr folder that grows
-    if out.suffix != ".zarr" or wanted:
+    if out.suffix.lower() != ".zarr" or wanted:
         work = out.with_name(out.name + ".partial.zarr")
     order = replace(named, out=work)
     _require_place(out, work, resume=options.resume)
@@ -199,7 +199,7 @@ def run_job(
 
 def _require_place(out: Path, work: Path, *, resume: bool) -> None:
     """Fail before the work where its result could not be written after it."""
-    if out.suffix not in ENDINGS:
+    if out.suffix.lower() not in ENDINGS:
         raise OutputError(
             f"{out.name} has an ending that is not .zarr or .h5ad; choose one of these, or a folder."
         )

@@ -62,7 +62,8 @@ class PredictOptions:
         str | None,
         Option(
             help="Counts per spot that the slide would be sequenced to, or a table of measured counts (.h5ad) "
-            "whose median is taken; default: as deep as the training sections."
+            "whose median is taken; default: as deep as the training sections. With "
+            "--quantity share, shares are of counts as deep."
         ),
     ] = None
     mpp: MppOption = None
@@ -158,10 +159,11 @@ class PredictOptions:
         """Refuse what is of one slide where there are several."""
         for name, instead in OF_ONE_SLIDE.items():
             refuse_if(getattr(self, name) is not None, f"--{name} is of one slide; {instead}")
-        refuse_if(self.out.suffix in ENDINGS, "of several slides --out is a folder.")
+        refuse_if(self.out.suffix.lower() in ENDINGS, "of several slides --out is a folder.")
         table = self.cohort_table
         refuse_if(
-            table is not None and table.suffix != ".h5ad", "--cohort-table takes an .h5ad file."
+            table is not None and table.suffix.lower() != ".h5ad",
+            "--cohort-table takes an .h5ad file.",
         )
 
     def order(self, slide: Path, out: Path) -> Order:

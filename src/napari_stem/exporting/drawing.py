@@ -78,9 +78,9 @@ class Limits:
                 f"'{text}' is no pair of limits; write p2,p98 or two values such as 0,4.5."
             )
         low, high = (float(word[1:] if marked[0] else word) for word in words)
-        if not low < high or (marked[0] and not (low >= 0 and high <= 100)):
+        if not -np.inf < low < high < np.inf or (marked[0] and not (low >= 0 and high <= 100)):
             raise ValueError(
-                f"The limits '{text}' must rise, and percentiles lie between p0 and p100."
+                f"The limits '{text}' must be numbers that rise, and percentiles lie between p0 and p100."
             )
         return cls(low, high, marked[0])
 

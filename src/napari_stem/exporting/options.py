@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from napari_stem.exporting.drawing import DEFAULT_LOOK, Look, SeenMap
 from napari_stem.progress import Progress, silent
-from napari_stem.settings import Bounds
+from napari_stem.settings import Bounds, require_possible
 from napari_stem.slide.base import Slide  # noqa: TC001 - a field's type
 
 FigureFormat = Literal["png", "svg", "pdf"]
@@ -37,6 +37,11 @@ class ExportOptions:
         Replace what is there.
     progress
         Told how far it is; may raise to break off: nothing is left then.
+
+    Raises
+    ------
+    SettingsError
+        A number is out of its bounds, or a word is none of those to choose among.
     """
 
     slide: Slide | None = None
@@ -48,6 +53,10 @@ class ExportOptions:
     is_long: bool = False
     overwrite: bool = False
     progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        require_possible(self)
 
 
 DEFAULT_OPTIONS = ExportOptions()

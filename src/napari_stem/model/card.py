@@ -86,7 +86,12 @@ def card_text(config: ModelConfig, *, knows_domain: bool) -> str:
 def _of_genes(config: ModelConfig, figures: dict[str, Any]) -> str:
     """Of which genes a section's figures are, where not of all that the model predicts."""
     n_genes = next(iter(figures.values())).get("n_genes")
-    return "" if n_genes == len(config.genes) else f", {n_genes} genes (the HMHVG panel)"
+    if n_genes == len(config.genes):
+        return ""
+    untested = config.card.get("genes_not_reported", ())
+    which = [] if n_genes == len(config.genes) - len(untested) else ["the HMHVG panel"]
+    which += ["as far as measured there"] if untested else []
+    return f", {n_genes} genes ({', '.join(which)})"
 
 
 def _facts(config: ModelConfig) -> Iterator[str]:

@@ -157,7 +157,8 @@ def _sound_card(card: object) -> dict[str, bool]:
     if not isinstance(card, dict):
         return {"card": False}
     texts = ("tissue", "species", "licence", "source", "attribution")
-    lists = ("limits", "notes", "sections", "patients", "genes_not_measured")
+    genes = ("genes_not_measured", "genes_not_reported")
+    lists = ("limits", "notes", "sections", "patients", *genes)
     rows = {"gene_pcc": 3, "gene_share_pcc": 3, "gene_ceiling": 1}
     return {
         **{f"card {key}": isinstance(card.get(key), str | None) for key in texts},

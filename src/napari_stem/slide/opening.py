@@ -133,11 +133,11 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     name, stored = _choose(location) if reader is None else (reader, _insisted(location, reader))
     try:
         sources = all_sources(stored.path, stored.fingerprint, stored.mpp_sources, mpp)
-        file_mode = stored.path.stat().st_mode if location.url is None else 0o700
+        file = stored.path.stat() if location.url is None else None
     except BaseException:
         stored.on_close()
         raise
-    builder = PyramidBuilder(stored, file_mode) if missing_sizes(stored) else None
+    builder = PyramidBuilder(stored, file) if missing_sizes(stored) else None
     levels = () if stored.needs_tiled_copy else stored.levels
     if builder is not None:
         levels = (*levels, *builder.pending())

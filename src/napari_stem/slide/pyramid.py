@@ -96,19 +96,19 @@ class Preview:
 class PyramidBuilder:
     """The levels that a slide lacks, the first of which is its ``first_level``.
 
-    ``slide`` is what its reader makes of the file; ``file_mode`` is the file's own, bits of
-    ``os.stat_result.st_mode``, which those of the store never exceed.
+    ``slide`` is what its reader makes of the file; who may not read ``file`` may not read the store, which
+    its owner alone may where that is None.
 
     ``preview`` is what is known of the slide until the levels are there. ``progress`` is told ``(text, done,
     total)`` by whichever thread makes them.
     """
 
-    def __init__(self, slide: StoredSlide, file_mode: int = 0o700) -> None:
+    def __init__(self, slide: StoredSlide, file: os.stat_result | None = None) -> None:
         self.first_level = 0 if slide.needs_tiled_copy else len(slide.levels)
         self.sizes = missing_sizes(slide)
         self.preview = Preview(self.sizes[-1])
         self.progress: Progress | None = None
-        self._slide, self._file_mode = slide, file_mode
+        self._slide, self._file = slide, file
         self._title = slide.path.name
         self._folder = CACHES["pyramids"].folder / slide.fingerprint
         self._label = f"{self._folder} (the stored levels of {self._title})"
@@ -245,7 +245,7 @@ class PyramidBuilder:
         except READ_ERRORS as error:
             logger.warning("%s is not used: %s", self._folder, error)
             return None
-        restrict(self._folder, self._file_mode)
+        restrict(self._folder, self._file)
         touch(self._folder)
         return self._read_by(partial(_stored_window, self._folder))
 
@@ -290,7 +290,7 @@ class PyramidBuilder:
             group = zarr.open_group(fresh, mode="a", zarr_format=3)
             self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)])
             group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
-            restrict(fresh, self._file_mode)
+            restrict(fresh, self._file)
             if self._open_store() is None:  # else another process was faster
                 shutil.rmtree(folder, ignore_errors=True)
                 fresh.rename(folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_stem.errors import RegionError
+from napari_stem.errors import RegionError, SpotError
+from napari_stem.foreign import MAX_SIZE
 from napari_stem.geometry import Region, Spots, inside, lattice, spots_in_regions
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.region_files import as_regions
@@ -65,6 +66,10 @@ def choose_spots(
         chosen = lattice(slide.size, mpp, pitch_um)
     elif isinstance(spots, Spots):
         chosen = spots
+    elif not 0 < pitch_um < MAX_SIZE:  # a prediction could not be read again
+        raise SpotError(
+            f"A pitch of {pitch_um:g} um is not possible; choose one that a slide can have."
+        )
     else:
         chosen = read_spots(spots, slide.size, mpp, pitch_um)
     if regions is not None:

@@ -6,6 +6,7 @@ work, as one that cannot be used is best told of then, and predicted once, at th
 
 from __future__ import annotations
 
+import logging
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -30,6 +31,7 @@ from napari_stem.settings import SamplingSettings
 from napari_stem.spatial.dataset import MPP_KEY, Dataset
 from napari_stem.spatial.gene_sets import latin_name
 from napari_stem.spatial.panels import Panel, detected, hmhvg, parse_panel
+from napari_stem.texts import count, few
 from napari_stem.training.checkpoints import Checkpoints, Logs, data_hash
 from napari_stem.training.denoiser_fit import TrainingRun
 from napari_stem.training.mean import N_DRAWS, round_ridge
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingOptions", "fit_sections", "train"]
 
+_log = logging.getLogger(__name__)
 _LOGS = "logs"
 N_REPORTED = 200  # genes that metrics are of
 
@@ -81,13 +84,14 @@ def train(
 
     Returns
     -------
-    The model as written; its ``card["metrics"]`` says how it does on the held-out sections.
+    The model as written; its ``card["metrics"]`` says how it does on the held-out sections, of the genes
+    that all of these measured.
 
     Raises
     ------
     DatasetError
-        There is no data set, no section is left to train on, or a held-out one does not exist or cannot be
-        used.
+        There is no data set, no section is left to train on, or a held-out one does not exist, cannot be
+        used, or measured no gene of the panel.
     OutputError
         The folder cannot be written, holds something else, or a model without ``overwrite``.
     ModelError
@@ -119,6 +123,8 @@ def _train(
     chosen = panel
     if PREDICTABLE in words:
         panel = tuple(sorted({*chosen, *detected(counts)}))
+    # which genes were measured is no secret of the held-out sections; told before anything is embedded
+    _split(np.arange(len(panel)), panel, dataset, options.hold_out)
     if options.embeddings is None:
         encoder: Encoder | EmbeddingFolder = load_encoder(options.encoder, options.device)
     else:
@@ -136,7 +142,13 @@ def _train(
         sections, panel = only_told(sections, panel, chosen, options.normalisation)
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
-    genes = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
+    reported = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
+    genes, untested = _split(reported, panel, dataset, options.hold_out)
+    if untested and team.is_first:
+        _log.warning(
+            f"Not measured in every held-out section, and left out of the figures: "
+            f"{count(len(untested), 'gene')}, {few(untested)}."
+        )
     # Read before the hours of training, and by all processes: a section that cannot be used would end them
     # without a model.
     held_out: list[SectionArrays] = []
@@ -153,9 +165,8 @@ def _train(
         folder=out,
         team=team,
     )
-    facts: dict[str, Any] = {}
-    if absent:
-        facts["genes_not_measured"] = list(absent)
+    lacking = {"genes_not_measured": absent, "genes_not_reported": untested}
+    facts: dict[str, Any] = {key: list(genes) for key, genes in lacking.items() if genes}
     if isinstance(encoder, EmbeddingFolder):
         model.config = replace(
             model.config, fields_of_view_um=(encoder.described.field_of_view_um,)
@@ -251,6 +262,24 @@ def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArra
     if len(panel) <= N_REPORTED:
         return np.arange(len(panel))
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))
+
+
+def _split(
+    columns: NDArray[np.int64], panel: Sequence[str], dataset: Dataset, held_out: Sequence[str]
+) -> tuple[NDArray[np.int64], Panel]:
+    """Take the columns of genes that every held-out section measured, and name the others' genes.
+
+    DatasetError: no such column.
+    """
+    measured = set(panel).intersection(*(dataset.section(i).genes for i in held_out))
+    kept = np.array([i for i in columns if panel[i] in measured], np.int64)
+    if not len(kept):
+        which = " and ".join(f"section {i}" for i in held_out)
+        raise DatasetError(
+            f"No gene of the panel is measured in {which}, held out; choose another panel, or hold out another "
+            f"section."
+        )
+    return kept, tuple(panel[i] for i in columns if panel[i] not in measured)
 
 
 def _measured(

@@ -269,7 +269,7 @@ def test_limits_as_people_write_them(text: str, expected: Limits) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "3", "p2,98", "4,4", "p98,p2", "p2,p101", "a,b", "nan,1", "1,2,3"]
+    "text", ["", "3", "p2,98", "4,4", "p98,p2", "p2,p101", "a,b", "nan,1", "0,inf", "1,2,3"]
 )
 def test_what_is_no_pair_of_limits(text: str) -> None:
     with pytest.raises(ValueError, match=r"limits|float"):

@@ -115,6 +115,25 @@ def test_the_same_seed_and_other_held_out_counts_give_the_same_weights(
     assert kept == others
 
 
+def test_figures_of_a_held_out_section_are_of_the_genes_that_it_measured(
+    quick: Model, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(dataset.folder, tmp_path / "dataset")
+    table, lacking = anndata.read_h5ad(folder / "st" / "C3.h5ad"), quick.genes[:2]
+    table[:, ~table.var_names.isin(lacking)].copy().write_h5ad(folder / "st" / "C3.h5ad")
+    model = train(folder, tmp_path / "m", TrainingOptions(**QUICK, hold_out=("C3",)), False)
+    assert model.genes == quick.genes
+    assert model.weights_hash == quick.weights_hash
+    n_reported = len(quick.genes) - 2
+    for figures in model.card["metrics"]["C3"].values():
+        assert figures["n_genes"] == n_reported
+    assert model.card["genes_not_reported"] == list(lacking)
+    told = f"left out of the figures: 2 genes, {', '.join(lacking)}."
+    assert told in caplog.text
+    text = (tmp_path / "m" / "README.md").read_text("utf-8")
+    assert f"log2(count + 1), {n_reported} genes (as far as measured there)\n" in text
+
+
 @pytest.mark.parametrize("damage", ["genes", "image"])
 def test_a_held_out_section_that_cannot_be_used_is_told_before_the_training(
     dataset: Dataset, tmp_path: Path, damage: str
@@ -135,6 +154,7 @@ def test_a_held_out_section_that_cannot_be_used_is_told_before_the_training(
             lambda what, _done, _total: told.append(what),
         )
     assert not [what for what in told if what.startswith("Leaving out")]
+    assert damage == "image" or not told  # nothing was embedded
     assert not (tmp_path / "m").exists()
 
 
