@@ -130,7 +130,7 @@ class ActivePrediction:
         return self._grids[shape]
 
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:
-        """Index of the finished spot at a world position in um, or None."""
+        """Index of the finished spot at a position in um on the slide, or None."""
         spot = spot_under(self.grid(shape), position)
         return spot if spot is not None and self.prediction.done[spot] else None
 

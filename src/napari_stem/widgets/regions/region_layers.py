@@ -119,6 +119,11 @@ class RegionLayers:
         layer.metadata[METADATA_KEY]["mpp"] = mpp = slide.require_mpp()
         layer.scale = mpp.y_um, mpp.x_um
 
+    def take_along(self, slide: Slide, by: NDArray[np.float64]) -> None:
+        """Keep outlines on the picture when the slide's layer was moved in the world, ``by`` (3, 3)."""
+        if (layer := self.find(slide)) is not None:
+            layer.affine = by @ layer.affine.affine_matrix
+
     def hand_tool(self, layer: Shapes, mode: str) -> None:
         """Hand the user a tool: a mode of napari's shapes layer."""
         self._viewer.dims.ndisplay = 2  # napari draws no outlines in 3D
