@@ -175,8 +175,10 @@ class RegionLayers:
             return []
         if not self.is_drawing(layer):
             self._drop_clicks(layer)
-            if number_shapes(layer):
-                self._recolour(layer)
+            if NEW in layer.features[NUMBER].array:
+                with _names_placed_once(layer):
+                    number_shapes(layer)
+                    self._recolour(layer)
         return read_shapes(layer, slide_layer, partial(self.colour, layer))
 
     def change(self, layer: Shapes, number: int, value: str, column: str) -> None:
@@ -275,16 +277,13 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        is_named, layer.text.visible = layer.text.visible, False  # napari places names at each step
-        try:
+        with _names_placed_once(layer):
             with (
                 layer.events.data.blocker(self._on_data),
                 layer.events.features.blocker(self._on_features),
             ):
                 yield
             self._recolour(layer)
-        finally:
-            layer.text.visible = is_named
         self._changed()
 
     def _recolour(self, layer: Shapes) -> None:
@@ -354,6 +353,16 @@ class RegionLayers:
             with layer.events.features.blocker(self._on_features):
                 layer.features = table
             self._changed()
+
+
+@contextmanager
+def _names_placed_once(layer: Shapes) -> Iterator[None]:
+    """Hide the names of regions while they change: napari places all of them at each step."""
+    is_named, layer.text.visible = layer.text.visible, False
+    try:
+        yield
+    finally:
+        layer.text.visible = is_named
 
 
 def _encloses(corners: NDArray[np.float64]) -> bool:
