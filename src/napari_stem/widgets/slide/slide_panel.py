@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image
@@ -64,7 +65,9 @@ class SlidePanel(QWidget):
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
         self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
-        self._lay_at: dict[Layer, NDArray[np.float64]] = {}  # as `from_slide_um`
+        self._lay_at: WeakKeyDictionary[Layer, NDArray[np.float64]] = (
+            WeakKeyDictionary()
+        )  # as `from_slide_um`
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._lay_out()
         for layer in self.layers.all():
@@ -315,7 +318,6 @@ class SlidePanel(QWidget):
         self._not_selected.start()  # what napari selects instead was not chosen by anybody
         if regions_owner(event.value) is not None:
             self.back_button.note_regions(event.value)
-        self._lay_at.pop(event.value, None)
         slide = slide_of(event.value)
         if slide is not None and self.find_open(slide.fingerprint) is None:
             self.back_button.put_by(event.value, slide)
