@@ -168,3 +168,18 @@ def test_a_dock_may_be_taken_out_while_it_works(shared_road, c5_prediction, begu
     n_layers = len(road.viewer.layers)
     road.qtbot.wait(500)  # what was still on its way has come
     assert len(road.viewer.layers) == n_layers
+
+
+@pytest.mark.slow
+def test_a_file_opens_no_second_dock_beside_one_that_a_script_added(
+    one_viewer, dock_on, c5_prediction, monkeypatch
+):
+    opened: list[str] = []
+    window = one_viewer.window
+    monkeypatch.setattr(type(window), "add_plugin_dock_widget", lambda _, *of: opened.append(of))
+    road = dock_on(one_viewer)
+    window.add_dock_widget(road.dock)
+    road.dock.coordinator.adopting.show_layers(c5_prediction)
+    road.wait(lambda: road.maps is not None)
+    assert opened == []
+    window.remove_dock_widget(road.dock)

@@ -617,6 +617,18 @@ def test_what_is_opened_again_during_its_run_goes_on_growing(held_run, asked):
     assert predictions.table.index(row, 1).data() == str(len(prediction.spots))
 
 
+def test_a_warning_during_a_run_is_told_to_be_of_what_is_chosen_now(held_run):
+    road, go_on = held_run
+    road.panels.model.form.restore({"n_draws": 3})  # the run on its way draws 2
+    warning = road.panels.run.warning
+    assert warning.text().startswith("As chosen now: ")
+    assert "3 samples are too few for a 90% interval" in warning.text()
+    with road.qtbot.waitSignal(road.panels.run.ended, timeout=120_000):
+        go_on.set()
+    assert "3 samples are too few for a 90% interval" in warning.text()
+    assert "As chosen now" not in warning.text()
+
+
 def test_an_older_prediction_that_is_looked_at_during_a_run_stays_as_it_is(held_run, c5_prediction):
     road, go_on = held_run
     growing = road.maps.prediction

@@ -11,8 +11,11 @@ from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
+from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.genes import BY_CHANCE, MARK, gene_accuracy
+from napari_stem.progress import go_on
 from napari_stem.widgets.common.table import GREY, Column, Table, marked
+from napari_stem.widgets.genes.active_prediction import spatial_autocorrelation
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
     GENE,
@@ -350,3 +353,13 @@ def test_what_is_computed_is_given_up_when_the_prediction_goes(screen):
     assert screen.shown is not older
     screen.wait(lambda: "clustering" in screen.shown.columns)
     assert "clustering" not in older.columns
+
+
+def test_of_few_spots_side_by_side_nothing_is_said_to_cluster():
+    spots = lattice(SizePx(8000, 8000), Mpp.square(0.5), 200.0)
+    done = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)  # as of a run cancelled early
+    done[1] = True
+    by_gene = np.random.default_rng(1).normal(size=(5, len(spots))).astype(np.float32)
+    assert np.isnan(spatial_autocorrelation(by_gene, spots, done, go_on)).all()
+    done[: len(spots) // 2] = True
+    assert np.isfinite(spatial_autocorrelation(by_gene, spots, done, go_on)).all()

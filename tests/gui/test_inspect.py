@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from napari.layers import Image
 from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
@@ -17,9 +18,10 @@ from napari_stem.evaluation.differences import background, spots_in
 from napari_stem.progress import Stopped
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
+from napari_stem.widgets.state import BESIDE
 from napari_stem.widgets.views.compare import DIFFERENCE
 from napari_stem.widgets.views.inspect import GENE, MEAN_COLUMN, RANGE, Z
-from napari_stem.widgets.views.plots import VolcanoPlot
+from napari_stem.widgets.views.plots import LOW, Plot, VolcanoPlot, draw_samples
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
@@ -123,6 +125,46 @@ def test_a_drag_is_no_click(predicted):
     predicted.qtbot.wait(100)
     assert predicted.panels.inspect.inspected is None
     assert predicted.panels.inspect.spot.isHidden()
+
+
+@pytest.mark.parametrize("is_together", [False, True])
+def test_maps_and_regions_follow_a_slide_that_is_moved_in_napari(predicted, is_together):
+    panels, mpp = predicted.panels, predicted.dock.coordinator.slide.mpp
+    slide, spots = panels.slide.layer, predicted.maps.prediction.spots
+    before, centre_um = panels.region.regions(), panels.slide.centre_um()
+    if is_together:
+        genes = tuple(predicted.maps.prediction.genes[:2])
+        panels.maps.settings.update(picked=genes, arrangement=BESIDE)
+    slide.affine = [[0.0, -2.0, 300.0], [2.0, 0.0, -70.0], [0.0, 0.0, 1.0]]  # turned, and larger
+    slide.translate = np.add(slide.translate, (40.0, 90.0))
+    click(predicted, 3)  # makes an outline
+    spots_yx = np.column_stack([spots.y_px, spots.x_px])
+    shown = panels.maps.layer_queue.maps()
+    maps = [layer for layer in shown if isinstance(layer, Image) and not layer.rgb]
+    assert len(maps) == 1 + is_together
+    for layer in maps:
+        at_um = spots_yx[5] * (mpp.y_um, mpp.x_um)
+        in_map = np.subtract(at_um, layer.translate) / layer.scale
+        assert_allclose(layer.data_to_world(in_map), slide.data_to_world(spots_yx[5] - 0.5))
+    for copy in (la for la in predicted.viewer.layers if la.name.startswith("Slide, view")):
+        assert_allclose(copy.data_to_world((7, 8)), slide.data_to_world((7, 8)))
+    after = panels.region.regions()
+    for was, now in zip(before, after, strict=True):
+        assert was.polygon.symmetric_difference(now.polygon).area < 1e-6 * was.polygon.area
+    (regions,) = [la for la in predicted.viewer.layers if la.name.startswith("Regions on")]
+    corner_um = np.array([3600, 4400]) * (mpp.y_um, mpp.x_um)
+    assert_allclose(regions.affine(corner_um), panels.slide.from_slide_um()[:2] @ (*corner_um, 1))
+    place = SimpleNamespace(position=slide.data_to_world(spots_yx[5] - 0.5))
+    panels.inspect.read_out(None, place)
+    gene = panels.maps.settings.genes[0]
+    value = predicted.maps.prediction.rows(slice(5, 6), "mean", [gene]).item()
+    assert f"{gene} predicted {value:.2f}" in panels.inspect.readout.text()
+    assert panels.slide.centre_um() != pytest.approx(centre_um)
+    slide.affine = np.eye(3)
+    slide.translate = np.subtract(slide.translate, (40.0, 90.0))
+    for layer in maps:
+        assert_allclose(layer.affine.affine_matrix, np.eye(3), atol=1e-8)
+    assert panels.slide.centre_um() == pytest.approx(centre_um)
 
 
 def test_another_run_forgets_the_spot(predicted):
@@ -234,6 +276,23 @@ def test_a_dot_and_a_row_choose_the_gene(compared):
 
 
 UNIT = "log2(count + 1) at the training depth"
+
+
+@pytest.mark.parametrize("n_alike", [0, 8, 100])
+def test_the_legend_of_a_narrow_histogram_covers_no_bar(qtbot, n_alike):
+    plot = Plot(LOW)
+    qtbot.addWidget(plot)
+    plot.resize(260, 150)
+    plot.show()
+    draws = np.append(np.linspace(0, 1, 32), np.full(n_alike, 0.95))
+    plot.plot(draw_samples, draws, 0.5, 0.1, 0.9, "ERBB2 predicted, log1p of counts")
+    plot.draw()
+    renderer = plot.get_renderer()
+    legend = plot.axes.get_legend().get_window_extent(renderer)
+    bars = [bar.get_window_extent(renderer) for bar in plot.axes.containers[0]]
+    assert not any(legend.overlaps(bar) for bar in bars)
+    assert 0 <= legend.x0 < legend.x1 <= plot.width()
+    assert plot.axes.get_window_extent(renderer).height > 50
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])

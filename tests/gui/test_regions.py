@@ -359,6 +359,20 @@ def test_names_of_very_many_regions_are_not_written_on_the_slide(sample, monkeyp
     assert written() == {""}
 
 
+def test_names_are_placed_once_where_a_region_is_drawn(sample):
+    sample.draw(SQUARE)
+    layer, is_placed = sample.viewer.layers[-1], []
+    changes = layer.events.features, layer.events.edge_color, layer.text.events.values
+    for event in changes:
+        event.connect(lambda: is_placed.append(layer.text.visible))
+    layer.add_polygons([np.array(OTHER)[:, ::-1]])
+    is_placed.clear()  # what napari does by itself
+    assert [each.name for each in regions(sample)] == ["region 1", "region 2"]
+    assert is_placed
+    assert not any(is_placed)
+    assert layer.text.visible
+
+
 def test_a_tool_taken_in_3d_leads_back_to_2d_where_it_draws(sample):
     sample.viewer.dims.ndisplay = 3
     sample.panels.region.tools["add_rectangle"].click()

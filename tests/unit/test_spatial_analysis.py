@@ -195,6 +195,20 @@ def test_spots_far_apart_have_no_morans_i(prediction, square, monkeypatch):
         morans_i(Prediction.open(prediction.path))
 
 
+def test_of_few_spots_side_by_side_there_is_no_morans_i(prediction, monkeypatch):
+    """Among lone ones, as a run that was cancelled early leaves them: it was -1 of every gene."""
+    import zarr
+
+    spots = prediction.spots
+    done = (spots.array_row % 2 == 0) & (spots.array_col % 2 == 0)
+    monkeypatch.setattr(autocorrelation, "FEWEST_SPOTS", 4)
+    done[np.flatnonzero(~done & (spots.array_row == spots.array_row[done][0]))[0]] = True
+    assert done.sum() > autocorrelation.FEWEST_SPOTS
+    zarr.open_group(prediction.path, mode="r+", use_consolidated=False)["obs"]["done"][:] = done
+    with pytest.raises(PredictionError, match=r"4 predicted spots side by side; there are [23]"):
+        morans_i(Prediction.open(prediction.path))
+
+
 def test_spots_without_neighbours_do_not_count(square):
     """As a run leaves them that was cancelled while its coarse map was made: Moran's I was above 1."""
     lone = (square.array_row % 2 == 0) & (square.array_col % 2 == 0)

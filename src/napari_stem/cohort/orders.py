@@ -253,7 +253,7 @@ def read_manifest(path: Path, folder: Path, common: Order) -> list[Order]:
     except (OSError, ValueError, csv.Error) as error:
         raise DatasetError(f"{path} cannot be read as a manifest ({reason_of(error)}).") from error
     if not rows or "slide" not in rows[0]:
-        raise DatasetError(f"{path} has no column 'slide'; its first line names the columns.")
+        raise DatasetError(f"{path} is no list of slides: its first line has no column 'slide'.")
     columns = rows[0]
     if len(set(columns)) < len(columns):
         raise DatasetError(f"{path} has two columns of the same name; rename one of them.")

@@ -102,7 +102,7 @@ def morans_i(
     what is the same everywhere. The predictions of neighbouring spots share tissue within the model's field of
     view, so they are alike to begin with: a small ``p`` says little, the order of genes says more.
 
-    PredictionError: fewer than ten spots are done, or none side by side; a gene is not predicted, or the
+    PredictionError: fewer than ten spots are done, or lie side by side; a gene is not predicted, or the
     prediction is damaged.
     """
     import pandas as pd
@@ -112,9 +112,10 @@ def morans_i(
     done = np.flatnonzero(prediction.done)
     require_spots(len(done))
     with_neighbours, weights = _weights(neighbour_graph(prediction.spots.take(done)))
-    if not len(with_neighbours):
+    if len(with_neighbours) < FEWEST_SPOTS:
         raise PredictionError(
-            "Spatial autocorrelation needs predicted spots side by side; there are none yet: finish the run."
+            f"Spatial autocorrelation needs {FEWEST_SPOTS} predicted spots side by side; there are "
+            f"{len(with_neighbours) or 'none'} yet: finish the run."
         )
     done = done[with_neighbours]
     of_mean = _morans(prediction.rows(done, genes=chosen), weights)

@@ -65,6 +65,8 @@ class StemDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        # as napari names it where a script does not: a file that needs a dock opens none beside this
+        self.setObjectName(DOCK_TITLE)
         # without this a window closed during a run would linger until its last spot; connected before there are
         # jobs: what runs is stopped first, then waited for (`garbage`), as a thread must not outlive Qt
         QApplication.instance().aboutToQuit.connect(self.shut_down)

@@ -35,6 +35,8 @@ class Panels:
         self.slide = SlidePanel(viewer, jobs, remembered.folder)
         self.genes = GenesPanel(settings)
         self.maps = maps = MapDisplay(viewer, jobs, self.genes, parent=self.genes)
+        for changed in (self.slide.activated, self.slide.moved):
+            changed.connect(lambda *_: maps.layer_queue.lay_on(self.slide.from_slide_um()))
         self.slide.activated.connect(maps.activate)  # first: those below ask maps for it
         self.model = ModelPanel(jobs, self.slide, maps, remembered)
         self.run = RunBar(jobs, self.slide, self.model, remembered)

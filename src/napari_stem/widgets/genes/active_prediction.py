@@ -130,7 +130,7 @@ class ActivePrediction:
         return self._grids[shape]
 
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:
-        """Index of the finished spot at a world position in um, or None."""
+        """Index of the finished spot at a position in um on the slide, or None."""
         spot = spot_under(self.grid(shape), position)
         return spot if spot is not None and self.prediction.done[spot] else None
 
@@ -229,11 +229,16 @@ def spatial_autocorrelation(
     """Moran's I of every gene over the predicted spots: (genes,) float64.
 
     ``by_gene`` is (genes, spots) float32, ``done`` (spots,) which of them are predicted; ``poll`` is
-    called every few hundred genes. NaN for genes that are the same everywhere and where spots are too few.
+    called every few hundred genes. NaN for genes that are the same everywhere, and where too few spots are
+    predicted or lie side by side.
     """
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
+    if (
+        np.count_nonzero(graph.getnnz(axis=1)) < FEWEST_SPOTS
+    ):  # of two alone it is -1, whatever the gene
+        return np.full(len(by_gene), np.nan)
     return morans_of(by_gene[:, done].T, graph, poll)
 
 

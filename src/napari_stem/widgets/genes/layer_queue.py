@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
 from napari.layers import Layer, Points
 from qtpy.QtCore import QObject
 
@@ -19,9 +20,10 @@ from napari_stem.widgets.common.parts import listening, one_shot
 from napari_stem.widgets.slide.slide_layers import ours, slide_of, slides_among
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
 # from the lowest to the topmost
 SLIDE_RANK, MEAN_RANK, SD_RANK, FADED_RANK, SPECIAL_RANK, MEASURED_RANK, DOMAIN_RANK = range(-1, 6)
@@ -52,6 +54,7 @@ class LayerQueue(QObject):
     def __init__(self, viewer: Viewer, opacity: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer, self._opacity = viewer, opacity
+        self._from_slide_um = np.eye(3)  # to the world, (y, x)
         # opacity that this gave to a map last: what the user sets with napari's slider stays until another is
         # chosen here
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
@@ -76,8 +79,20 @@ class LayerQueue(QObject):
             layer.visible = True
         if _is_map(layer):
             self._give_opacity(layer)
+        self._lay_on_slide(layer)
         self._fit_titles()
         self._start()
+
+    def lay_on(self, from_slide_um: NDArray[np.float64]) -> None:
+        """Lay all that is shown on a slide that lies so in the world, as `slide_layers.from_slide_um`."""
+        self._from_slide_um = from_slide_um
+        for layer in self._wanted:
+            self._lay_on_slide(layer)
+
+    def on_slide_um(self, position: Sequence[float]) -> NDArray[np.float64]:
+        """(y, x) in um on the slide of a position in the world."""
+        y, x = position[-2:]
+        return np.asarray(np.linalg.solve(self._from_slide_um, (y, x, 1))[:2])
 
     def set_opacity(self, opacity: float) -> None:
         """How strongly maps cover the slide from now on, 0 to 1."""
@@ -147,6 +162,10 @@ class LayerQueue(QObject):
     def _give_opacity(self, layer: Layer) -> None:
         if self._given.get(layer) != self._opacity:
             self._given[layer] = layer.opacity = self._opacity
+
+    def _lay_on_slide(self, layer: Layer) -> None:
+        if not np.array_equal(layer.affine.affine_matrix, self._from_slide_um):
+            layer.affine = self._from_slide_um
 
     def _start(self) -> None:
         if self.is_changing:

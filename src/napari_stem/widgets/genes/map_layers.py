@@ -54,7 +54,7 @@ class SpotMap:
     probability: NDArray[np.float64] | None = None
 
     def value_at(self, position: Any) -> float:
-        """Value at a world position in um; NaN where there is none."""
+        """Value at a position in um on the slide; NaN where there is none."""
         spot = spot_under(self.grid, position)
         return float("nan") if spot is None else float(self.values[spot])
 
@@ -69,7 +69,7 @@ class SpotMap:
 
 
 def spot_under(grid: SpotGrid, position: Any) -> int | None:
-    """Index of the spot at a world position in um, or None."""
+    """Index of the spot at a position in um on the slide, or None."""
     where = grid.placement
     row, col = np.subtract(position[-2:], where.translate_um) / where.scale_um
     return grid.spot_under(row, col)

@@ -217,7 +217,8 @@ class ModelPanel(QWidget):
         for pitch_um, made in self.pitches.items():
             n_spots = round(n_now * (self.pitch.value() / pitch_um) ** 2)
             takes = duration(self.pace.estimate_s(effort, n_spots))
-            cost = f": {count(n_spots, 'spot')}, {takes}" if n_spots else ""
+            about = "" if pitch_um == self.pitch.value() else "about "  # a run lays them anew
+            cost = f": {about}{count(n_spots, 'spot')}, {takes}" if n_spots else ""
             made.setText(f"{pitch_um:g} µm{cost}")
             made.setAutoExclusive(False)  # none is checked where another was typed
             made.setChecked(pitch_um == self.pitch.value())

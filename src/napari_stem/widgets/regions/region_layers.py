@@ -119,6 +119,11 @@ class RegionLayers:
         layer.metadata[METADATA_KEY]["mpp"] = mpp = slide.require_mpp()
         layer.scale = mpp.y_um, mpp.x_um
 
+    def take_along(self, slide: Slide, by: NDArray[np.float64]) -> None:
+        """Keep outlines on the picture when the slide's layer was moved in the world, ``by`` (3, 3)."""
+        if (layer := self.find(slide)) is not None:
+            layer.affine = by @ layer.affine.affine_matrix
+
     def hand_tool(self, layer: Shapes, mode: str) -> None:
         """Hand the user a tool: a mode of napari's shapes layer."""
         self._viewer.dims.ndisplay = 2  # napari draws no outlines in 3D
@@ -170,10 +175,11 @@ class RegionLayers:
             return []
         if not self.is_drawing(layer):
             self._drop_clicks(layer)
-            with layer.events.features.blocker(self._on_features):
-                has_new = number_shapes(layer)
-            if has_new:
-                self._recolour(layer)
+            if NEW in layer.features[NUMBER].array:
+                unheard = layer.events.features.blocker(self._on_features)
+                with unheard, _names_placed_once(layer):
+                    number_shapes(layer)
+                    self._recolour(layer)
         return read_shapes(layer, slide_layer, partial(self.colour, layer))
 
     def change(self, layer: Shapes, number: int, value: str, column: str) -> None:
@@ -274,16 +280,13 @@ class RegionLayers:
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:
         """Change a layer without hearing of each step; tell of the whole."""
-        is_named, layer.text.visible = layer.text.visible, False  # napari places names at each step
-        try:
+        with _names_placed_once(layer):
             with (
                 layer.events.data.blocker(self._on_data),
                 layer.events.features.blocker(self._on_features),
             ):
                 yield
             self._recolour(layer)
-        finally:
-            layer.text.visible = is_named
         self._changed()
 
     def _recolour(self, layer: Shapes) -> None:
@@ -361,6 +364,16 @@ class RegionLayers:
             with layer.events.features.blocker(self._on_features):
                 layer.features = table
         self._changed()
+
+
+@contextmanager
+def _names_placed_once(layer: Shapes) -> Iterator[None]:
+    """Hide the names of regions while they change: napari places all of them at each step."""
+    is_named, layer.text.visible = layer.text.visible, False
+    try:
+        yield
+    finally:
+        layer.text.visible = is_named
 
 
 def _encloses(corners: NDArray[np.float64]) -> bool:

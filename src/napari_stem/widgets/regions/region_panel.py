@@ -119,6 +119,7 @@ class RegionPanel(QWidget):
             self._take_in(layer)
         slides.activated.connect(self._on_activated)
         slides.back_button.doubled.connect(self._add_again)
+        slides.moved.connect(self.layers.take_along)
         pitch.valueChanged.connect(self.count_soon)
         self.tissue = TissueBox(jobs, slides, self.replace_tissue, remembered)
         self._lay_out(remembered.n_click_spots)

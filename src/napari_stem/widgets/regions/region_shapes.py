@@ -76,17 +76,15 @@ def read_shapes(
     return found
 
 
-def number_shapes(layer: Shapes) -> bool:
-    """Give what was newly drawn a number and a name; tell whether there was any."""
+def number_shapes(layer: Shapes) -> None:
+    """Give what was newly drawn a number and a name."""
     table = layer.features.copy()
     new = table.index[table[NUMBER] == NEW]
     for row in new:
         table.loc[row, NUMBER] = max(0, int(table[NUMBER].max())) + 1
         if not str(table.loc[row, NAME]):
             table.loc[row, NAME] = free_name("region", table[NAME])
-    if len(new):
-        layer.features = table
-    return len(new) > 0
+    layer.features = table
 
 
 def free_name(stem: str, taken: Iterable[object]) -> str:

@@ -108,6 +108,7 @@ class PixelSizeBox(QWidget):
             edge_width=width,
             scale=slide_layer.scale,
             translate=slide_layer.translate,
+            affine=slide_layer.affine,
             units=slide_layer.units,
             axis_labels=slide_layer.axis_labels,
         )

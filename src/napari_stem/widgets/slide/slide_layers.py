@@ -14,6 +14,7 @@ from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
 
+from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
-    from napari_stem.geometry import Mpp
     from napari_stem.slide.base import Slide
     from napari_stem.slide.display import Pyramid
 
@@ -77,6 +78,20 @@ def follow_slide(layer: Layer, *, is_seen: bool) -> None:
 def come_back_with_slide(layer: Layer) -> None:
     """Have a layer that is out of sight seen again with its slide, as `follow_slide` does."""
     _gone_along.add(layer)
+
+
+def from_slide_um(layer: Image) -> NDArray[np.float64]:
+    """(3, 3) affine matrix from (y, x) um on a slide to the world.
+
+    The identity until its layer is moved, scaled or turned by napari's *Transform* or by a script.
+    """
+    slide = slide_of(layer)
+    mpp = None if slide is None else slide.mpp
+    place = slide_placement(mpp or Mpp.square(1))
+    corners_px = np.subtract([(0, 0), (1, 0), (0, 1)], place.translate_um) / place.scale_um
+    origin, y, x = (np.asarray(layer.data_to_world(at))[-2:] for at in corners_px)
+    # of what has not moved no trace is left
+    return np.round(np.vstack([np.stack([y - origin, x - origin, origin], axis=1), (0, 0, 1)]), 9)
 
 
 def is_fed(layer: Any) -> bool:

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QWidget
@@ -26,6 +28,7 @@ from napari_stem.widgets.slide.slide_layers import (
     SlideFeed,
     SlideLayers,
     follow_slide,
+    from_slide_um,
     is_fed,
     load_libraries,
     load_units,
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_stem.results import Prediction
     from napari_stem.slide.base import Slide
@@ -53,12 +57,17 @@ class SlidePanel(QWidget):
 
     activated = Signal(object)  # the active slide, or None
     resized = Signal(object)  # a slide whose pixel size was stated
+    # a slide whose layer was moved, scaled or turned, and by what: (3, 3), from before to now, in the world
+    moved = Signal(object, object)
 
     def __init__(self, viewer: Viewer, jobs: Jobs, folder: str = "") -> None:
         super().__init__()
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
         self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
+        self._lay_at: WeakKeyDictionary[Layer, NDArray[np.float64]] = (
+            WeakKeyDictionary()
+        )  # as `from_slide_um`
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._lay_out()
         for layer in self.layers.all():
@@ -147,9 +156,14 @@ class SlidePanel(QWidget):
         return next((la for la in self.layers.all() if slide_of(la) is slide), None)
 
     def centre_um(self) -> tuple[float, float]:
-        """(x, y) of the middle of the view."""
-        y_um, x_um = self.viewer.scene.camera.center[-2:]
+        """(x, y) on the active slide of the middle of the view."""
+        y, x = self.viewer.scene.camera.center[-2:]
+        y_um, x_um, _ = np.linalg.solve(self.from_slide_um(), (y, x, 1))
         return float(x_um), float(y_um)
+
+    def from_slide_um(self) -> NDArray[np.float64]:
+        """(3, 3) affine matrix from (y, x) um on the active slide to the world."""
+        return np.eye(3) if self.layer is None else from_slide_um(self.layer)
 
     def adopt(self) -> None:
         """Take over what is in the viewer already: the selected slide, else the topmost."""
@@ -165,6 +179,8 @@ class SlidePanel(QWidget):
         """Let go of the viewer; slides go on being completed."""
         for layer in self.layers.all():
             layer.events.name.disconnect(self._list)
+            for event in _of_place(layer):
+                event.disconnect(self._on_moved)
         self.pixel_size.put_ruler_away()
         self.layers.active = None
         self.back_button.gone = []
@@ -276,11 +292,20 @@ class SlidePanel(QWidget):
 
     def _take_in(self, layer: Image) -> None:
         layer.events.name.connect(self._list)
+        self._lay_at[layer] = from_slide_um(layer)
+        for event in _of_place(layer):
+            event.connect(self._on_moved)
         if is_fed(layer):
             return
         feed = SlideFeed(self.viewer, layer)
         feed.progressed.connect(self._tell_progress)
         feed.grown.connect(self._on_grown)
+
+    def _on_moved(self, event: Any) -> None:
+        layer, now = event.source, from_slide_um(event.source)
+        by, self._lay_at[layer] = now @ np.linalg.inv(self._lay_at[layer]), now
+        if not np.allclose(by, np.eye(3), rtol=0, atol=1e-9):
+            self.moved.emit(slide_of(layer), by)
 
     def _on_inserted(self, event: Any) -> None:
         if slide_of(event.value) is None:
@@ -393,6 +418,12 @@ class SlidePanel(QWidget):
         """Say how far a slide is that is seen already; no text: it is ready."""
         share = f" ({done / total:.0%})" if total > 1 else ""
         self.preparing.say(f"{text}{share}" if text else "")
+
+
+def _of_place(layer: Image) -> list[Any]:
+    """Return the events by which a layer tells that it lies elsewhere."""
+    events = layer.events
+    return [events.affine, events.scale, events.translate, events.rotate, events.shear]
 
 
 def _size_of(slide: Slide) -> str:

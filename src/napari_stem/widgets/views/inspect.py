@@ -93,7 +93,7 @@ class InspectPanel(QWidget):
         super().__init__()
         self._jobs, self._maps = jobs, maps
         self.inspected: tuple[Path, int] | None = None  # the clicked spot, and of which prediction
-        # of which prediction, and where in the world
+        # of which prediction, and where in um
         self._pointed_at: tuple[Path, Any] | None = None
         self.readout, self.title, self.saw, self.plot_note = Note(POINT_AT), Note(), Note(), Note()
         self.spot, pictures = QWidget(), QWidget()
@@ -123,7 +123,8 @@ class InspectPanel(QWidget):
     def read_out(self, _viewer: Viewer, event: Any) -> None:
         """Say what lies under the cursor."""
         active = self._maps.current()
-        self._pointed_at = None if active is None else (active.prediction.path, event.position)
+        where_um = self._maps.layer_queue.on_slide_um(event.position)
+        self._pointed_at = None if active is None else (active.prediction.path, where_um)
         self._tell(active)
 
     def _tell(self, active: ActivePrediction | None) -> None:
@@ -155,7 +156,8 @@ class InspectPanel(QWidget):
         if event.button != 1 or getattr(layer, "mode", "pan_zoom") != "pan_zoom":
             return
         if (yield from is_click(event)):
-            spot = self._spot_at(self._maps.current(), event.position)
+            where_um = self._maps.layer_queue.on_slide_um(event.position)
+            spot = self._spot_at(self._maps.current(), where_um)
             if spot is not None:
                 self.inspect(spot)
 

@@ -114,8 +114,7 @@ def draw_samples(
     for bound, name in ((low, "90% interval"), (high, "_")):
         axes.axvline(bound, color=MEAN_COLOUR, lw=1, ls="--", label=name)
     axes.axvline(mean, color=MEAN_COLOUR, lw=2, label="mean")
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.3)  # room for the legend
-    plot.legend(loc="upper right")
+    plot.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above all bars
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
     plot.label(title.replace(", ", ",\n", 1), f"of {count(len(draws), 'sample')}")
 
