@@ -220,16 +220,25 @@ def regions_named(joined: str) -> list[str]:
     return joined.split("; ")
 
 
-def spots_in_regions(lattice_spots: Spots, regions: Sequence[Region]) -> Spots:
-    """Spots of a lattice whose centre lies in any of the regions.
+def why_empty(spots: Spots, *, is_lattice: bool) -> str:
+    """Say why regions hold none of the spots, and what helps."""
+    if not is_lattice:
+        return (
+            "none of the spots that were given lies there; draw other regions, or give other spots."
+        )
+    return (
+        f"off the slide, or smaller than the pitch of {spots.pitch_um:g} um; draw larger regions, or choose a "
+        f"smaller pitch."
+    )
+
+
+def spots_in_regions(spots: Spots, regions: Sequence[Region], *, is_lattice: bool = True) -> Spots:
+    """Spots, of a lattice or others, whose centre lies in any of the regions.
 
     RegionError: no spot lies inside.
     """
-    chosen = inside(lattice_spots, regions)
+    chosen = inside(spots, regions)
     if not chosen.any():
         names = ", ".join(r.name for r in regions)
-        raise RegionError(
-            f"No spot lies inside {names}: it is off the slide or smaller than the pitch of "
-            f"{lattice_spots.pitch_um:g} um. Draw a larger region or choose a smaller pitch."
-        )
-    return lattice_spots.take(chosen)
+        raise RegionError(f"No spot lies inside {names}: {why_empty(spots, is_lattice=is_lattice)}")
+    return spots.take(chosen)

@@ -648,7 +648,7 @@ def test_regions_that_no_spot_lies_in_are_told(slide) -> None:
     assert len(told) == 1
     assert told[0].startswith(
         "2 regions hold no spot, so that nothing is predicted there (400, -90): off the slide, or smaller than "
-        "the pitch of 500 um."
+        "the pitch of 500 um;"
     )
     choose_spots(slide, pitch_um=500, regions=[large], tell=told.append)
     assert len(told) == 1
@@ -657,7 +657,9 @@ def test_regions_that_no_spot_lies_in_are_told(slide) -> None:
         Region(shapely.box(*[1000 / mpp.x_um] * 2, 2e4, 2e4), "wide"),
     )
     choose_spots(slide, pitch_um=500, spots=one, regions=[large, wide], tell=told.append)
-    assert told[1].endswith("there (wide): none of the spots that were given lies inside.")
+    assert "there (wide): none of the spots that were given lies there;" in told[1]
+    with pytest.raises(RegionError, match=r"inside wide: none of the spots .* give other spots\."):
+        choose_spots(slide, pitch_um=500, spots=one, regions=[wide])
 
 
 def test_a_slide_without_pixel_size_is_refused(her2st_source, tmp_path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_stem.errors import RegionError, SpotError
 from napari_stem.foreign import MAX_SIZE
-from napari_stem.geometry import Region, Spots, inside, lattice, spots_in_regions
+from napari_stem.geometry import Region, Spots, inside, lattice, spots_in_regions, why_empty
 from napari_stem.slide.tissue import find_tissue
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.spatial.table_files import read_spots
@@ -76,8 +76,9 @@ def choose_spots(
         within = as_regions(regions)
         if not within:
             raise RegionError("No region is given; draw one, or choose the whole tissue.")
-        taken = spots_in_regions(chosen, within)
-        if tell is not None and (left := _without_spots(taken, within, is_lattice=spots is None)):
+        is_lattice = spots is None
+        taken = spots_in_regions(chosen, within, is_lattice=is_lattice)
+        if tell is not None and (left := _without_spots(taken, within, is_lattice=is_lattice)):
             tell(left)
         return taken
     if whole_slide or spots is not None:
@@ -93,11 +94,7 @@ def _without_spots(spots: Spots, regions: Sequence[Region], *, is_lattice: bool)
     empty = [region.name for region in regions if not inside(spots, [region]).any()]
     if not empty:
         return ""
-    why = (
-        f"off the slide, or smaller than the pitch of {spots.pitch_um:g} um. Draw larger regions, or choose a "
-        f"smaller pitch."
-    )
     return (
         f"{count(len(empty), 'region', 'holds', 'hold')} no spot, so that nothing is predicted there "
-        f"({few(empty)}): {why if is_lattice else 'none of the spots that were given lies inside.'}"
+        f"({few(empty)}): {why_empty(spots, is_lattice=is_lattice)}"
     )
