@@ -24,7 +24,7 @@ from napari_stem.slide.display import kept_chunks
 from napari_stem.slide.level import Level
 from napari_stem.slide.pyramid import PyramidBuilder
 from napari_stem.widgets.common.worker import Jobs
-from napari_stem.widgets.regions.region_layers import label_colours
+from napari_stem.widgets.regions.region_names import label_colours
 from napari_stem.widgets.slide.overview import (
     HEIGHT_PX,
     REGION,

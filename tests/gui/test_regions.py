@@ -26,7 +26,7 @@ from napari_stem.slide.tissue import find_tissue as tissue_of
 from napari_stem.spatial.region_files import ClassedRegion, read_regions
 from napari_stem.widgets.dock import StemDock
 from napari_stem.widgets.regions import region_layers
-from napari_stem.widgets.regions.region_layers import (
+from napari_stem.widgets.regions.region_names import (
     LETTER_PX,
     LINE_PX,
     NEAR,
