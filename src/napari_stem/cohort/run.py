@@ -109,15 +109,17 @@ class _TaskQueue:
     def submit_again(self, task: _Task) -> None:
         """Hand a lost task out once more, unless the scheduler is gone."""
         task.n_losses += 1
-        self.require_scheduler(is_lost=task.n_losses > MOST_LOSSES)
+        self.require_scheduler()
+        if task.n_losses > MOST_LOSSES:
+            raise StemError(SCHEDULER_GONE)
         self.submit(task)
 
-    def require_scheduler(self, *, is_lost: bool = False) -> None:
+    def require_scheduler(self) -> None:
         """Wait until a lost connection is there again; StemError where the scheduler is gone for good."""
         deadline = time.monotonic() + 60
         while self.client.status == "connecting" and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        if self.client.status != "running" or is_lost:
+        if self.client.status != "running":
             raise StemError(SCHEDULER_GONE)
 
 

@@ -124,7 +124,7 @@ def _train(
     if PREDICTABLE in words:
         panel = tuple(sorted({*chosen, *detected(counts)}))
     # which genes were measured is no secret of the held-out sections; told before anything is embedded
-    _split(np.arange(len(panel)), panel, dataset, options.hold_out)
+    _measured_by_all(np.arange(len(panel)), panel, dataset, options.hold_out)
     if options.embeddings is None:
         encoder: Encoder | EmbeddingFolder = load_encoder(options.encoder, options.device)
     else:
@@ -143,7 +143,7 @@ def _train(
     if isinstance(encoder, EmbeddingFolder):
         options = replace(options, encoder=encoder.described.encoder)
     reported = _reported(panel, counts) if PREDICTABLE in words else np.arange(len(panel))
-    genes, untested = _split(reported, panel, dataset, options.hold_out)
+    genes, untested = _measured_by_all(reported, panel, dataset, options.hold_out)
     if untested and team.is_first:
         _log.warning(
             f"Not measured in every held-out section, and left out of the figures: "
@@ -264,7 +264,7 @@ def _reported(panel: Sequence[str], counts: Sequence[anndata.AnnData]) -> NDArra
     return np.flatnonzero(np.isin(panel, hmhvg(counts, N_REPORTED)))
 
 
-def _split(
+def _measured_by_all(
     columns: NDArray[np.int64], panel: Sequence[str], dataset: Dataset, held_out: Sequence[str]
 ) -> tuple[NDArray[np.int64], Panel]:
     """Take the columns of genes that every held-out section measured, and name the others' genes.

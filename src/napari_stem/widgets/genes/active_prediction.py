@@ -235,9 +235,8 @@ def spatial_autocorrelation(
     if int(done.sum()) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
     graph = neighbour_graph(spots.take(np.flatnonzero(done)))
-    if (
-        np.count_nonzero(graph.getnnz(axis=1)) < FEWEST_SPOTS
-    ):  # of two alone it is -1, whatever the gene
+    # of two alone it is -1, whatever the gene
+    if np.count_nonzero(graph.getnnz(axis=1)) < FEWEST_SPOTS:
         return np.full(len(by_gene), np.nan)
     return morans_of(by_gene[:, done].T, graph, poll)
 

@@ -65,9 +65,8 @@ class SlidePanel(QWidget):
         self.viewer, self.jobs, self.folder = viewer, jobs, folder
         self.layers = SlideLayers(viewer, jobs)
         self._owners: dict[str, str] = {}  # fingerprints of slides by path of their predictions
-        self._lay_at: WeakKeyDictionary[Layer, NDArray[np.float64]] = (
-            WeakKeyDictionary()
-        )  # as `from_slide_um`
+        # of each slide's layer, as `from_slide_um`
+        self._lay_at: WeakKeyDictionary[Layer, NDArray[np.float64]] = WeakKeyDictionary()
         self._sizes: dict[str, set[Mpp]] = {}  # that slides were predicted with, by fingerprint
         self._lay_out()
         for layer in self.layers.all():
