@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import anndata
 import numpy as np
@@ -422,6 +423,16 @@ def test_where_the_scheduler_is_lost_at_an_answer_it_is_said(
     assert ended.exit_code == 1, ended.output
     assert "The scheduler is gone; what was finished is kept" in ended.stderr
     assert [row["status"] for row in read_summary(tmp_path)] == [status]
+
+
+def test_a_lost_connection_is_waited_for_until_ctrl_c(common: Order) -> None:
+    stop, called_off = threading.Event(), list[object]()
+    lost = SimpleNamespace(
+        status="connecting", scheduler_info=lambda **_: {"workers": {}}, cancel=called_off.append
+    )
+    threading.Timer(0.5, stop.set).start()
+    run_cohort([Outcome(common)], cast("Client", lost), poll=poll_of(stop), watch=go_on)
+    assert called_off == [[]]
 
 
 def test_a_cohort_that_another_run_writes_is_refused_before_workers_are_begun(

@@ -55,6 +55,7 @@ class _TaskQueue:
 
     client: Client
     resources: dict[str, float]
+    poll: Poll
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     tasks: dict[Future, _Task] = field(default_factory=dict)
     ended: queue.SimpleQueue[Future] = field(default_factory=queue.SimpleQueue)
@@ -115,9 +116,13 @@ class _TaskQueue:
         self.submit(task)
 
     def require_scheduler(self) -> None:
-        """Wait until a lost connection is there again; StemError where the scheduler is gone for good."""
+        """Wait until a lost connection is there again; StemError where the scheduler is gone for good.
+
+        Raises what `poll` does.
+        """
         deadline = time.monotonic() + 60
         while self.client.status == "connecting" and time.monotonic() < deadline:
+            self.poll()
             time.sleep(POLL_S)
         if self.client.status != "running":
             raise StemError(SCHEDULER_GONE)
@@ -150,7 +155,7 @@ def run_cohort(
         The scheduler is gone for good.
     """
     waiting, began, n_threads = iter(outcomes), time.monotonic(), 1
-    tasks = _TaskQueue(client, resources_of(client, outcomes[0].order.settings.device))
+    tasks = _TaskQueue(client, resources_of(client, outcomes[0].order.settings.device), poll)
     try:
         while True:
             poll()
