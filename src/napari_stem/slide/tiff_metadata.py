@@ -86,13 +86,11 @@ def _aperio(series: Any) -> dict[str, Any]:
 def associated_series(tiff: tifffile.TiffFile, baseline: Any) -> dict[str, Any]:
     """Find the label, macro and thumbnail images by the names that the series have."""
     found: dict[str, Any] = {}
-    names = _ome_names(tiff)
     shows_glass = _leica_views(tiff) if tiff.is_scn else []
     for number, series in enumerate(tiff.series):
         if series is baseline or series.dtype != "uint8" or not set(series.axes) <= set("YXS"):
             continue
-        own = "macro" if any(shows_glass[number : number + 1]) else series.name
-        name = f"{own} {names.get(number, '')}".lower()
+        name = "macro" if any(shows_glass[number : number + 1]) else series.name.lower()
         for kind in ASSOCIATED:
             if kind in name:
                 found.setdefault(kind, series)
@@ -138,13 +136,6 @@ def in_pieces(tiff: tifffile.TiffFile, series: Any) -> str:
         if (n := len(re.findall(r'\bAOIScanned\s*=\s*"1"', xml))) > 1:
             return f"{n} scanned areas, which must be put side by side"
     return ""
-
-
-def _ome_names(tiff: tifffile.TiffFile) -> dict[int, str]:
-    try:
-        return {n: str(image.get("Name", "")) for n, image in enumerate(_ome_images(tiff))}
-    except READ_ERRORS:
-        return {}
 
 
 def _ome_images(tiff: tifffile.TiffFile) -> list[dict[str, Any]]:

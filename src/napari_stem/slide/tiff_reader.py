@@ -176,12 +176,9 @@ def _next_directory(tiff: tifffile.TiffFile) -> int:
     layout = tiff.tiff
     if layout.is_ndpi:  # its directories end otherwise
         return 0
-    at = tiff.pages[-1].offset
-    data = tiff.filehandle
-    data.seek(at)
-    (n_tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
-    data.seek(at + layout.tagnosize + n_tags * layout.tagsize)
-    (following,) = struct.unpack(layout.offsetformat, data.read(layout.offsetsize))
+    tiff.filehandle.seek(tiff.pages.next_page_offset)
+    told = tiff.filehandle.read(layout.offsetsize)
+    (following,) = struct.unpack(layout.offsetformat, told)
     return int(following)
 
 
