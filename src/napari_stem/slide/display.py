@@ -107,7 +107,6 @@ class Pyramid:
         # as `Slide.overview_level`, in ``levels``
         self.overview_level = self.levels.index(slide.levels[slide.overview_level])
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
-        self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
         self._lock = threading.Lock()
         self._drawn_by_s = 0.0
@@ -161,9 +160,7 @@ class Pyramid:
             if self.failed is not None:
                 self.failed(str(error))
         except (TimeoutError, CancelledError):
-            with self._lock:
-                if chunk in self._coming:
-                    self._late.add(chunk)
+            future.add_done_callback(self._came_late)
         kept = kept_chunks.get(chunk)  # it may have come in between
         return self._rough(chunk) if kept is None else kept
 
@@ -184,15 +181,14 @@ class Pyramid:
     def _came(self, chunk: Chunk, future: Future[NDArray[np.uint8]]) -> None:
         with self._lock:
             self._coming.pop(chunk, None)
-            was_late = chunk in self._late
-            self._late.discard(chunk)
+        if not future.cancelled() and future.exception() is not None:
+            self._damaged.add(chunk)
+
+    def _came_late(self, future: Future[NDArray[np.uint8]]) -> None:
+        """Tell that a chunk has come, or why not, that a drawing did without."""
         if future.cancelled():
             return
         error = future.exception()
-        if error is not None:
-            self._damaged.add(chunk)
-        if not was_late:
-            return
         if error is None and self.arrived is not None:
             self.arrived()
         elif error is not None and self.failed is not None:
