@@ -214,7 +214,7 @@ class Pyramid:
             picture = enlarged(read, own, rows, columns, self.levels[chunk[1]].size)
             if picture is not None:
                 return picture
-        return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
+        return np.full((rows.stop - rows.start, columns.stop - columns.start, 3), WHITE, np.uint8)
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""
@@ -235,10 +235,6 @@ class Pyramid:
         size = self.levels[self.overview_level].size
         whole = slice(0, size.height_px), slice(0, size.width_px)
         return self._kept_window(self.overview_level, *whole)
-
-
-def _extent(rows: slice, columns: slice) -> tuple[int, int]:
-    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def _drawn_by_napari() -> bool:
