@@ -68,7 +68,7 @@ def read_header(location: Location) -> StoredSlide:
         properties = {"format": str(image.format).lower(), "mode": image.mode}
         mpp = _tagged_mpp(image)
         is_jp2 = image.format == "JPEG2000"  # of which Pillow reads no profile
-        colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
+        colour = colour_of(_jp2_profile(location) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
     is_jpeg = properties["format"] == "jpeg"
@@ -155,20 +155,19 @@ def image_file(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _jp2_profile(path: Path) -> bytes | None:
+def _jp2_profile(location: Location) -> bytes | None:
     """Read the ICC profile of a JPEG 2000 file from its first colour specification box.
 
     SlideError where that names a colour space that Pillow takes for RGB.
     """
-    with path.open("rb") as file:
-        header = file.read(JP2_HEADER_BYTES).partition(b"jp2c")[0]
+    header = location.head(JP2_HEADER_BYTES).partition(b"jp2c")[0]
     at = header.find(b"colr")
     if at < 4:
         return None
     n_bytes, method, space = struct.unpack_from(">I4xB2xI", header, at - 4)
     if method == 1 and space not in JP2_SPACES:
         raise SlideError(
-            f"{path.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
+            f"{location.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
         )
     return header[at + 7 : at - 4 + n_bytes] if method == 2 else None
 
