@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -47,20 +47,11 @@ _numbers = itertools.count()
 _is_drawing: ContextVar[bool] = ContextVar("is_drawing", default=False)
 Chunk = tuple[int, int, int, int]  # pyramid, level, row, column
 
-
-@cache
-def _decoders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), thread_name_prefix="slide")
-
-
-@cache
-def _drawers() -> ThreadPoolExecutor:
-    """Threads in which dask computes what napari draws."""
-    return ThreadPoolExecutor(
-        DRAWERS, "slide-drawing", initializer=_is_drawing.set, initargs=(True,)
-    )
-
-
+_decoders = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), "slide")
+# in which dask computes what napari draws
+_drawers = ThreadPoolExecutor(
+    DRAWERS, "slide-drawing", initializer=_is_drawing.set, initargs=(True,)
+)
 # the chunks used last, (h, w, 3)
 kept_chunks: LRU[Chunk, NDArray[np.uint8]] = LRU(KEEP_BYTES, {}, weight=lambda _, p: p.nbytes)
 
@@ -127,7 +118,7 @@ class Pyramid:
             stale = list(self._coming.values())
         for future in stale:
             future.cancel()
-        return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
+        return dask.threaded.get(graph, keys, **{**options, "pool": _drawers})
 
     def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
@@ -169,7 +160,7 @@ class Pyramid:
         with self._lock:
             if chunk in self._coming:
                 return self._coming[chunk]
-            self._coming[chunk] = future = _decoders().submit(self._decode, chunk)
+            self._coming[chunk] = future = _decoders.submit(self._decode, chunk)
         future.add_done_callback(partial(self._came, chunk))
         return future
 
