@@ -22,7 +22,6 @@ from napari_stem.slide.pixel_size import (
     UM_PER_INCH,
     UM_PER_UNIT,
     MppSource,
-    plausible_mpp,
     source_of,
 )
 from napari_stem.slide.tiff_tiles import jpeg_size
@@ -57,7 +56,7 @@ def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> tuple[MppS
     )
     ways |= {"OME PhysicalSize": _ome, "ImageJ unit": _imagej}
     if vendor != "hamamatsu":  # whose own source it is
-        ways[RESOLUTION_TAG] = _tagged
+        ways[RESOLUTION_TAG] = _resolution
     found: list[MppSource] = []
     for name, way in ways.items():
         try:
@@ -229,15 +228,8 @@ def _imagej(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     return y, x
 
 
-def _tagged(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
-    """Take the pixel size from the resolution tags, where they say a unit and are believable."""
-    mpp = plausible_mpp(*_resolution(tiff, series))
-    if mpp is None:
-        raise ValueError("a screen's or a printer's")
-    return mpp.y_um, mpp.x_um
-
-
 def _resolution(_tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
+    """Take the pixel size from the resolution tags, where they say a unit."""
     unit_um = UM_PER_RESOLUTION_UNIT[int(series.keyframe.tags.valueof("ResolutionUnit", 2))]
     y, x = (unit_um / value for value in _per_unit(series))
     return y, x
