@@ -143,10 +143,6 @@ class Slide(StoredSlide):
         rows, columns = slice(y_px, y_px + size.height_px), slice(x_px, x_px + size.width_px)
         return self.levels[level].padded(rows, columns)
 
-    def read_level(self, level: int) -> NDArray[np.uint8]:
-        """Read all of one level, -1 the coarsest: (height, width, 3) uint8; raises as `read_region`."""
-        return self.read_region(0, 0, level % len(self.levels), self.levels[level].size)
-
     def close(self) -> None:
         """Let go of the file; what dask arrays of this slide have not read yet is lost."""
         if self.builder is not None:

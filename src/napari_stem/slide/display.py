@@ -17,7 +17,7 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -47,20 +47,11 @@ _numbers = itertools.count()
 _is_drawing: ContextVar[bool] = ContextVar("is_drawing", default=False)
 Chunk = tuple[int, int, int, int]  # pyramid, level, row, column
 
-
-@cache
-def _decoders() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), thread_name_prefix="slide")
-
-
-@cache
-def _drawers() -> ThreadPoolExecutor:
-    """Threads in which dask computes what napari draws."""
-    return ThreadPoolExecutor(
-        DRAWERS, "slide-drawing", initializer=_is_drawing.set, initargs=(True,)
-    )
-
-
+_decoders = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), "slide")
+# in which dask computes what napari draws
+_drawers = ThreadPoolExecutor(
+    DRAWERS, "slide-drawing", initializer=_is_drawing.set, initargs=(True,)
+)
 # the chunks used last, (h, w, 3)
 kept_chunks: LRU[Chunk, NDArray[np.uint8]] = LRU(KEEP_BYTES, {}, weight=lambda _, p: p.nbytes)
 
@@ -107,7 +98,6 @@ class Pyramid:
         # as `Slide.overview_level`, in ``levels``
         self.overview_level = self.levels.index(slide.levels[slide.overview_level])
         self._coming: dict[Chunk, Future[NDArray[np.uint8]]] = {}
-        self._late: set[Chunk] = set()
         self._damaged: set[Chunk] = set()  # told, and not decoded again at every drawing
         self._lock = threading.Lock()
         self._drawn_by_s = 0.0
@@ -128,7 +118,7 @@ class Pyramid:
             stale = list(self._coming.values())
         for future in stale:
             future.cancel()
-        return dask.threaded.get(graph, keys, **{**options, "pool": _drawers()})
+        return dask.threaded.get(graph, keys, **{**options, "pool": _drawers})
 
     def _chunk(self, chunk: Chunk) -> NDArray[np.uint8]:
         """Give a chunk: what was decoded last, what is decoded now, or for a drawing a rough picture."""
@@ -161,9 +151,7 @@ class Pyramid:
             if self.failed is not None:
                 self.failed(str(error))
         except (TimeoutError, CancelledError):
-            with self._lock:
-                if chunk in self._coming:
-                    self._late.add(chunk)
+            future.add_done_callback(self._came_late)
         kept = kept_chunks.get(chunk)  # it may have come in between
         return self._rough(chunk) if kept is None else kept
 
@@ -172,7 +160,7 @@ class Pyramid:
         with self._lock:
             if chunk in self._coming:
                 return self._coming[chunk]
-            self._coming[chunk] = future = _decoders().submit(self._decode, chunk)
+            self._coming[chunk] = future = _decoders.submit(self._decode, chunk)
         future.add_done_callback(partial(self._came, chunk))
         return future
 
@@ -184,15 +172,14 @@ class Pyramid:
     def _came(self, chunk: Chunk, future: Future[NDArray[np.uint8]]) -> None:
         with self._lock:
             self._coming.pop(chunk, None)
-            was_late = chunk in self._late
-            self._late.discard(chunk)
+        if not future.cancelled() and future.exception() is not None:
+            self._damaged.add(chunk)
+
+    def _came_late(self, future: Future[NDArray[np.uint8]]) -> None:
+        """Tell that a chunk has come, or why not, that a drawing did without."""
         if future.cancelled():
             return
         error = future.exception()
-        if error is not None:
-            self._damaged.add(chunk)
-        if not was_late:
-            return
         if error is None and self.arrived is not None:
             self.arrived()
         elif error is not None and self.failed is not None:
@@ -218,7 +205,7 @@ class Pyramid:
             picture = enlarged(read, own, rows, columns, self.levels[chunk[1]].size)
             if picture is not None:
                 return picture
-        return np.full((*_extent(rows, columns), 3), WHITE, np.uint8)
+        return np.full((rows.stop - rows.start, columns.stop - columns.start, 3), WHITE, np.uint8)
 
     def _kept_window(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8] | None:
         """Put a window of a level together, (h, w, 3), if all of it is decoded."""
@@ -239,10 +226,6 @@ class Pyramid:
         size = self.levels[self.overview_level].size
         whole = slice(0, size.height_px), slice(0, size.width_px)
         return self._kept_window(self.overview_level, *whole)
-
-
-def _extent(rows: slice, columns: slice) -> tuple[int, int]:
-    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def _drawn_by_napari() -> bool:

@@ -273,16 +273,13 @@ def _fingerprint(multiscale: dict[str, Any], arrays: list[Any]) -> str:
     text = json.dumps([multiscale, [list(a.shape) for a in arrays]], sort_keys=True, default=str)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     coarsest = arrays[-1]
-    shape, chunks = np.array(coarsest.shape), np.array(coarsest.chunks)
-    counts = -(-shape // chunks)
-    n_chunks = int(np.prod(counts))
-    for number in np.unique(np.linspace(0, n_chunks - 1, MAX_HASHED_CHUNKS).astype(int)):
-        place = np.array(np.unravel_index(int(number), counts))
+    for number in np.unique(np.linspace(0, coarsest.nchunks - 1, MAX_HASHED_CHUNKS).astype(int)):
+        place = np.unravel_index(number, coarsest.cdata_shape)
         corner = tuple(
-            slice(int(p * c), int(min((p + 1) * c, n)))
-            for p, c, n in zip(place, chunks, shape, strict=True)
+            slice(int(at) * n, (int(at) + 1) * n)
+            for at, n in zip(place, coarsest.chunks, strict=True)
         )
-        digest.update(np.ascontiguousarray(coarsest[corner]).tobytes())
+        digest.update(coarsest[corner].tobytes())
     return digest.hexdigest()
 
 

@@ -144,14 +144,7 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     for level in levels:
         level.downsample = downsample(stored.size, level.size)
     return Slide(
-        stored.path,
-        levels,
-        stored.fingerprint,
-        stored.vendor,
-        stored.properties,
-        sources,
-        stored.associated,
-        on_close=stored.on_close,
+        **(vars(stored) | {"levels": levels, "mpp_sources": sources}),
         reader=name,
         mpp=sources[0].mpp if sources else None,
         builder=builder,

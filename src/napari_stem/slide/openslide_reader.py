@@ -11,7 +11,7 @@ import math
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from napari_stem.errors import SlideError
 from napari_stem.geometry import SizePx
 from napari_stem.slide.level import AS_STORED, Colour, Level, colour_of, over_white
+from napari_stem.slide.location import Location
 from napari_stem.slide.pixel_size import source_of
 from napari_stem.slide.recognising import READERS, TIFF_MAGIC
 from napari_stem.slide.stored import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_stem.slide.level import ReadWindow
-    from napari_stem.slide.location import Location
     from napari_stem.slide.pixel_size import MppSource
 
 MISSING = MissingLibrary(
@@ -87,17 +87,10 @@ def _dicom_files(folder: Path) -> list[Path]:
     if not folder.is_dir() or (folder / ".zattrs").exists() or (folder / "zarr.json").exists():
         return []
     found = []
-    for number, file in enumerate(sorted(folder.iterdir())):
-        if number >= MAX_DICOM_FILES:
-            break
-        try:
-            if not file.is_file():  # opening a pipe would wait for a writer
-                continue
-            with file.open("rb") as stream:
-                if stream.read(132)[128:] == b"DICM":
-                    found.append(file)
-        except OSError:
-            continue  # not ours to read
+    for file in sorted(folder.iterdir())[:MAX_DICOM_FILES]:
+        with suppress(SlideError, OSError):  # not ours to read
+            if Location(file).head(132)[128:] == b"DICM":
+                found.append(file)
     return found
 
 
@@ -118,8 +111,7 @@ def _one_slide(path: Path) -> Path:
 
 def _series_of(dicom_file: Path) -> bytes:
     """Read what all files of a DICOM slide have in common, empty where it is not found."""
-    with dicom_file.open("rb") as stream:
-        found = SERIES_UID.search(stream.read(65536))
+    found = SERIES_UID.search(Location(dicom_file).head(65536))
     return found.group(2) if found else b""
 
 
@@ -157,9 +149,8 @@ def _stored_slide(location: Location, path: Path, osr: Any) -> StoredSlide:
 
 def _files(path: Path, vendor: str, said: dict[str, str]) -> set[Path]:
     """Find the files of a slide that is more than the one at ``path``; none where it is that one."""
-    with path.open("rb") as file:
-        if vendor not in SEVERAL_FILES or file.read(4) in TIFF_MAGIC:
-            return set()
+    if vendor not in SEVERAL_FILES or Location(path).head(4) in TIFF_MAGIC:
+        return set()
     if vendor == "dicom":
         own = _series_of(path)
         return {path, *(file for file in _dicom_files(path.parent) if _series_of(file) == own)}

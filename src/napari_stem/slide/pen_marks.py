@@ -48,7 +48,7 @@ GAP_PX = 6  # gaps in a mark narrower than twice this belong to it
 RIM_PX = 3  # soft edge of a mark
 CLEAR_PX = 12  # around marks, left out where the tissue's own stains are looked at
 LEAST_TISSUE, MOST_TISSUE = 500, 4000  # pixels
-N_NORMALS, ROUNDS = 1000, 8
+ROUNDS = 8
 MOST_MARKS = 20  # the largest ones are followed across tissue
 INK_SHARE = 0.5  # of an ink's own distance from the stains' plane
 TURN_DEG = 3
@@ -150,28 +150,24 @@ def _likely_planes(
     normals = normals.astype(np.float32)
     spreads = 1.48 * np.median(np.abs(tissue @ normals.T), axis=0)
     likely = spreads <= ALIKE * spreads.min()
-    best = _nearest_plane(tissue).astype(np.float32)
+    best = _nearest_plane(tissue, normals[spreads.argmin()]).astype(np.float32)
     spread = 1.48 * np.median(np.abs(tissue @ best), keepdims=True)
     return np.vstack([normals[likely], best]), np.append(spreads[likely], spread)
 
 
-def _nearest_plane(tissue: NDArray[np.float32]) -> NDArray[np.float64]:
+def _nearest_plane(
+    tissue: NDArray[np.float32], normal: NDArray[np.floating]
+) -> NDArray[np.floating]:
     """Fit the normal of the plane through zero near which most of the (n, 3) densities lie: (3,).
 
-    A part of them is under ink that was not found yet, which least squares would follow. The normal
-    with the smallest median distance begins; least squares on the nearer half mends it.
+    It begins with a ``normal`` close to it. A part of the densities is under ink that was not found yet, which
+    least squares would follow: they are of the nearer half.
     """
-    number = np.arange(N_NORMALS) + 0.5  # spread evenly over half a sphere, as on a sunflower
-    height, turn = number / N_NORMALS, number * np.pi * (1 + np.sqrt(5))
-    flat = np.sqrt(1 - height**2)
-    normals = np.stack([flat * np.cos(turn), flat * np.sin(turn), height])
-    away = np.median(np.abs(tissue @ normals.astype(np.float32)), axis=0)
-    normal = normals[:, int(away.argmin())]
     for _ in range(ROUNDS):
         distance = np.abs(tissue @ normal)
         near = tissue[distance <= np.median(distance)].astype(np.float64)
         normal = np.linalg.svd(near.T @ near)[0][:, -1]
-    return np.asarray(normal, dtype=np.float64)
+    return normal
 
 
 def _followed(plain: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -180,8 +176,7 @@ def _followed(plain: NDArray[np.bool_], likely: NDArray[np.bool_]) -> NDArray[np
 
     near = dilated(plain, REACH_PX / 2)
     marks = ndimage.binary_propagation(plain, mask=likely & near)
-    closed = eroded(dilated(marks, GAP_PX / 2), GAP_PX / 2)
-    return np.asarray(closed | marks, dtype=bool)
+    return eroded(dilated(marks, GAP_PX / 2), GAP_PX / 2)
 
 
 def _opened(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:

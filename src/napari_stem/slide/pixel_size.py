@@ -58,18 +58,10 @@ class MppSource:
         return {"source": self.source, "mpp_um": [self.mpp.y_um, self.mpp.x_um]}
 
 
-def plausible_mpp(y_um: float, x_um: float) -> Mpp | None:
-    """Pixel size from a resolution tag, um per pixel; None where it must be a screen's or a printer's."""
-    for value in (y_um, x_um):
-        if not (math.isfinite(value) and PLAUSIBLE_UM[0] <= value <= PLAUSIBLE_UM[1]):
-            return None
-        if any(abs(UM_PER_INCH / value - dpi) < 0.5 for dpi in HABITUAL_DPI):
-            return None
-    return Mpp(y_um=y_um, x_um=x_um)
-
-
 def source_of(name: str, y_um: Any, x_um: Any, unit_um: float = 1.0) -> tuple[MppSource, ...]:
     """Turn what a file says into a source, named by who says so; empty where it is no pixel size.
+
+    Of a resolution tag, that of a screen or a printer is none.
 
     ``y_um`` and ``x_um`` are numbers or their text (a decimal comma is understood), times ``unit_um``
     micrometres.
@@ -79,9 +71,16 @@ def source_of(name: str, y_um: Any, x_um: Any, unit_um: float = 1.0) -> tuple[Mp
         # 0.01 to 100 is Mpp's own limit; a scanner that says 0 or 50 means "unknown"
         if not all(PLAUSIBLE_UM[0] <= value <= PLAUSIBLE_UM[1] for value in (y, x)):
             return ()
+        dots_per_inch = (UM_PER_INCH / y, UM_PER_INCH / x)
+        if name == RESOLUTION_TAG and any(map(_is_habitual, dots_per_inch)):
+            return ()
         return (MppSource(name, Mpp(y_um=y, x_um=x)),)
     except ValueError:
         return ()
+
+
+def _is_habitual(dots_per_inch: float) -> bool:
+    return any(abs(dots_per_inch - usual) < 0.5 for usual in HABITUAL_DPI)
 
 
 def conflict(sources: Sequence[MppSource]) -> str | None:

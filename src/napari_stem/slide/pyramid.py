@@ -221,8 +221,9 @@ class PyramidBuilder:
 
     def _in_memory(self) -> list[Level]:
         arrays = [np.empty((s.height_px, s.width_px, 3), np.uint8) for s in self.sizes]
-        self._fill([np.moveaxis(array, 2, 0) for array in arrays])
-        return [level_of_array(array, self._title) for array in arrays]
+        levels = [level_of_array(array, self._title) for array in arrays]
+        self._fill([np.moveaxis(array, 2, 0) for array in arrays], levels)
+        return levels
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -288,7 +289,8 @@ class PyramidBuilder:
         try:
             fresh.mkdir(mode=0o700)  # for its owner alone until it is complete
             group = zarr.open_group(fresh, mode="a", zarr_format=3)
-            self._fill([_new_array(group, n, size) for n, size in enumerate(self.sizes)])
+            arrays = [_new_array(group, n, size) for n, size in enumerate(self.sizes)]
+            self._fill(arrays, self._read_by(partial(_stored_window, fresh)))
             group.attrs.update({"ome": self._ome_metadata(), "napari_stem": self._stamp})
             restrict(fresh, self._file)
             if self._open_store() is None:  # else another process was faster
@@ -309,9 +311,12 @@ class PyramidBuilder:
         multiscale = {"axes": axes, "datasets": datasets, "type": "area mean"}
         return {"version": "0.5", "multiscales": [multiscale]}
 
-    def _fill(self, arrays: list[Any]) -> None:
-        """Write every level, (3, height, width), from the one before it, block by block, and preview it."""
-        below, levels = self._base(), self._read_by(partial(_pixels, arrays))
+    def _fill(self, arrays: list[Any], levels: list[Level]) -> None:
+        """Write every level, (3, height, width), from the one before it, block by block, and preview it.
+
+        ``levels`` read what is written.
+        """
+        below = self._base()
         jobs = [_blocks(level, below.chunk) for level in levels]
         n_blocks, n_done = sum(map(len, jobs)), 0
         # one core is left to the viewer that waits for them
@@ -328,7 +333,7 @@ class PyramidBuilder:
 
 
 def _stored_window(folder: Path, index: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    """Read a window of a level of a complete store.
+    """Read a window of a level of a store.
 
     Chunks are read here: zarr gives white for one that was removed, and goes to three other threads for each.
     """
@@ -382,11 +387,6 @@ def fill_block(
     array[:, rows, columns] = np.moveaxis(pixels, 2, 0)
     if preview is not None:
         preview.paint(pixels, rows, columns, SizePx(*array.shape[1:]))
-
-
-def _pixels(arrays: list[Any], index: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    """Read a window of a level that is being made: (h, w, 3)."""
-    return np.ascontiguousarray(np.moveaxis(arrays[index][:, rows, columns], 0, 2))
 
 
 def _blocks(level: Level, below: SizePx) -> list[tuple[slice, slice]]:

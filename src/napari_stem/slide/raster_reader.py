@@ -13,9 +13,9 @@ import numpy as np
 
 from napari_stem.errors import SlideError
 from napari_stem.foreign import require_held
-from napari_stem.geometry import Mpp, SizePx
+from napari_stem.geometry import SizePx
 from napari_stem.slide.level import DISPLAY_CHUNK_PX, Colour, Level, colour_of, over_white
-from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, MppSource, plausible_mpp
+from napari_stem.slide.pixel_size import RESOLUTION_TAG, UM_PER_INCH, source_of
 from napari_stem.slide.stored import StoredSlide, fingerprint, refusing_damage
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_stem.progress import Progress
     from napari_stem.slide.location import Location
+    from napari_stem.slide.pixel_size import MppSource
 
 FORMATS = ("JPEG", "PNG", "TIFF", "JPEG2000", "WEBP", "BMP")
 MAGIC = (
@@ -66,9 +67,9 @@ def read_header(location: Location) -> StoredSlide:
         size = SizePx(image.height, image.width)
         require_held(3 * image.height * image.width, path.stat().st_size, "its pixels")
         properties = {"format": str(image.format).lower(), "mode": image.mode}
-        mpp = _tagged_mpp(image)
+        mpp_sources = _mpp_sources(image)
         is_jp2 = image.format == "JPEG2000"  # of which Pillow reads no profile
-        colour = colour_of(_jp2_profile(path) if is_jp2 else image.info.get("icc_profile"))
+        colour = colour_of(_jp2_profile(location) if is_jp2 else image.info.get("icc_profile"))
     _refuse_cut_jpeg(path)
     properties["colour"] = colour.label
     is_jpeg = properties["format"] == "jpeg"
@@ -78,7 +79,7 @@ def read_header(location: Location) -> StoredSlide:
         (Level(lambda *window: whole().window(*window), size, size, path.name),),
         fingerprint(path),
         properties=properties,
-        mpp_sources=() if mpp is None else (MppSource(RESOLUTION_TAG, mpp),),
+        mpp_sources=mpp_sources,
         needs_tiled_copy=True,
         decode_coarsest=whole,
         rough_picture=partial(_reduced, path, size, colour) if is_jpeg else None,
@@ -155,20 +156,19 @@ def image_file(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _jp2_profile(path: Path) -> bytes | None:
+def _jp2_profile(location: Location) -> bytes | None:
     """Read the ICC profile of a JPEG 2000 file from its first colour specification box.
 
     SlideError where that names a colour space that Pillow takes for RGB.
     """
-    with path.open("rb") as file:
-        header = file.read(JP2_HEADER_BYTES).partition(b"jp2c")[0]
+    header = location.head(JP2_HEADER_BYTES).partition(b"jp2c")[0]
     at = header.find(b"colr")
     if at < 4:
         return None
     n_bytes, method, space = struct.unpack_from(">I4xB2xI", header, at - 4)
     if method == 1 and space not in JP2_SPACES:
         raise SlideError(
-            f"{path.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
+            f"{location.name} stores colours of JPEG 2000's space {space}; export it as 8-bit RGB."
         )
     return header[at + 7 : at - 4 + n_bytes] if method == 2 else None
 
@@ -183,10 +183,10 @@ def _refuse_cut_jpeg(path: Path) -> None:
             raise SlideError(f"{path.name} is cut short (no end-of-image mark); copy it again.")
 
 
-def _tagged_mpp(image: Image.Image) -> Mpp | None:
-    """Take the pixel size from the resolution tag, where it cannot be a screen's or a printer's."""
+def _mpp_sources(image: Image.Image) -> tuple[MppSource, ...]:
+    """Take the pixel size from the resolution tag."""
     try:
         x_dpi, y_dpi = (float(value) for value in image.info["dpi"])
-        return plausible_mpp(UM_PER_INCH / y_dpi, UM_PER_INCH / x_dpi)
+        return source_of(RESOLUTION_TAG, UM_PER_INCH / y_dpi, UM_PER_INCH / x_dpi)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
+        return ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_stem.errors import SlideError
 from napari_stem.foreign import read_json
+from napari_stem.slide.location import Location
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +68,8 @@ def looks_like_slide(path: Path) -> bool:
     if path.name.lower().endswith(TRUSTED_ENDINGS):
         return True
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
+        head = Location(path).head(HEAD_BYTES)
+    except SlideError:
         return False
     if head[128:132] == b"DICM":
         return DICOM_SLIDE in head

@@ -22,7 +22,6 @@ from napari_stem.slide.pixel_size import (
     UM_PER_INCH,
     UM_PER_UNIT,
     MppSource,
-    plausible_mpp,
     source_of,
 )
 from napari_stem.slide.tiff_tiles import jpeg_size
@@ -57,7 +56,7 @@ def mpp_sources(tiff: tifffile.TiffFile, series: Any, vendor: str) -> tuple[MppS
     )
     ways |= {"OME PhysicalSize": _ome, "ImageJ unit": _imagej}
     if vendor != "hamamatsu":  # whose own source it is
-        ways[RESOLUTION_TAG] = _tagged
+        ways[RESOLUTION_TAG] = _resolution
     found: list[MppSource] = []
     for name, way in ways.items():
         try:
@@ -86,13 +85,11 @@ def _aperio(series: Any) -> dict[str, Any]:
 def associated_series(tiff: tifffile.TiffFile, baseline: Any) -> dict[str, Any]:
     """Find the label, macro and thumbnail images by the names that the series have."""
     found: dict[str, Any] = {}
-    names = _ome_names(tiff)
     shows_glass = _leica_views(tiff) if tiff.is_scn else []
     for number, series in enumerate(tiff.series):
         if series is baseline or series.dtype != "uint8" or not set(series.axes) <= set("YXS"):
             continue
-        own = "macro" if any(shows_glass[number : number + 1]) else series.name
-        name = f"{own} {names.get(number, '')}".lower()
+        name = "macro" if any(shows_glass[number : number + 1]) else series.name.lower()
         for kind in ASSOCIATED:
             if kind in name:
                 found.setdefault(kind, series)
@@ -138,13 +135,6 @@ def in_pieces(tiff: tifffile.TiffFile, series: Any) -> str:
         if (n := len(re.findall(r'\bAOIScanned\s*=\s*"1"', xml))) > 1:
             return f"{n} scanned areas, which must be put side by side"
     return ""
-
-
-def _ome_names(tiff: tifffile.TiffFile) -> dict[int, str]:
-    try:
-        return {n: str(image.get("Name", "")) for n, image in enumerate(_ome_images(tiff))}
-    except READ_ERRORS:
-        return {}
 
 
 def _ome_images(tiff: tifffile.TiffFile) -> list[dict[str, Any]]:
@@ -238,15 +228,8 @@ def _imagej(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
     return y, x
 
 
-def _tagged(tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
-    """Take the pixel size from the resolution tags, where they say a unit and are believable."""
-    mpp = plausible_mpp(*_resolution(tiff, series))
-    if mpp is None:
-        raise ValueError("a screen's or a printer's")
-    return mpp.y_um, mpp.x_um
-
-
 def _resolution(_tiff: tifffile.TiffFile, series: Any) -> tuple[float, float]:
+    """Take the pixel size from the resolution tags, where they say a unit."""
     unit_um = UM_PER_RESOLUTION_UNIT[int(series.keyframe.tags.valueof("ResolutionUnit", 2))]
     y, x = (unit_um / value for value in _per_unit(series))
     return y, x

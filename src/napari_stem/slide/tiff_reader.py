@@ -159,8 +159,13 @@ def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
     knows what else was.
     """
     n_bytes = path.stat().st_size
+    layout, reach = tiff.tiff, 0
+    if not layout.is_ndpi:  # whose directories end otherwise
+        # where the directory after the last readable one should lie; 0 where that was the last
+        tiff.filehandle.seek(tiff.pages.next_page_offset)
+        told = tiff.filehandle.read(layout.offsetsize)
+        (reach,) = struct.unpack(layout.offsetformat, told)
     levels = (level for series in tiff.series for level in series.levels)
-    reach = _next_directory(tiff)
     for page in (p for level in levels for p in level.pages if p is not None):
         ends = np.add(page.dataoffsets, page.databytecounts)
         reach = max(reach, int(ends.max()) if ends.size else 0)
@@ -169,20 +174,6 @@ def _refuse_truncated(path: Path, tiff: tifffile.TiffFile) -> None:
             f"{path.name} is cut short: {n_bytes} bytes where its images reach to {reach}; copy it "
             f"again."
         )
-
-
-def _next_directory(tiff: tifffile.TiffFile) -> int:
-    """Where the directory after the last readable one should lie; 0 where that was the last."""
-    layout = tiff.tiff
-    if layout.is_ndpi:  # its directories end otherwise
-        return 0
-    at = tiff.pages[-1].offset
-    data = tiff.filehandle
-    data.seek(at)
-    (n_tags,) = struct.unpack(layout.tagnoformat, data.read(layout.tagnosize))
-    data.seek(at + layout.tagnosize + n_tags * layout.tagsize)
-    (following,) = struct.unpack(layout.offsetformat, data.read(layout.offsetsize))
-    return int(following)
 
 
 def _stored_slide(path: Path, tiff: tifffile.TiffFile, series: Any) -> StoredSlide:

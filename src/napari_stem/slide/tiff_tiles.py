@@ -93,11 +93,10 @@ def colours_of(key: Any, n_samples: int) -> tuple[tuple[int, ...], Convert | Non
         "minisblack": _grey,
         "miniswhite": lambda samples: _grey(255 - samples),
         "rgb": lambda samples: samples,
-        "ycbcr": partial(_affine, *_ycbcr(key)),
         "cielab": _lab,
         "icclab": lambda samples: _lab(samples ^ np.array([0, 128, 128], np.uint8)),
     }
-    convert = ways[space]
+    convert = partial(_affine, *_ycbcr(key)) if space == "ycbcr" else ways[space]
 
     def to_rgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
         rgb = np.empty((*samples.shape[:2], 3), np.uint8)

@@ -146,8 +146,8 @@ def view_of(slide: Slide) -> TissueView:
         if slide.fingerprint not in _views:
             sides = [max(level.size.height_px, level.size.width_px) for level in slide.levels]
             number = int(np.argmin(np.abs(np.log(np.array(sides) / THUMBNAIL_PX))))
-            rgb, downsample = slide.read_level(number), slide.levels[number].downsample
-            _views[slide.fingerprint] = TissueView.of_thumbnail(rgb, downsample)
+            level = slide.levels[number]
+            _views[slide.fingerprint] = TissueView.of_thumbnail(level.whole(), level.downsample)
         return _views[slide.fingerprint]
 
 

@@ -330,7 +330,7 @@ def _small(image: Path | Slide) -> NDArray[np.float64]:
     with open_slide(image) if isinstance(image, Path) else nullcontext(image) as slide:
         large_enough = [min(level.size.width_px, level.size.height_px) for level in slide.levels]
         index = max((i for i, side in enumerate(large_enough) if side >= _LOOK_PX), default=0)
-        pixels = Image.fromarray(np.asarray(slide.read_level(index)))
+        pixels = Image.fromarray(np.asarray(slide.levels[index].whole()))
     return np.asarray(pixels.convert("L").resize((_LOOK_PX, _LOOK_PX)), dtype=np.float64)
 
 

@@ -166,7 +166,7 @@ def test_damage_that_is_found_at_once_stops_nobody(svs_path, opened, monkeypatch
         future.set_exception(SlideError("slide.svs has gone away"))
         return future
 
-    monkeypatch.setattr(display, "_decoders", lambda: SimpleNamespace(submit=at_once))
+    monkeypatch.setattr(display, "_decoders", SimpleNamespace(submit=at_once))
     told = []
     pyramid.patience_s, pyramid.failed = 0.0, told.append
     assert np.asarray(pyramid.arrays[0][:900, :900]).shape == (900, 900, 3)

@@ -230,6 +230,14 @@ def test_grey_is_bright_where_it_should_be(
     assert np.abs(shown(opened, path) - grey(rgb)[..., np.newaxis]).mean() < LIMIT
 
 
+def test_tags_on_ycbcr_count_where_pixels_are_that(rgb, tmp_path, cache, opened):
+    """Grey has one black and one white in the tag that has three of each beside YCbCr."""
+    path = tmp_path / "grey.tif"
+    told = [(532, "2I", 2, (0, 1, 255, 1), True)]
+    tifffile.imwrite(path, grey(rgb), tile=(128, 128), compression="lzw", extratags=told)
+    assert np.abs(shown(opened, path) - grey(rgb)[..., np.newaxis]).mean() < LIMIT
+
+
 def test_real_scanners_halve_colours_in_jpeg_2000_which_openslide_reads(rgb, tmp_path, opened):
     def encode(tile):
         data = bytearray(jpeg_2000(mct=False)(tile))

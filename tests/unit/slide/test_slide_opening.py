@@ -216,7 +216,7 @@ def test_a_tiff_that_pillow_finds_too_large_when_it_decodes_it_is_refused(
     tifffile.imwrite(path, pixels[:100, :100], photometric="rgb")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # for what is opened with its own limit
     with pytest.raises(SlideError, match=r"large\.tif is too large to decode at once"):
-        open_slide(path, reader="raster").read_level(0)
+        open_slide(path, reader="raster").levels[0].whole()
 
 
 def test_the_packaged_jpeg_shows_the_pixels_of_another_decoder():
