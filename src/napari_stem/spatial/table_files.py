@@ -275,9 +275,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-SAME_PITCH = (
-    0.05  # share by which the distance between given spots may differ from the one asked for
-)
+CLOSER = 0.8  # of the pitch asked for; neighbours of hand-made arrays stray
 
 
 def read_spots(
@@ -287,8 +285,8 @@ def read_spots(
 
     Of an ``.h5ad``, or such a table, the obs names are kept. A ``.csv`` has columns ``x_px``, ``y_px``
     (level-0 px) and, if wanted, ``name``, also with semicolons between its cells, and then decimal commas.
-    ``size`` and ``mpp`` are of the slide's level 0. ``pitch_um`` is the distance between spots, unless it is
-    seen to be another, and their diameter where the file states none.
+    ``size`` and ``mpp`` are of the slide's level 0. ``pitch_um`` is the distance between spots, unless they
+    are seen to lie closer, and their diameter where the file states none.
 
     SpotError: the file cannot be read or used, or a spot lies off the slide.
     """
@@ -318,12 +316,12 @@ def read_spots(
         )
     xy_um = table.xy_px * (mpp.x_um, mpp.y_um)
     ratio = 1 / (mpp_from_spacing_um(table.obs, xy_um, pitch_um) or 1.0)
-    own_um = pitch_um if abs(ratio - 1) < SAME_PITCH else round(pitch_um * ratio, 1) or pitch_um
+    own_um = round(pitch_um * ratio, 1) if ratio < CLOSER else pitch_um
     return spots_at(
         table.xy_px,
         table.names,
         mpp,
-        pitch_um=own_um,
+        pitch_um=own_um or pitch_um,
         diameter_um=pitch_um if table.diameter_px is None else table.diameter_px * mpp.x_um,
         obs=table.obs,
     )
