@@ -223,7 +223,8 @@ def variogram_score(truth: Array, draws: NDArray[Any]) -> float:
     """Variogram score of order 0.5 (Scheuerer and Hamill 2015), mean over spots and pairs of genes.
 
     (|y_i - y_j|^.5 - E|X_i - X_j|^.5)^2, all pairs alike: it tells wrong correlations. Beyond 200 genes or
-    1,000 spots, of so many spread evenly over their order.
+    1,000 spots, of so many spread evenly over their order. It falls as draws are added (by 3% from 32 on,
+    1.5% from 64; mirrored pairs count as one): compare it at the same number of them.
     """
     rows, columns = (
         np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
@@ -264,8 +265,9 @@ def central_interval(
     """(..., draws) -> lower and upper bound, (...) each, of the draws' central interval, as precise as they.
 
     Quantiles at ranks q (n + 1) (Weibull; Hyndman and Fan 1996, type 6): for draws exchangeable with the truth,
-    the interval then holds the truth with probability ``level`` at any number of draws n >= 2 / (1 - level)
-    - 1. With fewer draws the outermost two bound it, and it holds the truth less often.
+    the interval then holds the truth with probability ``level`` where these ranks are whole, and with 1%
+    more at most between them, at any number of draws n >= 2 / (1 - level) - 1 (of 32 in mirrored pairs 91.1% of
+    normal truths, for 90%). With fewer draws the outermost two bound it, and it holds the truth less often.
     """
     # few values are sorted in a seventh of the time that `numpy.quantile` takes to choose among them
     ordered, last, tail = np.sort(draws, axis=-1), draws.shape[-1] - 1, round((1 - level) / 2, 12)
