@@ -120,8 +120,8 @@ def _draw_figures(truth: Array, draws: NDArray[Any], is_sampled: bool) -> dict[s
     """Figures that need draws."""
     place = pit(truth, draws)
     return {
-        "crps": _of_halves(crps, truth, draws, is_sampled),
-        "energy_score": _of_halves(energy_score, truth, draws, is_sampled),
+        "crps": _number(_of_halves(crps, truth, draws, is_sampled)),
+        "energy_score": _number(_of_halves(energy_score, truth, draws, is_sampled)),
         "variogram_score": variogram_score(truth, draws),
         "rvd_draw": _number(of_one_draw(rvd, truth, draws)),
         "gsc_draw": _number(of_one_draw(gsc, truth, draws)),
@@ -223,7 +223,8 @@ def variogram_score(truth: Array, draws: NDArray[Any]) -> float:
     """Variogram score of order 0.5 (Scheuerer and Hamill 2015), mean over spots and pairs of genes.
 
     (|y_i - y_j|^.5 - E|X_i - X_j|^.5)^2, all pairs alike: it tells wrong correlations. Beyond 200 genes or
-    1,000 spots, of so many spread evenly over their order.
+    1,000 spots, of so many spread evenly over their order. It falls as draws are added (by 3% from 32 on,
+    1.5% from 64; mirrored pairs count as one): compare it at the same number of them.
     """
     rows, columns = (
         np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
@@ -248,13 +249,14 @@ def variogram_score(truth: Array, draws: NDArray[Any]) -> float:
 def _of_halves(
     score: Callable[..., float], truth: Array, draws: NDArray[Any], is_sampled: bool
 ) -> float:
-    """Score of the even and of the odd draws, averaged.
+    """Score of the even and of the odd draws, averaged; NaN of two draws, which may be one pair.
 
     The model's draws come in mirrored pairs, independent within each half only; pairs would flatter the score.
     """
-    if not is_sampled or draws.shape[-1] < 4:
-        return score(truth, draws, is_sampled=is_sampled)
-    return (score(truth, draws[..., ::2]) + score(truth, draws[..., 1::2])) / 2
+    if not is_sampled:
+        return score(truth, draws, is_sampled=False)
+    halves = [half for half in (draws[..., ::2], draws[..., 1::2]) if half.shape[-1] > 1]
+    return float(np.mean([score(truth, half) for half in halves])) if halves else float("nan")
 
 
 def central_interval(
@@ -263,8 +265,9 @@ def central_interval(
     """(..., draws) -> lower and upper bound, (...) each, of the draws' central interval, as precise as they.
 
     Quantiles at ranks q (n + 1) (Weibull; Hyndman and Fan 1996, type 6): for draws exchangeable with the truth,
-    the interval then holds the truth with probability ``level`` at any number of draws n >= 2 / (1 - level)
-    - 1. With fewer draws the outermost two bound it, and it holds the truth less often.
+    the interval then holds the truth with probability ``level`` where these ranks are whole, and with 1%
+    more at most between them, at any number of draws n >= 2 / (1 - level) - 1 (of 32 in mirrored pairs 91.1% of
+    normal truths, for 90%). With fewer draws the outermost two bound it, and it holds the truth less often.
     """
     # few values are sorted in a seventh of the time that `numpy.quantile` takes to choose among them
     ordered, last, tail = np.sort(draws, axis=-1), draws.shape[-1] - 1, round((1 - level) / 2, 12)
@@ -389,10 +392,11 @@ N_BINS = 20
 def pit(truth: NDArray[Any], draws: NDArray[Any]) -> Array:
     """Randomised probability integral transform: where among its draws each truth lies, 0 to 1.
 
-    Uniform where draws and truth come from one distribution, at any number of draws and whatever their ties
-    (Czado, Gneiting and Held 2009). Among counts the truth often equals draws (many zeros): its place among
-    those is drawn at random, the same one each time. Intervals that count their ends as inside hold more than
-    they say.
+    Uniform where truth and independent draws come from one distribution, at any number of draws and whatever
+    their ties (Czado, Gneiting and Held 2009). Of draws in mirrored pairs, as our models give them, the middle
+    is met a little too often: intervals of 50 and 90% hold 51.5 and 90.3% by 32 right draws, 52.3 and 90.5% by
+    20. Among counts the truth often equals draws (many zeros): its place among those is drawn at random, the
+    same one each time. Intervals that count their ends as inside hold more than they say.
 
     Parameters
     ----------

@@ -116,7 +116,8 @@ class PredictionJob:
             As of the job.
         spots, regions, whole_slide, tissue, pitch_um
             Where to predict, as `choose_spots` takes them. With an embedder its patches are
-            the spots, unless others are given; spots are as far apart as in training, unless said otherwise.
+            the spots, unless others are given; those of a lattice are as far apart as in training, unless said
+            otherwise.
         species, tissue_type
             Of the slide, as its user says; None where not stated.
         keep_draws

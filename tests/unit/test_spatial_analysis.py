@@ -84,16 +84,28 @@ def test_pieces_far_apart_are_no_neighbours(square):
     assert graph[left][:, ~left].sum() == 0
 
 
-def test_hexagonal_lattices_have_six(square):
+def hexagonal() -> Spots:
     row, col = np.mgrid[0:8, 0:16]
     is_node = (row + col) % 2 == 0
     row, col = row[is_node], col[is_node]
     names = tuple(f"{r}x{c}" for r, c in zip(row, col, strict=True))
-    x_px, y_px = col * 50.0, row * 50.0 * np.sqrt(3)
-    graph = neighbour_graph(Spots(x_px, y_px, row, col, 100.0, 55.0, names)).toarray()
-    inside = (row > 0) & (row < 7) & (col > 1) & (col < 14)
-    near = np.hypot(x_px[:, None] - x_px, y_px[:, None] - y_px) < 101
-    np.testing.assert_array_equal(graph[inside] > 0, (near & ~np.eye(len(row), dtype=bool))[inside])
+    return Spots(col * 50.0, row * 50.0 * np.sqrt(3), row, col, 100.0, 55.0, names)
+
+
+def test_hexagonal_lattices_have_six():
+    """At most: those at the rim, and beside a gap, had others from further away."""
+    spots = hexagonal().take(np.r_[0:40, 42:64])
+    graph = neighbour_graph(spots).toarray()
+    near = np.hypot(spots.x_px[:, None] - spots.x_px, spots.y_px[:, None] - spots.y_px) < 101
+    np.testing.assert_array_equal(graph > 0, near & ~np.eye(len(spots), dtype=bool))
+
+
+def test_spots_off_their_lattice_have_the_six_nearest(square):
+    """Where several share a row and column, or lie elsewhere: they had up to 19 neighbours."""
+    shared = replace(square, array_row=square.array_row // 2, array_col=square.array_col // 2)
+    off = np.random.default_rng(0).permuted(np.stack([square.x_px, square.y_px]), axis=1)
+    for spots in (shared, replace(square, x_px=off[0], y_px=off[1])):
+        assert (neighbour_graph(spots).sum(axis=1) == 6).all()
 
 
 # Moran's I

@@ -156,6 +156,12 @@ def are_squares(spots: Spots) -> bool:
     return spots.diameter_um >= FILLED * spots.pitch_um
 
 
+def area_mm2(spots: Spots) -> float:
+    """Area of all spots together, as they are drawn: squares may overlap, circles do not."""
+    circles_um2 = len(spots) * np.pi / 4 * spots.diameter_um**2
+    return float(1e-6 * (_covered(spots).area if are_squares(spots) else circles_um2))
+
+
 def outlines_um(spots: Spots) -> NDArray[np.float64]:
     """Corners of one spot about its centre: (corners, 2) float64, (x, y) in um, not closed."""
     radius_um = spots.diameter_um / 2
@@ -227,8 +233,7 @@ def draw_unlike(axes: Any, selection: Selection) -> None:
 
 def draw_coverage(axes: Any, selection: Selection) -> None:
     """Outline the area that is predicted."""
-    area = shapely.union_all(shapely.polygons(_corners(selection.spots)), grid_size=SEAM_UM)
-    _draw_rings(axes, area, (1.0, 1.0), COVERAGE_COLOUR, 1.2)
+    _draw_rings(axes, _covered(selection.spots), (1.0, 1.0), COVERAGE_COLOUR, 1.2)
 
 
 def draw_regions(axes: Any, selection: Selection) -> None:
@@ -306,6 +311,11 @@ def draw_scale_bar(axes: Any, font_size: float = 7.0) -> None:
 def _corners(spots: Spots) -> Any:
     """(n, corners, 2) outlines of spots, in um."""
     return spots.xy_um[:, None] + outlines_um(spots)
+
+
+def _covered(spots: Spots) -> shapely.Geometry:
+    """All that spots cover, in um."""
+    return shapely.union_all(shapely.polygons(_corners(spots)), grid_size=SEAM_UM)
 
 
 def require_same_slide(selection: Selection, slide: Slide) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.exporting.drawing import (
+    area_mm2,
     cut,
     draw_coverage,
     draw_regions,
@@ -123,6 +124,7 @@ def _facts(selection: Selection) -> dict[str, Any]:
         "selection": selection,
         "about": provenance,
         "spots": selection.spots,
+        "area_mm2": area_mm2(selection.spots),
         "unit": prediction.unit,
         "notice": NOTICE,
         "by_chance": f"{MARK}: {BY_CHANCE}",

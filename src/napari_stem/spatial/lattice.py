@@ -134,7 +134,8 @@ def spots_at(
     """
     nodes = None if obs is None else array_positions(obs)
     if nodes is None:
-        steps = np.rint((xy_px - xy_px.min(axis=0)) * mpp.x_um / pitch_um).astype(np.int64)
+        step_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
+        steps = np.rint((xy_px - xy_px.min(axis=0)) / step_px).astype(np.int64)
         nodes = steps[:, 1], steps[:, 0]
     return Spots(
         x_px=xy_px[:, 0],

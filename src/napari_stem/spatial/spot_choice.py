@@ -39,7 +39,7 @@ def choose_spots(
     slide
         Of known pixel size.
     pitch_um
-        Distance between spots of the lattice.
+        Distance between spots of the lattice; given ones may lie closer.
     spots
         Given ones: `Spots`, a table with ``obsm["spatial"]`` (x, y in level-0 px), or a file (``.h5ad``, or
         ``.csv`` with ``x_px, y_px``). They are taken wherever they lie, unless regions are given too.

@@ -20,10 +20,9 @@ from scipy.sparse import csr_matrix
 from napari_stem.cells import read_cells
 from napari_stem.errors import DatasetError, SpotError
 from napari_stem.foreign import elements_known, opened_hdf5, read_h5ad, require_own_zarr
-from napari_stem.geometry import Mpp, SizePx, Spots
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import outside_image
-from napari_stem.spatial.lattice import array_positions, stated_diameter_px
+from napari_stem.spatial.lattice import mpp_from_spacing_um, spots_at, stated_diameter_px
 from napari_stem.texts import clean_name, quoted, reason_of
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     import anndata
     import pandas as pd
     from numpy.typing import NDArray
+
+    from napari_stem.geometry import Mpp, SizePx, Spots
 
 
 _log = logging.getLogger(__name__)
@@ -274,6 +275,9 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
+CLOSER = 0.8  # of the pitch asked for; neighbours of hand-made arrays stray
+
+
 def read_spots(
     source: anndata.AnnData | str | Path, size: SizePx, mpp: Mpp, pitch_um: float
 ) -> Spots:
@@ -281,8 +285,8 @@ def read_spots(
 
     Of an ``.h5ad``, or such a table, the obs names are kept. A ``.csv`` has columns ``x_px``, ``y_px``
     (level-0 px) and, if wanted, ``name``, also with semicolons between its cells, and then decimal commas.
-    ``size`` and ``mpp`` are of the slide's level 0; ``pitch_um`` is the distance between spots, and their
-    diameter where the file states none.
+    ``size`` and ``mpp`` are of the slide's level 0. ``pitch_um`` is the distance between spots, unless they
+    are seen to lie closer, and their diameter where the file states none.
 
     SpotError: the file cannot be read or used, or a spot lies off the slide.
     """
@@ -310,18 +314,16 @@ def read_spots(
             f"{int(outside.sum())} of {len(table.xy_px)} spots of {name} lie off the "
             f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
         )
-    pitch_px = pitch_um / np.array([mpp.x_um, mpp.y_um])
-    col, row = np.floor(table.xy_px / pitch_px).T.astype(np.int64)
-    array_row, array_col = array_positions(table.obs) or (row, col)
-    return Spots(
-        x_px=table.xy_px[:, 0],
-        y_px=table.xy_px[:, 1],
-        array_row=array_row,
-        array_col=array_col,
-        pitch_um=pitch_um,
+    xy_um = table.xy_px * (mpp.x_um, mpp.y_um)
+    ratio = 1 / (mpp_from_spacing_um(table.obs, xy_um, pitch_um) or 1.0)
+    own_um = round(pitch_um * ratio, 1) if ratio < CLOSER else pitch_um
+    return spots_at(
+        table.xy_px,
+        table.names,
+        mpp,
+        pitch_um=own_um or pitch_um,
         diameter_um=pitch_um if table.diameter_px is None else table.diameter_px * mpp.x_um,
-        names=tuple(table.names),
-        mpp=mpp,
+        obs=table.obs,
     )
 
 

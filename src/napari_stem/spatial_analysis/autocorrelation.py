@@ -10,6 +10,7 @@ import numpy as np
 from napari_stem.errors import PredictionError
 from napari_stem.metrics import central_interval
 from napari_stem.progress import Poll, Progress, go_on, silent
+from napari_stem.spatial.lattice import HEXAGONAL_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,38 +35,53 @@ def squidpy_without_chatter() -> Any:
 
 N_NEIGHBOURS_OTHER = 6
 SQUARENESS = 0.1  # how far rows and columns may be from equal steps at right angles
+MISFIT = (
+    0.25  # median distance from its node, in pitches, beyond which spots lie on another lattice
+)
+STEPS = (
+    (1.0, 1.0),
+    (0.5, HEXAGONAL_ROW),
+)  # of a column and a row, in pitches: square, hexagonal as Visium's
 
 
 def neighbour_graph(spots: Spots) -> csr_matrix:
     """Graph of neighbouring spots, by squidpy.
 
-    Neighbours are the four beside a spot on a square lattice, else the six nearest. (n, n) CSR of zeros and
-    ones; a spot without neighbours has an empty row.
+    Neighbours are the four beside a spot on a square lattice, the six on a hexagonal one, else the six nearest.
+    (n, n) CSR of zeros and ones; a spot without neighbours has an empty row.
     """
     import anndata
 
     sq = squidpy_without_chatter()
     table = anndata.AnnData(obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])})
-    if is_square(spots):
-        # in steps of the lattice, where neighbours lie exactly one apart
-        table.obsm["spatial"] = np.column_stack([spots.array_col, spots.array_row]).astype(float)
+    nodes = next((nodes for steps in STEPS if (nodes := _nodes(spots, steps)) is not None), None)
+    if nodes is not None:
+        table.obsm["spatial"] = nodes
         sq.gr.spatial_neighbors_radius(table, radius=1.01)
     else:
         sq.gr.spatial_neighbors_knn(table, n_neighs=min(N_NEIGHBOURS_OTHER, len(spots) - 1))
     return table.obsp["spatial_connectivities"]
 
 
-def is_square(spots: Spots) -> bool:
-    """Whether rows and columns of the lattice are equally far apart and at right angles."""
-    design = np.column_stack([spots.array_col, spots.array_row, np.ones(len(spots))])
-    steps, *_ = np.linalg.lstsq(design, np.column_stack([spots.x_px, spots.y_px]), rcond=None)
-    col_step, row_step, _ = steps
-    lengths = float(np.hypot(*col_step)), float(np.hypot(*row_step))
-    return (
+def _nodes(spots: Spots, steps: tuple[float, float]) -> NDArray[np.float64] | None:
+    """(n, 2) where spots lie on a lattice, neighbours exactly one apart; None where they lie on another.
+
+    ``steps`` are those of its columns and rows, which must be as long as that on the slide and at right angles.
+    """
+    nodes = np.column_stack([spots.array_col, spots.array_row]) * np.array(steps)
+    design, xy_px = np.column_stack([nodes, np.ones(len(spots))]), (spots.x_px, spots.y_px)
+    fitted, *_ = np.linalg.lstsq(design, np.column_stack(xy_px), rcond=None)
+    col_px, row_px, _ = fitted
+    lengths = float(np.hypot(*col_px)), float(np.hypot(*row_px))
+    stray_px = np.linalg.norm(design @ fitted - np.column_stack(xy_px), axis=1)
+    fits = (
         min(lengths) > 0
         and abs(lengths[0] / lengths[1] - 1) < SQUARENESS
-        and abs(float(col_step @ row_step)) < SQUARENESS * lengths[0] * lengths[1]
+        and abs(float(col_px @ row_px)) < SQUARENESS * lengths[0] * lengths[1]
+        and float(np.median(stray_px)) < MISFIT * min(lengths)
+        and len(np.unique(nodes, axis=0)) == len(spots)
     )
+    return nodes if fits else None
 
 
 COLUMNS_PER_STEP = 4096  # between two looks at whether to stop

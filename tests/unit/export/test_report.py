@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -181,6 +182,23 @@ def test_a_model_without_a_network_names_no_solver(prediction: Prediction, tmp_p
     page = page_of(Selection.of(prediction, ONE), tmp_path)
     assert page.row("Steps per sample") == ["1"]
     assert page.row("How samples were drawn") == ["exact draws of a Gaussian copula"]
+
+
+def test_the_area_is_that_of_the_spots(prediction: Prediction, tmp_path: Path, monkeypatch) -> None:
+    """As they are drawn: it was that of squares of their pitch, four times what Visium's spots cover."""
+    spots = prediction.spots.take(prediction.done)
+    mean_um, n_spots = spots.xy_um.mean(0), len(spots)
+    close = (spots.xy_um - mean_um) / 2 + mean_um
+    x_px, y_px = close.T / prediction.mpp.x_um
+    union = shapely.union_all([shapely.Point(*xy).buffer(100, cap_style="square") for xy in close])
+    for altered, area_um2 in (
+        ({}, n_spots * 200**2),
+        ({"pitch_um": 364.0}, n_spots * np.pi * 100**2),
+        ({"pitch_um": 100.0, "x_px": x_px, "y_px": y_px}, union.area),
+    ):
+        monkeypatch.setattr(prediction, "spots", replace(spots, **altered))
+        page = page_of(Selection.of(prediction, ONE), tmp_path, overwrite=True)
+        assert f"{area_um2 * 1e-6:.2f} mm² of tissue" in page.text
 
 
 def test_how_it_was_made(prediction: Prediction, slide, tmp_path: Path) -> None:

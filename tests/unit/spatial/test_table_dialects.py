@@ -150,6 +150,19 @@ def test_spots_are_read_from_tables_of_any_program(mark: str, tmp_path: Path) ->
     assert spots.names == ("007", "b")
 
 
+@pytest.mark.parametrize("asked_um", [100.0, 200.0])
+def test_given_spots_are_no_further_apart_than_they_lie(tmp_path: Path, asked_um: float) -> None:
+    """Of spots 100 um apart a prediction said 200 um, the model's."""
+    path, mpp = tmp_path / "spots.csv", Mpp(y_um=0.5, x_um=0.25)
+    row, col = np.mgrid[:5, :7].reshape(2, -1)
+    lines = [f"{400 * c + 33},{200 * r + 7}" for r, c in zip(row, col, strict=True)]
+    path.write_text("\n".join(["x_px,y_px", *lines]))
+    spots = read_spots(path, SizePx(4000, 4000), mpp, asked_um)
+    assert (spots.pitch_um, spots.diameter_um) == (100, asked_um)
+    np.testing.assert_array_equal(spots.array_row, row)
+    np.testing.assert_array_equal(spots.array_col, col)
+
+
 @pytest.mark.parametrize(
     "heading", ["x_px,x_px,y_px", ' x_px ,"x_px",y_px', "x_px,y_px,NA,NA", "x_px,y_px,y_px"]
 )
