@@ -35,13 +35,10 @@ def squidpy_without_chatter() -> Any:
 
 N_NEIGHBOURS_OTHER = 6
 SQUARENESS = 0.1  # how far rows and columns may be from equal steps at right angles
-MISFIT = (
-    0.25  # median distance from its node, in pitches, beyond which spots lie on another lattice
-)
-STEPS = (
-    (1.0, 1.0),
-    (0.5, HEXAGONAL_ROW),
-)  # of a column and a row, in pitches: square, hexagonal as Visium's
+# median distance from its node, in pitches, beyond which spots lie on another lattice
+MISFIT = 0.25
+# of a column and a row, in pitches: square, and hexagonal as Visium's
+STEPS = ((1.0, 1.0), (0.5, HEXAGONAL_ROW))
 
 
 def neighbour_graph(spots: Spots) -> csr_matrix:
