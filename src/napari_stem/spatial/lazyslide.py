@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas
-    import pandas as pd
 
 SHAPES, TABLES = "shapes", "tables"
 TISSUE = "tissues"  # the outlines that LazySlide finds by itself
@@ -111,22 +110,19 @@ class LazySlideStore:
                 f"{self.path} has no outlines '{name}'; "
                 + (f"give one of {paths}." if names else "find the tissue with LazySlide first.")
             )
-        frame = self.outlines(name)
-        facts = frame.drop(columns=frame.geometry.name)
-        features = [
-            {"type": "Feature", "geometry": area.__geo_interface__, "properties": _properties(row)}
-            for area, (_, row) in zip(frame.geometry, facts.iterrows(), strict=True)
-        ]
-        return {"type": "FeatureCollection", "features": features}
+
+        def plain(value: Any) -> Any:
+            return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
+
+        areas = self.outlines(name).to_geo_dict(na="drop", drop_id=True)
+        found: dict[str, Any] = json.loads(json.dumps(areas, default=plain))
+        for feature in found["features"]:
+            feature["properties"] = _properties(feature["properties"])
+        return found
 
 
-def _properties(row: pd.Series) -> dict[str, Any]:
+def _properties(known: dict[str, Any]) -> dict[str, Any]:
     """QuPath's properties as they were before LazySlide laid them flat (``classification_name``)."""
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
-
-    known: dict[str, Any] = json.loads(json.dumps(row.dropna().to_dict(), default=plain))
     nested = {
         key.removeprefix("classification_"): known.pop(key)
         for key in list(known)
