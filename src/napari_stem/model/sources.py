@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.caches import CACHES, keep_bounded, owner_of_copy, touch
+from napari_stem.caches import CACHES, keep_bounded, make_folder_of_copy, owner_of_copy, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
 from napari_stem.hub import HUB_PAGE, HubRequest, cached_repository, in_clear_words, reporting
@@ -214,8 +214,8 @@ def unpacked(path: Path) -> Path:
         The file is damaged or holds no model, or there is no room for it.
     """
     try:
-        owner = owner_of_copy(path)
-        digest = hashlib.blake2b(f"{sha256(path)} {owner}".encode(), digest_size=16)
+        content = f"{sha256(path)} {owner_of_copy(path)}"
+        digest = hashlib.blake2b(content.encode(), digest_size=16)
         folder = CACHES["models"].folder / digest.hexdigest()
         if all((folder / name).is_file() for name in NEEDED):
             touch(folder)
@@ -224,7 +224,7 @@ def unpacked(path: Path) -> Path:
             members = _members(archive, path)
             require_own_zip(path)
             _require_room(path, sum(member.file_size for member in members.values()))
-            folder.mkdir(mode=0o700 if owner else 0o777, parents=True, exist_ok=True)
+            make_folder_of_copy(folder, path)
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one
                 if name in members:
                     partial_file = folder / f"{name}.partial"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import CACHES, owner_of_copy
+from napari_stem.caches import CACHES, make_folder_of_copy, owner_of_copy
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import Mpp, Region, Spots, region_names
@@ -392,7 +392,7 @@ def unpacked(path: Path) -> Path:
             return folder
         table = read_exported(path)
         with written_whole(folder, overwrite=True) as fresh:
-            fresh.mkdir(mode=0o700 if owner_of_copy(path) else 0o777)
+            make_folder_of_copy(fresh, path)
             write_zarr(table, fresh)
     except (*DAMAGE, OutputError) as error:
         raise PredictionError(
