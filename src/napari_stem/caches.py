@@ -173,7 +173,7 @@ def owner_of_copy(file: Path) -> str:
 
 
 def make_folder_of_copy(folder: Path, file: Path) -> None:
-    """Make the folder that a file is unpacked into, where none is, for `owner_of_copy` alone if there is one."""
+    """Make the folder that a file is unpacked into, unless it is there, for its `owner_of_copy` alone."""
     folder.mkdir(mode=0o700 if owner_of_copy(file) else 0o777, parents=True, exist_ok=True)
 
 
