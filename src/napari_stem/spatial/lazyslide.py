@@ -97,8 +97,8 @@ class LazySlideStore:
             )
         return found
 
-    def areas(self) -> dict[str, Any]:
-        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
+    def areas(self) -> list[dict[str, Any]]:
+        """Features of GeoJSON, with the names and classes of annotations: those named, else the tissue.
 
         StoreError as of `outlines`; or there are none such.
         """
@@ -114,9 +114,9 @@ class LazySlideStore:
         def plain(value: Any) -> Any:
             return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
 
-        areas = self.outlines(name).to_geo_dict(na="drop", drop_id=True)
-        found: dict[str, Any] = json.loads(json.dumps(areas, default=plain))
-        for feature in found["features"]:
+        areas = [*self.outlines(name).iterfeatures(na="drop", drop_id=True)]
+        found: list[dict[str, Any]] = json.loads(json.dumps(areas, default=plain))
+        for feature in found:
             feature["properties"] = _properties(feature["properties"])
         return found
 
