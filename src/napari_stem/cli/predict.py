@@ -98,6 +98,7 @@ def _predicted(
     ):
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
+        from napari_stem.encoders.precomputed import read_embeddings
         from napari_stem.model import load_model
         from napari_stem.model.serving import require_fit
         from napari_stem.slide.scale_check import known_check
@@ -106,8 +107,6 @@ def _predicted(
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
         if options.embeddings is not None:
-            from napari_stem.encoders.precomputed import read_embeddings
-
             size, mpp, encoder = opened.size, opened.require_mpp(), loaded.encoder_name
             embedder = read_embeddings(
                 options.embeddings, size, mpp, options.stated, wanted=encoder

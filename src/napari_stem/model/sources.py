@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
-# The earliest that a zip can hold: the same model gives the same bytes.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 _READ_ALL = 0o644 << 16
 _CHUNK = 1 << 22
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
@@ -175,7 +173,7 @@ def pack(folder: Path, out: Path) -> Path:
         zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for name in FILES:
-            about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
+            about = zipfile.ZipInfo(f"{out.stem}/{name}")  # of 1980: the same model, the same bytes
             about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
             with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
                 shutil.copyfileobj(source, sink, _CHUNK)

@@ -110,7 +110,6 @@ def read_exported(path: Path) -> anndata.AnnData:
     PredictionError
         There is none, it is damaged or no prediction, or one of another format.
     """
-    require_there(path)
     with reading(path):
         table = read_h5ad(path)
         read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
