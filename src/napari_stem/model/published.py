@@ -39,27 +39,13 @@ _TELLING = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published checkpoint as read.
+    """A published checkpoint as read."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    weights
-        The network's state dict, float32.
-    taken
-        Which of the file's state dicts that is; ``weights`` where it holds one only.
-    dropped
-        What else the file holds, and a model has no use for.
-    denoiser
-        The network that the shapes speak of.
-    """
-
-    path: Path
-    weights: dict[str, Tensor]
-    taken: str
-    dropped: tuple[str, ...]
-    denoiser: DenoiserConfig
+    path: Path  # the file
+    weights: dict[str, Tensor]  # the network's state dict, float32
+    taken: str  # which of the file's state dicts that is; ``weights`` where it holds one only
+    dropped: tuple[str, ...]  # what else the file holds, and a model has no use for
+    denoiser: DenoiserConfig  # the network that the shapes speak of
 
 
 def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = None) -> Checkpoint:
