@@ -182,10 +182,7 @@ def slides_in(place: Path) -> list[Path]:
 def slides_at(place: Path) -> list[Path]:
     """List the slides of a folder or pattern; anything else is one itself, whether it is there or not.
 
-    Raises
-    ------
-    DatasetError
-        There is none.
+    DatasetError: there is none.
     """
     if place.is_dir() and not is_slide_folder(place):
         found = slides_in(place)

@@ -114,10 +114,7 @@ def fill(order: Order, run: str, start: int, stop: int) -> tuple[int, int, float
     ``run`` names this run: what a worker has open of an earlier one does not serve it. Gives how many spots it
     finished, how many of them are unlike the training data, and the seconds that took.
 
-    Raises
-    ------
-    StemError
-        The slide, the disk or the share failed, and after some minutes does so still.
+    StemError: the slide, the disk or the share failed, and after some minutes does so still.
     """
 
     def work() -> tuple[int, int, float]:

@@ -43,10 +43,7 @@ def write_geojson(
     class carries it with its colour; one that was not stays unclassified.
     Few genes keep QuPath's tables readable.
 
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
+    OutputError: the place is taken or cannot be written.
     """
     n_spots = len(selection.spot_indices)
     about = {**selection.prediction.provenance, "notice": NOTICE}

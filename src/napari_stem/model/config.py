@@ -70,10 +70,7 @@ class ModelConfig:
 def read_config(folder: Path) -> ModelConfig:
     """Read ``config.json`` alone; loads no torch.
 
-    Raises
-    ------
-    ModelError
-        It is missing, is no JSON, lacks a field or is of another format version.
+    ModelError: it is missing, is no JSON, lacks a field or is of another format version.
     """
     path = folder / CONFIG_FILE
     try:

@@ -88,10 +88,7 @@ def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = Non
 def require_genes(checkpoint: Checkpoint, genes: tuple[str, ...], source: str) -> None:
     """Check a panel against a checkpoint.
 
-    Raises
-    ------
-    ModelError
-        It names another number of genes, or one twice.
+    ModelError: it names another number of genes, or one twice.
     """
     repeated = sorted({gene for gene in genes if genes.count(gene) > 1})
     if repeated:
@@ -109,10 +106,7 @@ def require_genes(checkpoint: Checkpoint, genes: tuple[str, ...], source: str) -
 def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: int) -> None:
     """Check an encoder's width against a checkpoint.
 
-    Raises
-    ------
-    ModelError
-        The checkpoint was told embeddings of another width.
+    ModelError: the checkpoint was told embeddings of another width.
     """
     own_width = checkpoint.denoiser.condition_width
     if own_width != width:

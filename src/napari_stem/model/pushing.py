@@ -96,10 +96,7 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
 def read_card(path: Path, text: str | None = None) -> ModelCard:
     """Read a card as the hub does.
 
-    Raises
-    ------
-    ModelError
-        Its front matter is no YAML, or there is none.
+    ModelError: its front matter is no YAML, or there is none.
     """
     from huggingface_hub import ModelCard
     from yaml import YAMLError  # type: ignore[import-untyped, unused-ignore]

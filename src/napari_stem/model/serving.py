@@ -54,11 +54,8 @@ def tissue_warning(config: ModelConfig, tissue: str | None) -> str | None:
 def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
     """Refuse a slide so coarse that a model's encoder would see pixels that are not there.
 
-    Raises
-    ------
-    ModelError
-        The smallest field of view would be upsampled more than twofold, or so much more than in training (card
-        ``mpp_um``).
+    ModelError: the smallest field of view would be upsampled more than twofold, or so much more than in
+    training (card ``mpp_um``).
     """
     field_um = min(patch.fields_of_view_um)
     finest_um = max(field_um / patch.side_px, float(config.card.get("mpp_um") or 0.0))
@@ -76,10 +73,7 @@ def embedder_of(
 ) -> Embedder:
     """Look at a slide with the encoder that a model needs, which is loaded unless it is given.
 
-    Raises
-    ------
-    EncoderError, ModelError
-        The encoder is not ready or another one, or the slide too coarse for it.
+    EncoderError, ModelError: the encoder is not ready or another one, or the slide too coarse for it.
     """
     encoder = encoder or encoder_of(model, torch_device(device))
     require_resolution(model.config, encoder.patch, slide.require_mpp())
@@ -89,10 +83,7 @@ def embedder_of(
 def encoder_of(model: Model, device: str) -> Encoder:
     """Load the encoder that a model needs, looking at the patches that it was trained with.
 
-    Raises
-    ------
-    EncoderError
-        It is not ready, or its numbers are other ones than in training.
+    EncoderError: it is not ready, or its numbers are other ones than in training.
     """
     try:
         encoder = load_encoder(model.encoder_name, device, model.config.fields_of_view_um)

@@ -89,10 +89,7 @@ def named_in_file(name: object) -> Path:
 
     What a file says is text and nobody's request: it is looked for nowhere else, on this machine or the hub.
 
-    Raises
-    ------
-    ModelError
-        There is none of that name.
+    ModelError: there is none of that name.
     """
     for folder in PACKAGED.iterdir():
         if folder.is_dir() and folder.name == name:
@@ -157,12 +154,7 @@ def fetch(
 def pack(folder: Path, out: Path) -> Path:
     """Write a model folder as one ``.zip``, whole or not at all; other files of the folder stay behind.
 
-    Raises
-    ------
-    ModelError
-        The folder lacks a file.
-    OutputError
-        The place is taken or cannot be written.
+    ModelError: the folder lacks a file. OutputError: the place is taken or cannot be written.
     """
     require_files(folder)
     if out.suffix != ".zip":
@@ -183,10 +175,7 @@ def pack(folder: Path, out: Path) -> Path:
 def require_files(folder: Path) -> None:
     """Check that a folder holds a whole model, card and all.
 
-    Raises
-    ------
-    ModelError
-        It lacks a file.
+    ModelError: it lacks a file.
     """
     lacking = [name for name in FILES if not (folder / name).is_file()]
     if lacking:
@@ -206,10 +195,7 @@ def unpacked(path: Path) -> Path:
     Members are found by their names at the top or in one folder, and written under those names: nothing lands
     anywhere else.
 
-    Raises
-    ------
-    ModelError
-        The file is damaged or holds no model, or there is no room for it.
+    ModelError: the file is damaged or holds no model, or there is no room for it.
     """
     try:
         content = f"{sha256(path)} {owner_of_copy(path)}"

@@ -144,10 +144,7 @@ class Prediction(StoredValues):
     ) -> Prediction:
         """Open what a run left that stopped; its ``regions`` may be called by other names than then.
 
-        Raises
-        ------
-        PredictionError
-            What is there came from another slide, model, spots or settings.
+        PredictionError: what is there came from another slide, model, spots or settings.
         """
         found = cls.open(path)
         stored, there = found.provenance, found.spots
@@ -325,10 +322,7 @@ class Prediction(StoredValues):
     def gene_accuracy(self) -> pd.DataFrame:
         """How well each gene is predicted, as the model said: see `napari_stem.model.genes.gene_accuracy`.
 
-        Raises
-        ------
-        PredictionError
-            It is damaged or gone.
+        PredictionError: it is damaged or gone.
         """
         import pandas as pd
 
@@ -380,10 +374,7 @@ class Prediction(StoredValues):
 def unpacked(path: Path) -> Path:
     """Unpack such a file into a folder that can be opened; the same file only once.
 
-    Raises
-    ------
-    PredictionError
-        As of `read_exported`, or the folder cannot be written.
+    PredictionError: as of `read_exported`, or the folder cannot be written.
     """
     require_there(path)
     try:

@@ -135,10 +135,7 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
     Groups are patients, or the sections where there is one patient or not all are known. A single section is
     cut into four vertical strips, so that neighbours do not answer for each other.
 
-    Raises
-    ------
-    DatasetError
-        The single section has too few spots to be cut.
+    DatasetError: the single section has too few spots to be cut.
     """
     if len(sections) > 1:
         whose = patients_of(sections) or []
