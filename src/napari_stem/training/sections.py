@@ -98,10 +98,9 @@ def load_sections(
                 embedding = turns[:, 0].astype(np.float32)
             else:
                 embedding = Embedder(slide, encoder).embed(spots, step)
+        # the parts of joined encoders are not equal
         if not isinstance(encoder, EmbeddingFolder) and "+" not in encoder.name:
-            n_fields = len(
-                encoder.patch.fields_of_view_um
-            )  # the parts of joined encoders are not equal
+            n_fields = len(encoder.patch.fields_of_view_um)
         loaded.append(
             SectionArrays(
                 section_id, spots, embedding, values, section.metadata, turns, sizes, n_fields
