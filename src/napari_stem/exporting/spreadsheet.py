@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import csv
+from math import isnan
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from napari_stem.cells import harmless
 from napari_stem.errors import OutputError
@@ -16,7 +17,7 @@ from napari_stem.results import FIELDS
 from napari_stem.texts import NOTICE, count, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from napari_stem.exporting.selection import Selection
@@ -41,7 +42,6 @@ MEANINGS = {
 }
 OF_GENES = ("gene", "by_chance", "unit")
 VALUES = ("predicted_mean", "sd", "q05", "q95")  # headings of `FIELDS`
-HOW: dict[str, Any] = {"lineterminator": "\n", "float_format": "%.6g"}
 
 
 def write_csv(selection: Selection, path: Path, options: ExportOptions = DEFAULT_OPTIONS) -> None:
@@ -56,7 +56,7 @@ def write_csv(selection: Selection, path: Path, options: ExportOptions = DEFAULT
     """
     readme = path.with_name(f"{path.stem}_README.txt")
     heading = f"{visible(path.name)}\n\n{NOTICE}\n"
-    spots, n_spots = _columns_of_spots(selection), len(selection.spot_indices)
+    columns, n_spots = _columns_of_spots(selection), len(selection.spot_indices)
     with (
         written_whole(path, overwrite=options.overwrite) as fresh,
         written_whole(readme, overwrite=True) as fresh_readme,
@@ -66,17 +66,25 @@ def write_csv(selection: Selection, path: Path, options: ExportOptions = DEFAULT
                 f"{readme} would be replaced by a note on the columns, and is no such note; move it, or "
                 f"choose another name."
             )
-        explained = _explained(selection, spots.columns, is_long=options.is_long)
+        explained = _explained(selection, columns, is_long=options.is_long)
         fresh_readme.write_text(f"{heading}\n{explained}", encoding="utf-8")
         with fresh.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if options.is_long:
+                writer.writerow([*columns, *OF_GENES, *VALUES])
+            else:
+                genes = [
+                    harmless(f"{gene}_{value}") for gene in selection.genes for value in VALUES
+                ]
+                writer.writerow([*columns, *genes])
+            spots = list(zip(*columns.values(), strict=True))
             for start in range(0, n_spots, SPOTS_PER_PIECE):
                 piece = slice(start, min(start + SPOTS_PER_PIECE, n_spots))
-                table = _table(selection, piece, spots[piece], is_long=options.is_long)
-                table.to_csv(file, header=not start, index=False, **HOW)
+                writer.writerows(_rows(selection, piece, spots[piece], is_long=options.is_long))
                 options.progress("Writing spots", piece.stop, n_spots)
 
 
-def _columns_of_spots(selection: Selection) -> pd.DataFrame:
+def _columns_of_spots(selection: Selection) -> dict[str, Sequence[object]]:
     """Columns that say of each spot what it is called, where it is and what it lies in."""
     spots = selection.spots
     x_um, y_um = spots.xy_um.T
@@ -89,26 +97,32 @@ def _columns_of_spots(selection: Selection) -> pd.DataFrame:
     names = selection.region_names
     if selection.regions or any(names):
         columns["region"] = [harmless(name) for name in names]
-    return pd.DataFrame(columns)
+    return columns
 
 
-def _table(
-    selection: Selection, piece: slice, spots: pd.DataFrame, *, is_long: bool
-) -> pd.DataFrame:
+def _rows(
+    selection: Selection, piece: slice, spots: Sequence[tuple[object, ...]], *, is_long: bool
+) -> Iterator[list[object]]:
     """Rows of some spots, of which ``spots`` are the first cells."""
     prediction, genes = selection.prediction, list(selection.genes)
+    by_chance = prediction.gene_accuracy["by_chance"][genes].astype(int).tolist()
+    unit = harmless(prediction.unit)
+    of_genes = [
+        (harmless(gene), chance, unit) for gene, chance in zip(genes, by_chance, strict=True)
+    ]
     values = np.stack(
         [prediction.rows(selection.spot_indices[piece], field, genes) for field in FIELDS], axis=-1
     )
-    if is_long:
-        by_chance = prediction.gene_accuracy["by_chance"][genes].astype(int).to_numpy()
-        about = list(map(harmless, genes)), by_chance, harmless(prediction.unit)
-        of_genes = pd.DataFrame(dict(zip(OF_GENES, about, strict=True)))
-        of_values = pd.DataFrame(values.reshape(-1, len(VALUES)), columns=VALUES)
-        return spots.merge(of_genes, how="cross").join(of_values)
-    names = [harmless(f"{gene}_{value}") for gene in genes for value in VALUES]
-    of_genes = pd.DataFrame(values.reshape(len(spots), -1), index=spots.index, columns=names)
-    return pd.concat([spots, of_genes], axis=1)
+    for spot, of_spot in zip(spots, values, strict=True):
+        if is_long:
+            for of_gene, numbers in zip(of_genes, of_spot.tolist(), strict=True):
+                yield [*spot, *of_gene, *map(_short, numbers)]
+        else:
+            yield [*spot, *map(_short, of_spot.ravel().tolist())]
+
+
+def _short(value: float) -> str:
+    return "" if isnan(value) else f"{value:.6g}"
 
 
 def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -> str:
