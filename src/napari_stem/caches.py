@@ -172,6 +172,11 @@ def owner_of_copy(file: Path) -> str:
     return "" if os.name == "nt" or file.stat().st_mode & 0o004 else str(os.getuid())
 
 
+def make_folder_of_copy(folder: Path, file: Path) -> None:
+    """Make the folder that a file is unpacked into, unless it is there, for its `owner_of_copy` alone."""
+    folder.mkdir(mode=0o700 if owner_of_copy(file) else 0o777, parents=True, exist_ok=True)
+
+
 def remove(entry: Entry, level: int = logging.WARNING) -> bool:
     """Remove an entry at once, so that nobody opens one half removed; tell whether that went well.
 

@@ -76,10 +76,7 @@ def read(kind: Kind, path: str) -> list[LayerData | tuple[None]]:
 def layers_of(kind: Kind, path: str) -> list[LayerData]:
     """Open a file as layer data; what the user should read of it is logged to `LOG_OF_FILES`.
 
-    Raises
-    ------
-    StemError
-        It cannot be opened.
+    StemError: it cannot be opened.
     """
     openers: dict[Kind, Callable[[Path], list[LayerData]]] = {
         "slide": _slide,

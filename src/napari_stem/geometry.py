@@ -102,13 +102,8 @@ class Spots:
 
     def __post_init__(self) -> None:
         """Check that the columns belong together."""
-        lengths = {
-            len(self.x_px),
-            len(self.y_px),
-            len(self.array_row),
-            len(self.array_col),
-            len(self.names),
-        }
+        columns = self.x_px, self.y_px, self.array_row, self.array_col, self.names
+        lengths = {len(column) for column in columns}
         if len(lengths) != 1:
             raise SpotError(f"The columns of a spot list differ in length: {sorted(lengths)}.")
         if not (np.isfinite(self.x_px).all() and np.isfinite(self.y_px).all()):

@@ -42,24 +42,14 @@ _VALUES_AT_ONCE = 8_000_000  # of spots, genes and samples: some 50 bytes each w
 
 @dataclass(frozen=True)
 class PredictionProgress:
-    """How far a prediction is.
+    """How far a prediction is."""
 
-    Attributes
-    ----------
-    stage
-        ``embedding`` (looking at the tissue) or ``sampling``.
-    n_done, n_spots
-        Spots finished, and all.
-    seconds_left
-        At the pace of the last blocks of this run; None until a second one is finished.
-    work_done
-        ``n_done``, and what is done of the spots under way: their share of denoising steps.
-    """
-
-    stage: Literal["embedding", "sampling"]
-    n_done: int
-    n_spots: int
+    stage: Literal["embedding", "sampling"]  # looking at the tissue, or drawing
+    n_done: int  # spots finished
+    n_spots: int  # all
+    # at the pace of the last blocks of this run; None until a second one is finished
     seconds_left: float | None
+    # ``n_done``, and what is done of the spots under way: their share of denoising steps
     work_done: float
 
 

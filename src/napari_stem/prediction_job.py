@@ -58,34 +58,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PredictionJob:
-    """A prediction that can be made: `planned` has checked it.
+    """A prediction that can be made: `planned` has checked it."""
 
-    Attributes
-    ----------
-    slide, model, settings
-        What is predicted, with what, and how draws are taken.
-    spots
-        Where.
-    regions
-        Their names go into ``obs["region"]``; no value depends on them, and a resumed run may change them.
-    keep_draws
-        Whether every draw is kept.
-    embedder
-        Stands in place of the model's encoder; None: that looks at the slide.
-    encoder
-        The model's, where it is loaded already.
-    begin_at_um
-        (x, y) of the place whose surroundings are predicted first, if there is one.
-    """
-
-    slide: Slide
-    model: Model
-    settings: SamplingSettings
-    spots: Spots
+    slide: Slide  # what is predicted
+    model: Model  # with what
+    settings: SamplingSettings  # how draws are taken
+    spots: Spots  # where
+    # their names go into ``obs["region"]``; no value depends on them, and a resumed run may change them
     regions: tuple[Region, ...] = ()
-    keep_draws: bool = False
+    keep_draws: bool = False  # whether every draw is kept
+    # stands in place of the model's encoder; None: that looks at the slide
     embedder: PatchEmbeddings | None = None
-    encoder: Encoder | None = None
+    encoder: Encoder | None = None  # the model's, where it is loaded already
+    # (x, y) of the place whose surroundings are predicted first, if there is one
     begin_at_um: tuple[float, float] | None = None
 
     @classmethod

@@ -30,10 +30,7 @@ def read_text(path: Path) -> str:
 
     Its lines end in a newline, whatever they end in on disk.
 
-    Raises
-    ------
-    OSError, ValueError
-        It cannot be read, is no text, or unpacks to more than `MOST_UNPACKED_BYTES`.
+    OSError, ValueError: it cannot be read, is no text, or unpacks to more than `MOST_UNPACKED_BYTES`.
     """
     content = path.read_bytes()
     if content.startswith(b"\x1f\x8b"):

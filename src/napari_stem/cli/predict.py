@@ -98,22 +98,20 @@ def _predicted(
     ):
         # what is no slide, or of no known size, has failed: before torch is loaded and levels are made
         opened.require_mpp()
+        from napari_stem.encoders.precomputed import read_embeddings
         from napari_stem.model import load_model
-        from napari_stem.model.serving import embedder_from_file
+        from napari_stem.model.serving import require_fit
         from napari_stem.slide.scale_check import known_check
 
         loaded = load_model(order.model)
         missing = _missing_genes(wanted, loaded, allowed=options.allow_missing_genes)
         embedder = None
         if options.embeddings is not None:
-            embedder, notes = embedder_from_file(
-                options.embeddings,
-                options.stated,
-                opened.size,
-                opened.require_mpp(),
-                loaded,
+            size, mpp, encoder = opened.size, opened.require_mpp(), loaded.encoder_name
+            embedder = read_embeddings(
+                options.embeddings, size, mpp, options.stated, wanted=encoder
             )
-            for note in notes:  # on what does not quite fit
+            for note in require_fit(embedder, loaded):  # on what does not quite fit
                 tell(note)
         # levels keep one core busy; the other looks at the slide meanwhile
         levels = pool.submit(opened.complete, bars)

@@ -42,31 +42,14 @@ _WILD = frozenset("*?[")
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is asked for of one slide, before anything is opened; it travels to workers.
+    """What is asked for of one slide, before anything is opened; it travels to workers."""
 
-    Attributes
-    ----------
-    slide, out
-        The slide's file, and the ``.zarr`` folder to make.
-    model
-        As `napari_stem.load_model` takes it.
-    settings
-        How samples are drawn.
-    mpp
-        Pixel size in um, where the file does not say.
-    spots, regions, whole_slide, tissue, pitch_um, species, tissue_type, keep_draws
-        As of `PredictionJob.planned`.
-    alias
-        Stands for the slide's name in whatever is written.
-    noted
-        Further columns of the manifest, by name: they go into tables as they are.
-    """
-
-    slide: Path
-    out: Path
-    model: str
-    settings: SamplingSettings
-    mpp: float | None = None
+    slide: Path  # its file
+    out: Path  # ``.zarr`` folder to make
+    model: str  # as `napari_stem.load_model` takes it
+    settings: SamplingSettings  # how samples are drawn
+    mpp: float | None = None  # pixel size in um, where the file does not say
+    # spots to keep_draws: as of `PredictionJob.planned`
     spots: Path | None = None
     regions: Path | None = None
     whole_slide: bool = False
@@ -75,7 +58,8 @@ class Order:
     species: str | None = None
     tissue_type: str | None = None
     keep_draws: bool | None = False
-    alias: str = ""
+    alias: str = ""  # stands for the slide's name in whatever is written
+    # further columns of the manifest, by name: they go into tables as they are
     noted: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -198,10 +182,7 @@ def slides_in(place: Path) -> list[Path]:
 def slides_at(place: Path) -> list[Path]:
     """List the slides of a folder or pattern; anything else is one itself, whether it is there or not.
 
-    Raises
-    ------
-    DatasetError
-        There is none.
+    DatasetError: there is none.
     """
     if place.is_dir() and not is_slide_folder(place):
         found = slides_in(place)

@@ -31,35 +31,22 @@ SCHEDULER_GONE = (
 
 @dataclass
 class Outcome:
-    """What has become of one slide.
+    """What has become of one slide."""
 
-    Attributes
-    ----------
-    order
-        What was asked for.
-    status
-        ``waiting`` (nothing was done for it in this run), ``running``, ``done`` or ``failed``.
-    n_spots, n_before, n_done, n_unlike
-        All; finished before this run; finished by now; of these, unlike the training data.
-    n_genes, unit
-        Of its values.
-    seconds
-        That workers spent on it, in earlier runs too; NaN where one of these was killed before it told.
-    notes, error
-        What to know before trusting the figures; why it failed.
-    """
-
-    order: Order
+    order: Order  # what was asked for
+    # ``waiting``: nothing was done for it in this run
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
-    n_spots: int = 0
-    n_before: int = 0
-    n_done: int = 0
-    n_unlike: int = 0
+    n_spots: int = 0  # all
+    n_before: int = 0  # finished before this run
+    n_done: int = 0  # finished by now
+    n_unlike: int = 0  # of these, unlike the training data
+    # n_genes, unit: of its values
     n_genes: int = 0
     unit: str = ""
+    # that workers spent on it, in earlier runs too; NaN where one of these was killed before it told
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    error: str = ""
+    notes: tuple[str, ...] = ()  # what to know before trusting the figures
+    error: str = ""  # why it failed
 
     @property
     def share(self) -> float:

@@ -179,10 +179,7 @@ def run_cohort(
 def require_places(orders: Sequence[Order], folder: Path, *, resume: bool) -> None:
     """Fail before the work where its results could not be written, or are there and not to be resumed.
 
-    Raises
-    ------
-    OutputError
-        The folder cannot be written, or ``resume`` was not asked for and results are there.
+    OutputError: the folder cannot be written, or ``resume`` was not asked for and results are there.
     """
     require_writable(folder / "cohort.csv")
     taken = [] if resume else [order.out for order in orders if order.out.exists()]

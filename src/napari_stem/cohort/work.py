@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask
@@ -45,18 +45,7 @@ Result = TypeVar("Result")
 _ONE = threading.Lock()  # a worker with several threads has one model, and one GPU, all the same
 
 
-@dataclass(frozen=True)
-class _Open:
-    """The slide that this worker has open, ready to be predicted."""
-
-    key: tuple[Order, str]
-    prediction: Prediction
-    model: Model
-    embedder: EmbedsSpots
-    closing: ExitStack
-
-
-_open: list[_Open] = []  # one at most
+_closing = ExitStack()  # the slide that this worker has open, one at most
 
 
 def create(order: Order) -> tuple[dict[str, Any], list[tuple[int, int]]]:
@@ -114,19 +103,16 @@ def fill(order: Order, run: str, start: int, stop: int) -> tuple[int, int, float
     ``run`` names this run: what a worker has open of an earlier one does not serve it. Gives how many spots it
     finished, how many of them are unlike the training data, and the seconds that took.
 
-    Raises
-    ------
-    StemError
-        The slide, the disk or the share failed, and after some minutes does so still.
+    StemError: the slide, the disk or the share failed, and after some minutes does so still.
     """
 
     def work() -> tuple[int, int, float]:
         began, rows = time.monotonic(), np.arange(start, stop)
-        at = _opened(order, run)
-        parts = split_blocks(rows, spots_at_once(at.model, order.settings))
-        drawn = draw_blocks(at.prediction, parts, at.embedder, at.model, order.settings)
+        prediction, model, embedder = _opened(order, run)
+        parts = split_blocks(rows, spots_at_once(model, order.settings))
+        drawn = draw_blocks(prediction, parts, embedder, model, order.settings)
         values = join_blocks([values for _, values in drawn])
-        at.prediction.write_block(rows, **values)
+        prediction.write_block(rows, **values)
         n_unlike = int((values["ood_distance"] > 1).sum())
         return len(rows), n_unlike, time.monotonic() - began
 
@@ -186,24 +172,20 @@ def _with_retries(work: Callable[[], Result], order: Order, *, is_known: bool) -
         return work()
 
 
-def _opened(order: Order, run: str) -> _Open:
-    """Open the slide of a task, in place of the one before."""
-    if not _open or _open[0].key != (order, run):
-        close()
-        model = _model(order.model)
-        with ExitStack() as closing:
-            slide = closing.enter_context(order.open())
-            device = order.settings.device
-            embedder = embedder_of(slide, model, device, _encoder(order.model, device))
-            prediction = Prediction.open(order.out)
-            _open.append(_Open((order, run), prediction, model, embedder, closing.pop_all()))
-    return _open[0]
+@functools.lru_cache(maxsize=1)
+def _opened(order: Order, _run: str) -> tuple[Prediction, Model, EmbedsSpots]:
+    """Open the slide of a task, ready to be predicted, in place of the one before."""
+    _closing.close()
+    model, device = _model(order.model), order.settings.device
+    slide = _closing.enter_context(order.open())
+    embedder = embedder_of(slide, model, device, _encoder(order.model, device))
+    return Prediction.open(order.out), model, embedder
 
 
 def close() -> None:
     """Let go of the slide that is open."""
-    while _open:
-        _open.pop().closing.close()
+    _opened.cache_clear()
+    _closing.close()
 
 
 def forget_models() -> None:

@@ -203,9 +203,8 @@ def _from_transformers(facts: EncoderFacts, folder: Path) -> Network:
     transformers = _import_transformers(facts)
     weights = weights_file(facts, folder)
     try:
-        if (
-            weights.suffix == ".safetensors"
-        ):  # transformers would tell of a cut one in another language
+        # transformers would tell of a cut one in another language
+        if weights.suffix == ".safetensors":
             with safe_open(weights, framework="pt"):
                 pass
         module, report = getattr(transformers, facts.architecture).from_pretrained(

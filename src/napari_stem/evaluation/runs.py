@@ -64,9 +64,8 @@ class Run:
     seconds: float  # it took, fit and forecasts together
     # by test section, as `napari_stem.metrics.all_metrics` returns them
     metrics: dict[str, dict[str, Any]]
-    protocol_figures: dict[str, Any] = field(
-        default_factory=dict
-    )  # of the fold, as `Protocol` has them
+    # of the fold, as `Protocol` has them
+    protocol_figures: dict[str, Any] = field(default_factory=dict)
     forecasts: dict[str, ForecastSummary] = field(default_factory=dict)  # by test section
 
 

@@ -54,19 +54,12 @@ class WindowUm:
 
 @dataclass(frozen=True)
 class Limits:
-    """Values that get the first and the last colour of a map.
+    """Values that get the first and the last colour of a map."""
 
-    Attributes
-    ----------
-    low, high
-        Percentiles of the finished spots, or values in the prediction's unit.
-    are_percentiles
-        Which of the two.
-    """
-
+    # low, high: percentiles of the finished spots, or values in the prediction's unit
     low: float = 1.0
     high: float = 99.0
-    are_percentiles: bool = True
+    are_percentiles: bool = True  # which of the two
 
     @classmethod
     def parse(cls, text: str) -> Limits:
@@ -97,29 +90,19 @@ MAP_OPACITY = 0.75
 
 @dataclass(frozen=True)
 class Look:
-    """How maps look; by itself as the window shows them at first.
+    """How maps look; by itself as the window shows them at first."""
 
-    Attributes
-    ----------
-    limits, sd_limits
-        Of the colours of expression and of uncertainty.
-    colours, sd_colours
-        matplotlib's names of these, or (n, 4) float from low to high.
-    gamma, sd_gamma
-        Of these colours, as in napari: below 1 low values are told apart better.
-    opacity
-        0 to 1; the tissue shines through.
-    own_limits
-        [low, high] in place of these limits, by field and gene.
-    """
-
+    # limits, sd_limits: of the colours of expression and of uncertainty
     limits: Limits = Limits()
     sd_limits: Limits = Limits()
+    # colours, sd_colours: matplotlib's names of these, or (n, 4) float from low to high
     colours: str | NDArray[np.float64] = "viridis"
     sd_colours: str | NDArray[np.float64] = "magma"
+    # gamma, sd_gamma: of these colours, as in napari: below 1 low values are told apart better
     gamma: float = 1.0
     sd_gamma: float = 1.0
-    opacity: float = MAP_OPACITY
+    opacity: float = MAP_OPACITY  # 0 to 1; the tissue shines through
+    # [low, high] in place of these limits, by field and gene
     own_limits: Mapping[tuple[str, str], Sequence[float]] = field(default_factory=dict)
 
 

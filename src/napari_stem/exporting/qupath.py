@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from shapely.geometry import mapping
 
 from napari_stem.exporting.drawing import are_squares, outlines_um
 from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions
 from napari_stem.exporting.selection import Selection, region_summaries
 from napari_stem.io import written_whole
 from napari_stem.results import FIELDS
-from napari_stem.spatial.region_files import classification_of
+from napari_stem.spatial.region_files import annotation, feature
 from napari_stem.texts import NOTICE
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 SPOT_CLASS = {"name": "Predicted spot", "color": [68, 119, 170]}
 UNLIKE_CLASS = {"name": "Predicted spot, unlike training data", "color": [187, 187, 187]}
-DECIMALS_PX = 2
 SPOTS_PER_REPORT = 500
 
 
@@ -45,10 +43,7 @@ def write_geojson(
     class carries it with its colour; one that was not stays unclassified.
     Few genes keep QuPath's tables readable.
 
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
+    OutputError: the place is taken or cannot be written.
     """
     n_spots = len(selection.spot_indices)
     about = {**selection.prediction.provenance, "notice": NOTICE}
@@ -88,7 +83,8 @@ def _spots(selection: Selection) -> Iterator[dict[str, Any]]:
             "classification": UNLIKE_CLASS if is_unlike else SPOT_CLASS,
             "measurements": measurements | unlike[int(is_unlike)],
         }
-        yield _feature(selection, f"spot {name}", shapely.Polygon(ring), properties)
+        identity = _identity(selection, f"spot {name}")
+        yield feature(shapely.Polygon(ring), properties, identity)
 
 
 def _regions(selection: Selection) -> Iterator[dict[str, Any]]:
@@ -105,31 +101,17 @@ def _regions(selection: Selection) -> Iterator[dict[str, Any]]:
                 f"{gene} predicted q05": _short(value.low),
                 f"{gene} predicted q95": _short(value.high),
             }
-        properties: dict[str, Any] = {
-            "objectType": "annotation",
-            "name": region.name,
-            "measurements": measurements,
-            "metadata": {"unit": selection.prediction.unit, "notice": NOTICE},
-        }
-        if (classification := classification_of(region)) is not None:
-            properties["classification"] = classification
-        name = f"region {region.name} {region.polygon.wkt}"
-        yield _feature(selection, name, region.polygon, properties)
+        about = {"unit": selection.prediction.unit, "notice": NOTICE}
+        properties = annotation(region) | {"measurements": measurements, "metadata": about}
+        identity = _identity(selection, f"region {region.name} {region.polygon.wkt}")
+        yield feature(region.polygon, properties, identity)
 
 
-def _feature(
-    selection: Selection, name: str, shape: shapely.Geometry, properties: dict[str, Any]
-) -> dict[str, Any]:
-    """Object whose UUID is the same each time the same thing is exported."""
+def _identity(selection: Selection, name: str) -> uuid.UUID:
+    """UUID that is the same each time the same thing is exported."""
     provenance = selection.prediction.provenance
     base = f"napari-stem/{provenance.get('slide_fingerprint')}/{provenance.get('model')}/{name}"
-    rounded = shapely.transform(shape, lambda xy: np.round(xy, DECIMALS_PX))
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, base)),
-        "geometry": mapping(rounded),
-        "properties": properties,
-    }
+    return uuid.uuid5(uuid.NAMESPACE_URL, base)
 
 
 def _short(value: float) -> float:

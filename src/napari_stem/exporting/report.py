@@ -86,12 +86,8 @@ def write_report(
 ) -> None:
     """Write the report; few genes make one that is read.
 
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
+    OutputError: the place is taken or cannot be written. PredictionError: the slide is another than was
+    predicted.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -35,12 +35,8 @@ def write_spatialdata(
     Elements: image ``slide``, shapes ``spots`` (circles of the spots' diameter, in um) and ``regions``, table
     ``predicted_expression`` (as `selected_anndata`, annotating the spots).
 
-    Raises
-    ------
-    OutputError
-        The place is taken or cannot be written.
-    PredictionError
-        The slide is another than was predicted.
+    OutputError: the place is taken or cannot be written. PredictionError: the slide is another than was
+    predicted.
     """
     from concurrent.futures import ThreadPoolExecutor
 

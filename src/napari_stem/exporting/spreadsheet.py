@@ -52,10 +52,7 @@ def write_csv(selection: Selection, path: Path, options: ExportOptions = DEFAULT
     ``GENE_sd``; else `OF_GENES` stand before them. Text that a spreadsheet would take for a formula gets a
     leading ``'``.
 
-    Raises
-    ------
-    OutputError
-        The place is taken, by a README that is not ours too, or cannot be written.
+    OutputError: the place is taken, by a README that is not ours too, or cannot be written.
     """
     readme = path.with_name(f"{path.stem}_README.txt")
     heading = f"{visible(path.name)}\n\n{NOTICE}\n"

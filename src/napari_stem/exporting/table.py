@@ -38,10 +38,7 @@ def write_anndata(
     are given they are the columns, in this order: those that are not in the selection become NaN, and are named
     in ``uns["napari_stem"]["genes_not_predicted"]``.
 
-    Raises
-    ------
-    OutputError
-        The ending is another one, or the place is taken or cannot be written.
+    OutputError: the ending is another one, or the place is taken or cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix not in (".h5ad", ".zarr"):

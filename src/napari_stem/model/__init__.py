@@ -19,10 +19,7 @@ __all__ = ["DEFAULT_MODEL", "PACKAGED", "find_model", "list_models", "load_model
 def load_model(source: str | Path = DEFAULT_MODEL) -> Model:
     """Load a model: a packaged one by name, a folder, a ``.zip``, or ``org/name`` on Hugging Face.
 
-    Raises
-    ------
-    ModelError
-        There is none of that name, it cannot be had, or it is damaged.
+    ModelError: there is none of that name, it cannot be had, or it is damaged.
     """
     from napari_stem.model.bundle import load_folder
 

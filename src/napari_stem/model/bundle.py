@@ -244,10 +244,7 @@ class Model:
     def save(self, folder: Path) -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``.
 
-        Raises
-        ------
-        OutputError
-            The folder cannot be written; what was there stays.
+        OutputError: the folder cannot be written; what was there stays.
         """
         from safetensors import SafetensorError
 
@@ -288,10 +285,7 @@ class Model:
 def load_folder(folder: Path) -> Model:
     """Load a model folder.
 
-    Raises
-    ------
-    ModelError
-        A file is missing, damaged or of another format version.
+    ModelError: a file is missing, damaged or of another format version.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
@@ -332,12 +326,9 @@ _DENOISER, _HEAD = "denoiser.", "head."
 def _read_weights(path: Path, config: ModelConfig) -> Model:
     """Read what a model has beside its config; spread factors are 1, and there is no network, where none is.
 
-    Raises
-    ------
-    ModelError
-        The file predicts another number of genes than the config names.
-    KeyError, RuntimeError, ValueError, SafetensorError
-        An array is missing, of another shape or holds what is no number, or the file is damaged.
+    ModelError: the file predicts another number of genes than the config names. KeyError, RuntimeError,
+    ValueError, SafetensorError: an array is missing, of another shape or holds what is no number, or the file
+    is damaged.
     """
     from safetensors.numpy import load_file  # torch would take seconds to come
 

@@ -27,60 +27,38 @@ Precision = Literal["float16", "float32"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Everything about a model that is not an array; ``config.json`` as it stands.
-
-    Attributes
-    ----------
-    name
-        What users read.
-    genes
-        Panel, in the order of the outputs.
-    normalisation
-        Unit of the values, a key of `napari_stem.spatial.normalise.NORMALISATIONS`.
-    encoder, encoder_version
-        What makes the embeddings; the version is None where it was not recorded.
-    fields_of_view_um
-        Sides of the patches it looks at; None for the encoder's own.
-    pitch_um
-        Distance between the spots it was trained on.
-    depth
-        Median library size (counts of all genes) of the training spots; the library size is then one more gene,
-        after the panel's. None where it is not known.
-    objective
-        ``edm``: a mean, and a Gaussian copula of the residual, which a network trained as in EDM may correct
-        (the packaged model has none). ``published``: Stem's own chain on the values.
-    denoiser
-        `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected.
-    calibrated
-        Whether the draws' spread was calibrated on spots that the model had not seen.
-    precision
-        Of the denoiser's stored weights: half is enough, but does not repeat a published figure.
-    sigma_min, sigma_max
-        Range of noise levels when sampling, in standard deviations of what is generated.
-    weights_sha256
-        Of ``model.safetensors``, written when the model is saved; empty before.
-    card
-        Facts for people: tissue, species, licence, sections, metrics, limits, and how well each gene is
-        predicted (`napari_stem.model.genes.gene_accuracy`). The model card of the hub, ``README.md``, is
-        written of them (`napari_stem.model.card`).
-    """
+    """Everything about a model that is not an array; ``config.json`` as it stands."""
 
     format_version: int = FORMAT_VERSION
-    name: str
-    genes: tuple[str, ...]
+    name: str  # what users read
+    genes: tuple[str, ...]  # panel, in the order of the outputs
+    # unit of the values, a key of `napari_stem.spatial.normalise.NORMALISATIONS`
     normalisation: str
-    encoder: str
-    encoder_version: str | None
+    encoder: str  # what makes the embeddings
+    encoder_version: str | None  # None where it was not recorded
+    # sides of the patches it looks at; None for the encoder's own
     fields_of_view_um: tuple[float, ...] | None = None
-    pitch_um: float
+    pitch_um: float  # distance between the spots it was trained on
+    # median library size (counts of all genes) of the training spots; the library size is then one more gene,
+    # after the panel's. None where it is not known
     depth: float | None = None
+    # ``edm``: a mean, and a Gaussian copula of the residual, which a network trained as in EDM may correct (the
+    # packaged model has none). ``published``: Stem's own chain on the values
     objective: Objective
+    # `DenoiserConfig.to_dict`; empty where the residual's Gaussian is not corrected
     denoiser: dict[str, Any]
+    # whether the draws' spread was calibrated on spots that the model had not seen
     calibrated: bool = False
+    # of the denoiser's stored weights: half is enough, but does not repeat a published figure
     precision: Precision = "float16"
+    # range of noise levels when sampling, in standard deviations of what is generated
     sigma_min: float = 0.02
     sigma_max: float = 20.0
+    # of ``model.safetensors``, written when the model is saved; empty before
     weights_sha256: str = ""
+    # facts for people: tissue, species, licence, sections, metrics, limits, and how well each gene is predicted
+    # (`napari_stem.model.genes.gene_accuracy`). The model card of the hub, ``README.md``, is written of them
+    # (`napari_stem.model.card`)
     card: dict[str, Any]
 
     def to_json(self) -> str:
@@ -92,10 +70,7 @@ class ModelConfig:
 def read_config(folder: Path) -> ModelConfig:
     """Read ``config.json`` alone; loads no torch.
 
-    Raises
-    ------
-    ModelError
-        It is missing, is no JSON, lacks a field or is of another format version.
+    ModelError: it is missing, is no JSON, lacks a field or is of another format version.
     """
     path = folder / CONFIG_FILE
     try:

@@ -86,10 +86,7 @@ def in_words(accuracy: pd.Series) -> list[str]:
 def require_known(genes: Sequence[str], panel: Sequence[str], model_name: str) -> None:
     """Check that a model's panel holds all genes.
 
-    Raises
-    ------
-    UnknownGeneError
-        It lacks some: each is named, with those of the panel that may have been meant.
+    UnknownGeneError: it lacks some: each is named, with those of the panel that may have been meant.
     """
     known = frozenset(panel)
     lacking = [gene for gene in genes if gene not in known]
@@ -111,11 +108,8 @@ def require_known(genes: Sequence[str], panel: Sequence[str], model_name: str) -
 def missing_of(genes: Sequence[str], panel: Sequence[str], model_name: str) -> tuple[str, ...]:
     """Genes that a model does not predict, where that is allowed: their values will be NaN.
 
-    Raises
-    ------
-    UnknownGeneError
-        One is in the panel under another name: NaN would be untrue, and a name of the user's is not changed in
-        silence.
+    UnknownGeneError: one is in the panel under another name: NaN would be untrue, and a name of the user's is
+    not changed in silence.
     """
     known = frozenset(panel)
     lacking = tuple(gene for gene in genes if gene not in known)

@@ -32,26 +32,18 @@ MOST_LIKE = 0.85  # median distance of a slide; of training sections left out it
 
 @dataclass(frozen=True)
 class EmbeddingDomain(Arrays):
-    """What either head knows of embeddings, W wide: how to standardise them, and which look like training.
+    """What either head knows of embeddings, W wide: how to standardise them, and which look like training."""
 
-    Attributes
-    ----------
-    centre, scale
-        (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is.
-    domain_components
-        (F, D, P = W / F) principal components of each field of view's part of the standardised embedding, which
-        tell what looks like the training data.
-    domain_spread
-        (W,) what these leave of each feature of training sections left out.
-    domain_limit
-        () `unexplained` beyond which a spot counts as unlike the training data; NaN where nothing is
-        known of them.
-    """
-
+    # centre, scale: (W,) standardisation of the embedding; 0 and 1 where the denoiser was told it as it is
     centre: NDArray[np.float32] = field(metadata=of("W"))
     scale: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    # (F, D, P = W / F) principal components of each field of view's part of the standardised embedding, which
+    # tell what looks like the training data
     domain_components: NDArray[np.float32] = field(metadata=of("FDP"))
+    # (W,) what these leave of each feature of training sections left out
     domain_spread: NDArray[np.float32] = field(metadata=of("W", is_positive=True))
+    # () `unexplained` beyond which a spot counts as unlike the training data; NaN where nothing is known of
+    # them
     domain_limit: NDArray[np.float32] = field(metadata=of("", is_positive=True))
 
     @property
@@ -98,36 +90,27 @@ class EmbeddingHead(EmbeddingDomain):
 
 @dataclass(frozen=True)
 class Head(EmbeddingDomain):
-    """What comes before the residual; W embedding width, G genes, N anchors, D, K, R and M components.
+    """What comes before the residual; W embedding width, G genes, N anchors, L, K, R and M components."""
 
-    Attributes
-    ----------
-    weights, intercept
-        (W, R), (R,) of the standardised embedding: linear part of the mean along its directions.
-    anchors, anchor_scale, anchor_weights
-        (N, L), (), (N, R) training spots by their L ``components`` over the scale, and what likeness to each
-        (`kernel`) adds to the mean along its directions.
-    components, component_scale
-        (L, W), (K,) principal components of the standardised embedding, and the standard deviations along the
-        first K, which the denoiser is told.
-    mean_centre, mean_components, mean_component_scale
-        (G,), (R, G), (M,) what the mean is about, its directions, and its standard deviations along the first
-        M, which the denoiser is told.
-    residual
-        How what was measured is distributed about the mean.
-    """
-
+    # weights, intercept: (W, R), (R,) of the standardised embedding: linear part of the mean along its
+    # directions
     weights: NDArray[np.float32] = field(metadata=of("WR"))
     intercept: NDArray[np.float32] = field(metadata=of("R"))
+    # anchors, anchor_scale, anchor_weights: (N, L), (), (N, R) training spots by their L ``components`` over
+    # the scale, and what likeness to each (`kernel`) adds to the mean along its directions
     anchors: NDArray[np.float32] = field(metadata=of("NL"))
     anchor_scale: NDArray[np.float32] = field(metadata=of("", is_positive=True))
     anchor_weights: NDArray[np.float32] = field(metadata=of("NR"))
+    # components, component_scale: (L, W), (K,) principal components of the standardised embedding, and the
+    # standard deviations along the first K, which the denoiser is told
     components: NDArray[np.float32] = field(metadata=of("LW"))
     component_scale: NDArray[np.float32] = field(metadata=of("K", is_positive=True))
+    # mean_centre, mean_components, mean_component_scale: (G,), (R, G), (M,) what the mean is about, its
+    # directions, and its standard deviations along the first M, which the denoiser is told
     mean_centre: NDArray[np.float32] = field(metadata=of("G"))
     mean_components: NDArray[np.float32] = field(metadata=of("RG"))
     mean_component_scale: NDArray[np.float32] = field(metadata=of("M", is_positive=True))
-    residual: Residual
+    residual: Residual  # how what was measured is distributed about the mean
 
     def require_sound(self, condition_width: int | None, n_genes: int) -> None:
         """Check the arrays against a denoiser and what they stand for; ValueError names the first wrong one."""

@@ -39,27 +39,13 @@ _TELLING = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published checkpoint as read.
+    """A published checkpoint as read."""
 
-    Attributes
-    ----------
-    path
-        The file.
-    weights
-        The network's state dict, float32.
-    taken
-        Which of the file's state dicts that is; ``weights`` where it holds one only.
-    dropped
-        What else the file holds, and a model has no use for.
-    denoiser
-        The network that the shapes speak of.
-    """
-
-    path: Path
-    weights: dict[str, Tensor]
-    taken: str
-    dropped: tuple[str, ...]
-    denoiser: DenoiserConfig
+    path: Path  # the file
+    weights: dict[str, Tensor]  # the network's state dict, float32
+    taken: str  # which of the file's state dicts that is; ``weights`` where it holds one only
+    dropped: tuple[str, ...]  # what else the file holds, and a model has no use for
+    denoiser: DenoiserConfig  # the network that the shapes speak of
 
 
 def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = None) -> Checkpoint:
@@ -102,10 +88,7 @@ def read_checkpoint(path: Path, *, which: Which = "ema", heads: int | None = Non
 def require_genes(checkpoint: Checkpoint, genes: tuple[str, ...], source: str) -> None:
     """Check a panel against a checkpoint.
 
-    Raises
-    ------
-    ModelError
-        It names another number of genes, or one twice.
+    ModelError: it names another number of genes, or one twice.
     """
     repeated = sorted({gene for gene in genes if genes.count(gene) > 1})
     if repeated:
@@ -123,10 +106,7 @@ def require_genes(checkpoint: Checkpoint, genes: tuple[str, ...], source: str) -
 def require_width(checkpoint: Checkpoint, encoder: str, width: int, n_fields: int) -> None:
     """Check an encoder's width against a checkpoint.
 
-    Raises
-    ------
-    ModelError
-        The checkpoint was told embeddings of another width.
+    ModelError: the checkpoint was told embeddings of another width.
     """
     own_width = checkpoint.denoiser.condition_width
     if own_width != width:

@@ -23,29 +23,16 @@ _ADDRESS = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 @dataclass(frozen=True)
 class Upload:
-    """What would be sent to a repository.
+    """What would be sent to a repository."""
 
-    Attributes
-    ----------
-    repository, folder
-        ``org/name``, and where the model lies.
-    config, card
-        Text of ``config.json`` and ``README.md`` as they would be sent.
-    licence
-        As the model states it.
-    n_metrics
-        Figures in the card's front matter.
-    left_out
-        Files of the folder that stay here.
-    """
-
-    repository: str
-    folder: Path
+    repository: str  # ``org/name``
+    folder: Path  # where the model lies
+    # config, card: text of ``config.json`` and ``README.md`` as they would be sent
     config: str
     card: str
-    licence: str
-    n_metrics: int
-    left_out: tuple[str, ...]
+    licence: str  # as the model states it
+    n_metrics: int  # figures in the card's front matter
+    left_out: tuple[str, ...]  # files of the folder that stay here
 
     @property
     def page(self) -> str:
@@ -109,10 +96,7 @@ def prepared(folder: Path, repository: str, licence: str | None = None) -> Uploa
 def read_card(path: Path, text: str | None = None) -> ModelCard:
     """Read a card as the hub does.
 
-    Raises
-    ------
-    ModelError
-        Its front matter is no YAML, or there is none.
+    ModelError: its front matter is no YAML, or there is none.
     """
     from huggingface_hub import ModelCard
     from yaml import YAMLError  # type: ignore[import-untyped, unused-ignore]

@@ -73,33 +73,21 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Residual(Arrays):
-    """Distribution of residuals; G genes, B means, Q normal scores (`SCORES`), K directions.
+    """Distribution of residuals; G genes, B means, Q normal scores (`SCORES`), K directions."""
 
-    Attributes
-    ----------
-    factor
-        (G,) how much more each gene's residuals spread than those of all.
-    mean_at
-        (B,) rising predicted means.
-    quantiles
-        (B, Q) residual over ``factor`` at each of these means and normal scores, rising along the second axis.
-    directions
-        (K, G) in which genes vary together: what a score of one there adds to the genes' normal scores.
-    own
-        (G,) standard deviation of what is left, of each gene by itself.
-    shared
-        (3,) what spots share of their normals: share of the variance that is the whole slide's, share that is
-        the neighbourhood's, and the distance in um at which the latter's correlation has fallen to 1/e.
-    patient_effect
-        (G,) standard deviation, in the model's unit, of how much more of a gene a patient has.
-    """
-
+    # (G,) how much more each gene's residuals spread than those of all
     factor: Array = field(metadata=of("G"))
-    mean_at: Array = field(metadata=of("B"))
+    mean_at: Array = field(metadata=of("B"))  # (B,) rising predicted means
+    # (B, Q) residual over ``factor`` at each of these means and normal scores, rising along the second axis
     quantiles: Array = field(metadata=of("BQ"))
+    # (K, G) in which genes vary together: what a score of one there adds to the genes' normal scores
     directions: Array = field(metadata=of("KG"))
+    # (G,) standard deviation of what is left, of each gene by itself
     own: Array = field(metadata=of("G"))
+    # (3,) what spots share of their normals: share of the variance that is the whole slide's, share that is the
+    # neighbourhood's, and the distance in um at which the latter's correlation has fallen to 1/e
     shared: Array = field(metadata=of("3"))
+    # (G,) standard deviation, in the model's unit, of how much more of a gene a patient has
     patient_effect: Array = field(metadata=of("G"))
 
     def require_sound(self, n_genes: int) -> None:

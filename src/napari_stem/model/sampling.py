@@ -38,10 +38,7 @@ SAMPLERS: dict[Objective, tuple[SamplerName, ...]] = {
 def require_sampler(objective: Objective, settings: SamplingSettings) -> None:
     """Check that the sampler can be used: that of a chain needs a network which was trained on the chain.
 
-    Raises
-    ------
-    ModelError
-        It cannot.
+    ModelError: it cannot.
     """
     fitting = SAMPLERS[objective]
     if settings.sampler not in fitting:

@@ -8,20 +8,17 @@ from napari_stem.device import torch_device
 from napari_stem.encoders.base import same_features
 from napari_stem.encoders.catalogue import canonical
 from napari_stem.encoders.embed import Embedder
-from napari_stem.encoders.precomputed import SAME_MPP, read_embeddings
+from napari_stem.encoders.precomputed import SAME_MPP
 from napari_stem.encoders.registry import fields_of_view_of, load_encoder
 from napari_stem.errors import EncoderError, ModelError
 from napari_stem.spatial.gene_sets import latin_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_stem.encoders.base import Encoder
     from napari_stem.encoders.precomputed import PatchEmbeddings
-    from napari_stem.geometry import Mpp, PatchSpec, SizePx
+    from napari_stem.geometry import Mpp, PatchSpec
     from napari_stem.model.bundle import Model
     from napari_stem.model.config import ModelConfig
-    from napari_stem.settings import Stated
     from napari_stem.slide import Slide
 
 MOST_UPSAMPLING = 2.0
@@ -57,11 +54,8 @@ def tissue_warning(config: ModelConfig, tissue: str | None) -> str | None:
 def require_resolution(config: ModelConfig, patch: PatchSpec, mpp: Mpp) -> None:
     """Refuse a slide so coarse that a model's encoder would see pixels that are not there.
 
-    Raises
-    ------
-    ModelError
-        The smallest field of view would be upsampled more than twofold, or so much more than in training (card
-        ``mpp_um``).
+    ModelError: the smallest field of view would be upsampled more than twofold, or so much more than in
+    training (card ``mpp_um``).
     """
     field_um = min(patch.fields_of_view_um)
     finest_um = max(field_um / patch.side_px, float(config.card.get("mpp_um") or 0.0))
@@ -79,10 +73,7 @@ def embedder_of(
 ) -> Embedder:
     """Look at a slide with the encoder that a model needs, which is loaded unless it is given.
 
-    Raises
-    ------
-    EncoderError, ModelError
-        The encoder is not ready or another one, or the slide too coarse for it.
+    EncoderError, ModelError: the encoder is not ready or another one, or the slide too coarse for it.
     """
     encoder = encoder or encoder_of(model, torch_device(device))
     require_resolution(model.config, encoder.patch, slide.require_mpp())
@@ -92,10 +83,7 @@ def embedder_of(
 def encoder_of(model: Model, device: str) -> Encoder:
     """Load the encoder that a model needs, looking at the patches that it was trained with.
 
-    Raises
-    ------
-    EncoderError
-        It is not ready, or its numbers are other ones than in training.
+    EncoderError: it is not ready, or its numbers are other ones than in training.
     """
     try:
         encoder = load_encoder(model.encoder_name, device, model.config.fields_of_view_um)
@@ -120,31 +108,12 @@ def encoder_of(model: Model, device: str) -> Encoder:
     return encoder
 
 
-def embedder_from_file(
-    path: Path, stated: Stated, size: SizePx, mpp: Mpp, model: Model
-) -> tuple[PatchEmbeddings, tuple[str, ...]]:
-    """Read embeddings for a slide (its size and pixel size at level 0) and a model.
-
-    Returns
-    -------
-    What stands in place of the encoder, and what a user should hear, one sentence each.
-
-    Raises
-    ------
-    EncoderError
-        They are of another slide, encoder or width, or damaged.
-    """
-    patches = read_embeddings(path, size, mpp, stated, wanted=model.encoder_name)
-    notes = require_fit(patches, model)
-    return patches, (*patches.remarks, *notes)
-
-
 def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
-    """Check embeddings against what a model was trained on.
+    """Check embeddings from a file against what a model was trained on.
 
     Returns
     -------
-    What a user should hear, one sentence each.
+    What a user should hear of them, one sentence each.
 
     Raises
     ------
@@ -171,13 +140,15 @@ def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
     fields_um = model.config.fields_of_view_um or fields_of_view_of(encoder)
     if not fields_um:
         return [
-            f"Model '{model.name}' does not say how large its patches were; nothing was checked."
+            *patches.remarks,
+            f"Model '{model.name}' does not say how large its patches were; nothing was checked.",
         ]
     sides = " and ".join(f"{side:g}" for side in fields_um)
     if len(fields_um) > 1:  # which cannot be compared by one side
         return [
+            *patches.remarks,
             f"Model '{model.name}' looks at {len(fields_um)} patches per spot ({sides} um): the embeddings of "
-            f"{patches.path.name} must hold all of them, in this order."
+            f"{patches.path.name} must hold all of them, in this order.",
         ]
     ratio = patches.field_of_view_um / fields_um[0]
     text = (
@@ -186,4 +157,4 @@ def require_fit(patches: PatchEmbeddings, model: Model) -> list[str]:
     )
     if not 1 / _OTHER_PATCHES < ratio < _OTHER_PATCHES:
         raise EncoderError(f"They do not show the same: {text}; embed patches of that size.")
-    return [f"Note: {text}."] if abs(ratio - 1) > SAME_MPP else []
+    return [*patches.remarks, *([f"Note: {text}."] if abs(ratio - 1) > SAME_MPP else [])]

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from napari_stem.caches import CACHES, keep_bounded, owner_of_copy, touch
+from napari_stem.caches import CACHES, keep_bounded, make_folder_of_copy, owner_of_copy, touch
 from napari_stem.errors import ModelError, OutputError
 from napari_stem.foreign import require_own_zip
 from napari_stem.hub import HUB_PAGE, HubRequest, cached_repository, in_clear_words, reporting
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE)
-# The earliest that a zip can hold: the same model gives the same bytes.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 _READ_ALL = 0o644 << 16
 _CHUNK = 1 << 22
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
@@ -91,10 +89,7 @@ def named_in_file(name: object) -> Path:
 
     What a file says is text and nobody's request: it is looked for nowhere else, on this machine or the hub.
 
-    Raises
-    ------
-    ModelError
-        There is none of that name.
+    ModelError: there is none of that name.
     """
     for folder in PACKAGED.iterdir():
         if folder.is_dir() and folder.name == name:
@@ -159,12 +154,7 @@ def fetch(
 def pack(folder: Path, out: Path) -> Path:
     """Write a model folder as one ``.zip``, whole or not at all; other files of the folder stay behind.
 
-    Raises
-    ------
-    ModelError
-        The folder lacks a file.
-    OutputError
-        The place is taken or cannot be written.
+    ModelError: the folder lacks a file. OutputError: the place is taken or cannot be written.
     """
     require_files(folder)
     if out.suffix != ".zip":
@@ -175,7 +165,7 @@ def pack(folder: Path, out: Path) -> Path:
         zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for name in FILES:
-            about = zipfile.ZipInfo(f"{out.stem}/{name}", _EPOCH)
+            about = zipfile.ZipInfo(f"{out.stem}/{name}")  # of 1980: the same model, the same bytes
             about.compress_type, about.external_attr = zipfile.ZIP_DEFLATED, _READ_ALL
             with (folder / name).open("rb") as source, archive.open(about, "w") as sink:
                 shutil.copyfileobj(source, sink, _CHUNK)
@@ -185,10 +175,7 @@ def pack(folder: Path, out: Path) -> Path:
 def require_files(folder: Path) -> None:
     """Check that a folder holds a whole model, card and all.
 
-    Raises
-    ------
-    ModelError
-        It lacks a file.
+    ModelError: it lacks a file.
     """
     lacking = [name for name in FILES if not (folder / name).is_file()]
     if lacking:
@@ -208,14 +195,11 @@ def unpacked(path: Path) -> Path:
     Members are found by their names at the top or in one folder, and written under those names: nothing lands
     anywhere else.
 
-    Raises
-    ------
-    ModelError
-        The file is damaged or holds no model, or there is no room for it.
+    ModelError: the file is damaged or holds no model, or there is no room for it.
     """
     try:
-        owner = owner_of_copy(path)
-        digest = hashlib.blake2b(f"{sha256(path)} {owner}".encode(), digest_size=16)
+        content = f"{sha256(path)} {owner_of_copy(path)}"
+        digest = hashlib.blake2b(content.encode(), digest_size=16)
         folder = CACHES["models"].folder / digest.hexdigest()
         if all((folder / name).is_file() for name in NEEDED):
             touch(folder)
@@ -224,7 +208,7 @@ def unpacked(path: Path) -> Path:
             members = _members(archive, path)
             require_own_zip(path)
             _require_room(path, sum(member.file_size for member in members.values()))
-            folder.mkdir(mode=0o700 if owner else 0o777, parents=True, exist_ok=True)
+            make_folder_of_copy(folder, path)
             for name in reversed(FILES):  # config.json last: a folder with all is a whole one
                 if name in members:
                     partial_file = folder / f"{name}.partial"

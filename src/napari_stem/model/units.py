@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 def unit_asked(config: ModelConfig, settings: SamplingSettings) -> tuple[str, str]:
     """Return the normalisation of what is asked for, and the unit as users read it.
 
-    Raises
-    ------
-    ModelError
-        The model knows no library sizes, and a depth or shares are asked for.
+    ModelError: the model knows no library sizes, and a depth or shares are asked for.
     """
     if config.depth is None and (settings.depth or settings.quantity == "share"):
         raise ModelError(

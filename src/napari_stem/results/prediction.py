@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_stem.caches import CACHES, owner_of_copy
+from napari_stem.caches import CACHES, make_folder_of_copy, owner_of_copy
 from napari_stem.errors import OutputError, PredictionError
 from napari_stem.foreign import elements_known, require_own_zarr
 from napari_stem.geometry import Mpp, Region, Spots, region_names
@@ -144,10 +144,7 @@ class Prediction(StoredValues):
     ) -> Prediction:
         """Open what a run left that stopped; its ``regions`` may be called by other names than then.
 
-        Raises
-        ------
-        PredictionError
-            What is there came from another slide, model, spots or settings.
+        PredictionError: what is there came from another slide, model, spots or settings.
         """
         found = cls.open(path)
         stored, there = found.provenance, found.spots
@@ -325,10 +322,7 @@ class Prediction(StoredValues):
     def gene_accuracy(self) -> pd.DataFrame:
         """How well each gene is predicted, as the model said: see `napari_stem.model.genes.gene_accuracy`.
 
-        Raises
-        ------
-        PredictionError
-            It is damaged or gone.
+        PredictionError: it is damaged or gone.
         """
         import pandas as pd
 
@@ -380,10 +374,7 @@ class Prediction(StoredValues):
 def unpacked(path: Path) -> Path:
     """Unpack such a file into a folder that can be opened; the same file only once.
 
-    Raises
-    ------
-    PredictionError
-        As of `read_exported`, or the folder cannot be written.
+    PredictionError: as of `read_exported`, or the folder cannot be written.
     """
     require_there(path)
     try:
@@ -392,7 +383,7 @@ def unpacked(path: Path) -> Path:
             return folder
         table = read_exported(path)
         with written_whole(folder, overwrite=True) as fresh:
-            fresh.mkdir(mode=0o700 if owner_of_copy(path) else 0o777)
+            make_folder_of_copy(fresh, path)
             write_zarr(table, fresh)
     except (*DAMAGE, OutputError) as error:
         raise PredictionError(

@@ -71,12 +71,8 @@ _SIZES = ("pitch_um", "spot_diameter_um")
 def read_provenance(text: object, path: Path) -> dict[str, Any]:
     """Read how a prediction at a path was made from the JSON that it stores.
 
-    Raises
-    ------
-    PredictionError
-        It was written by an earlier or later version.
-    TypeError, ValueError
-        It is no JSON object, lacks unit or sizes, or one of its entries is of a wrong kind.
+    PredictionError: it was written by an earlier or later version. TypeError, ValueError: it is no JSON object,
+    lacks unit or sizes, or one of its entries is of a wrong kind.
     """
     found = read_json(str(text))
     if not isinstance(found, dict):
@@ -105,12 +101,8 @@ def read_provenance(text: object, path: Path) -> dict[str, Any]:
 def read_exported(path: Path) -> anndata.AnnData:
     """Read an ``.h5ad`` as ``napari-stem export`` and ``predict`` write it; errors as of `Prediction.open`.
 
-    Raises
-    ------
-    PredictionError
-        There is none, it is damaged or no prediction, or one of another format.
+    PredictionError: there is none, it is damaged or no prediction, or one of another format.
     """
-    require_there(path)
     with reading(path):
         table = read_h5ad(path)
         read_provenance(table.uns[PROVENANCE_KEY]["json"], path)
@@ -180,12 +172,8 @@ class StoredValues:
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
         """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
 
-        Raises
-        ------
-        UnknownGeneError
-            The prediction has no such gene.
-        PredictionError
-            The values are damaged or gone, or there is no such field.
+        UnknownGeneError: the prediction has no such gene. PredictionError: the values are damaged or gone, or
+        there is no such field.
         """
         (column,) = self.columns([gene])
         stored, (start, stop) = self._stored(field), self._read_together(column)
@@ -219,12 +207,8 @@ class StoredValues:
     ) -> NDArray[np.float32]:
         """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
 
-        Raises
-        ------
-        PredictionError
-            The values are damaged or gone, or there is no such field.
-        UnknownGeneError
-            The prediction has no such gene.
+        PredictionError: the values are damaged or gone, or there is no such field. UnknownGeneError: the
+        prediction has no such gene.
         """
         columns = slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
@@ -274,10 +258,7 @@ class StoredValues:
     def overview(self) -> tuple[NDArray[np.uint8], float]:
         """Small image of the whole slide, (height, width, 3) uint8, and its level-0 px per pixel.
 
-        Raises
-        ------
-        PredictionError
-            It is damaged or gone.
+        PredictionError: it is damaged or gone.
         """
         with reading(self.path):
             stored = self._group["uns"]["spatial"][LIBRARY]

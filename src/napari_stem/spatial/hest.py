@@ -8,6 +8,7 @@ no pixel size. What needs no mending is linked, not copied.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -77,31 +78,32 @@ def import_hest(
         "species": [latin_name(each) for each in species],
     }
     chosen = _chosen(dataset, sections, wanted)
-    readers = {name: partial(_read_section, dataset.section(name)) for name in chosen}
+    readers = {section.id: partial(_read_section, section) for section in chosen}
     return import_sections(readers, out, settings)
 
 
 def _chosen(
     dataset: Dataset, sections: Sequence[str], wanted: Mapping[str, Collection[str]]
-) -> list[str]:
+) -> list[Section]:
+    """Choose sections; one whose metadata cannot be read is among them, and fails by itself."""
     unknown = [name for name in sections if name not in dataset.sections]
     if unknown:
         raise DatasetError(
             f"{dataset.folder} has no section {', '.join(unknown[:5])} among its "
             f"{len(dataset.sections)}; download it first, or correct the name."
         )
-    named = list(sections or dataset.sections)
-    if not any(wanted.values()):
-        return named
+    named = [dataset.section(name) for name in sections or dataset.sections]
     folded = {key: {word.casefold() for word in words} for key, words in wanted.items() if words}
-    about = {name: dataset.section(name).metadata for name in named}
-    chosen = [
-        name
-        for name, metadata in about.items()
-        if all(str(metadata.get(key, "")).casefold() in words for key, words in folded.items())
-    ]
+
+    def is_wanted(section: Section) -> bool:
+        with suppress(DatasetError):
+            about = {key: str(section.metadata.get(key, "")).casefold() for key in folded}
+            return all(about[key] in words for key, words in folded.items())
+        return True
+
+    chosen = [section for section in named if is_wanted(section)]
     if not chosen:
-        some = list(about.values())[:200]
+        some = [section.metadata for section in named[:200]]
         has = {key: sorted({str(each.get(key)) for each in some})[:8] for key in wanted}
         choices = "; ".join(f"{key}: {', '.join(values)}" for key, values in has.items())
         raise DatasetError(f"No section of {dataset.folder} is as asked for; there are {choices}.")

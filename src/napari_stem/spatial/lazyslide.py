@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas
-    import pandas as pd
 
 SHAPES, TABLES = "shapes", "tables"
 TISSUE = "tissues"  # the outlines that LazySlide finds by itself
@@ -98,8 +97,8 @@ class LazySlideStore:
             )
         return found
 
-    def areas(self) -> dict[str, Any]:
-        """Outlines as GeoJSON, with the names and classes of annotations: those named, else the tissue.
+    def areas(self) -> list[dict[str, Any]]:
+        """Features of GeoJSON, with the names and classes of annotations: those named, else the tissue.
 
         StoreError as of `outlines`; or there are none such.
         """
@@ -111,22 +110,19 @@ class LazySlideStore:
                 f"{self.path} has no outlines '{name}'; "
                 + (f"give one of {paths}." if names else "find the tissue with LazySlide first.")
             )
-        frame = self.outlines(name)
-        facts = frame.drop(columns=frame.geometry.name)
-        features = [
-            {"type": "Feature", "geometry": area.__geo_interface__, "properties": _properties(row)}
-            for area, (_, row) in zip(frame.geometry, facts.iterrows(), strict=True)
-        ]
-        return {"type": "FeatureCollection", "features": features}
+
+        def plain(value: Any) -> Any:
+            return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
+
+        areas = [*self.outlines(name).iterfeatures(na="drop", drop_id=True)]
+        found: list[dict[str, Any]] = json.loads(json.dumps(areas, default=plain))
+        for feature in found:
+            feature["properties"] = _properties(feature["properties"])
+        return found
 
 
-def _properties(row: pd.Series) -> dict[str, Any]:
+def _properties(known: dict[str, Any]) -> dict[str, Any]:
     """QuPath's properties as they were before LazySlide laid them flat (``classification_name``)."""
-
-    def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else None
-
-    known: dict[str, Any] = json.loads(json.dumps(row.dropna().to_dict(), default=plain))
     nested = {
         key.removeprefix("classification_"): known.pop(key)
         for key in list(known)

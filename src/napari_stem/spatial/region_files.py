@@ -194,24 +194,26 @@ def write_regions(regions: Sequence[Region], path: Path) -> None:
 
 def as_geojson(regions: Sequence[Region]) -> dict[str, Any]:
     """FeatureCollection of regions in level-0 px, JSON-ready."""
-    return {"type": "FeatureCollection", "features": [_feature(region) for region in regions]}
+    features = [feature(region.polygon, annotation(region)) for region in regions]
+    return {"type": "FeatureCollection", "features": features}
 
 
-def classification_of(region: Region) -> dict[str, Any] | None:
-    """Class and colour of a region as QuPath writes them; None where it has no class."""
-    if not isinstance(region, ClassedRegion) or not region.classification:
-        return None
-    names = region.classification.split(DERIVED)
-    named = {"name": names[0]} if len(names) == 1 else {"names": names}
-    return {**named, "color": list(region.colour)}
-
-
-def _feature(region: Region) -> dict[str, Any]:
-    rounded = shapely.transform(region.polygon, lambda xy: np.round(xy, DECIMALS_PX))
+def annotation(region: Region) -> dict[str, Any]:
+    """Properties of a region as QuPath writes them; class and colour where it has a class."""
     properties: dict[str, Any] = {"objectType": "annotation", "name": region.name}
-    if (classification := classification_of(region)) is not None:
-        properties["classification"] = classification
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {rounded.wkt}")
+    if isinstance(region, ClassedRegion) and region.classification:
+        names = region.classification.split(DERIVED)
+        named = {"name": names[0]} if len(names) == 1 else {"names": names}
+        properties["classification"] = {**named, "color": list(region.colour)}
+    return properties
+
+
+def feature(
+    outline: shapely.Geometry, properties: dict[str, Any], identity: uuid.UUID | None = None
+) -> dict[str, Any]:
+    """Object in level-0 px; without an ``identity`` it has one by name and place, always the same."""
+    rounded = shapely.transform(outline, lambda xy: np.round(xy, DECIMALS_PX))
+    identity = identity or uuid.uuid5(uuid.NAMESPACE_OID, f"{properties['name']} {rounded.wkt}")
     return {
         "type": "Feature",
         "id": str(identity),

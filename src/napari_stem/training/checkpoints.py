@@ -67,12 +67,7 @@ class Checkpoints:
 
         ``about`` is whatever the outcome depends on, as JSON can hold it.
 
-        Raises
-        ------
-        ModelError
-            Those that are there belong to another training.
-        OutputError
-            The folder cannot be written.
+        ModelError: those that are there belong to another training. OutputError: the folder cannot be written.
         """
         if self.folder is None:
             return
@@ -110,10 +105,7 @@ class Checkpoints:
     def load(self, stage: str) -> StageState:
         """Read how far a denoiser is; a fresh state where there is none.
 
-        Raises
-        ------
-        ModelError
-            A file is damaged.
+        ModelError: a file is damaged.
         """
         if self.folder is None or not (path := self.folder / f"{stage}.safetensors").is_file():
             return StageState()
@@ -141,10 +133,7 @@ class Checkpoints:
     def save(self, stage: str, state: StageState) -> None:
         """Write how far a denoiser is.
 
-        Raises
-        ------
-        OutputError
-            The disk is full, or not writable.
+        OutputError: the disk is full, or not writable.
         """
         if self.folder is None:
             return
@@ -179,10 +168,7 @@ def data_hash(sections: Sequence[SectionArrays], panel: Sequence[str]) -> str:
 class Logs:
     """Where the rows of all denoisers of one training go: one file or run for each; no folder keeps nothing.
 
-    Raises
-    ------
-    OutputError
-        TensorBoard is asked for and not installed.
+    OutputError: TensorBoard is asked for and not installed.
     """
 
     folder: Path | None = None

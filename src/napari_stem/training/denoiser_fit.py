@@ -180,15 +180,7 @@ class _Meter:
 
 
 class Trainee:
-    """Network, running average and optimiser of one denoiser.
-
-    Attributes
-    ----------
-    averaged
-        The network averaged over its steps (EMA): what a training gives.
-    n_at_once
-        Spots whose activations are held at once; halved whenever the memory does not suffice.
-    """
+    """Network, running average and optimiser of one denoiser."""
 
     def __init__(self, data: TrainingData, settings: FitSettings, team: Team) -> None:
         self._data, self._settings, self._team = data, settings, team
@@ -196,6 +188,7 @@ class Trainee:
             torch.manual_seed(settings.seed)
             network = build_denoiser(settings.denoiser)
         self._rows = Rows(settings.seed, settings.batch)
+        # over its steps (EMA): what a training gives
         self.averaged = copy.deepcopy(network).to(settings.device).eval().requires_grad_(False)
         drop_by_rows(network, self._rows)
         self._network = network.to(settings.device).train()
@@ -206,6 +199,7 @@ class Trainee:
             weight_decay=settings.weight_decay,
         )
         self._own = team.share_of(settings.batch)
+        # spots whose activations are held at once; halved whenever the memory does not suffice
         self.n_at_once = max(1, self._own.stop - self._own.start)
 
     def step(self, step: int, flags: tuple[bool, bool]) -> tuple[Tensor, tuple[bool, bool]]:

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 N_COMPONENTS, N_MEAN_COMPONENTS = 32, 8  # of the embedding and of the mean: what a denoiser is told
-N_DOMAIN, DOMAIN_QUANTILE = (
-    64,
-    0.995,
-)  # components of each field of view; of spots of left-out sections
+N_DOMAIN = 64  # components of each field of view
+DOMAIN_QUANTILE = 0.995  # of spots of left-out sections
 LEAST_SPREAD = 0.05  # of a standardised feature: what is hardly ever left is not blown up
 N_MEANS, N_DIRECTIONS = 8, 64
 N_DISTANCES, MOST_SPOTS, MOST_SHARED = 16, 2000, 0.9  # pitches apart; of a section; of the variance

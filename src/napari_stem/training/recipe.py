@@ -205,10 +205,7 @@ UNSCALED_ENCODERS = frozenset({"bundled"})
 def prepare_published(sections: Sequence[SectionArrays], options: TrainingOptions) -> Prepared:
     """Take embeddings and values as published; spots without a single count are left out, as there.
 
-    Raises
-    ------
-    DatasetError
-        No spot has a count of any gene of the panel.
+    DatasetError: no spot has a count of any gene of the panel.
     """
     values = np.concatenate([s.values for s in sections])
     counted = values.any(axis=1)

@@ -153,10 +153,7 @@ def only_told(
 ) -> tuple[list[SectionArrays], Panel]:
     """Keep the genes of a panel that shares tell from chance on its sections, and those that were named.
 
-    Raises
-    ------
-    DatasetError
-        No library sizes are known, or no gene is left.
+    DatasetError: no library sizes are known, or no gene is left.
     """
     found = share_pcc(sections, unit)
     if found is None:

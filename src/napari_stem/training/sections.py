@@ -98,10 +98,9 @@ def load_sections(
                 embedding = turns[:, 0].astype(np.float32)
             else:
                 embedding = Embedder(slide, encoder).embed(spots, step)
+        # the parts of joined encoders are not equal
         if not isinstance(encoder, EmbeddingFolder) and "+" not in encoder.name:
-            n_fields = len(
-                encoder.patch.fields_of_view_um
-            )  # the parts of joined encoders are not equal
+            n_fields = len(encoder.patch.fields_of_view_um)
         loaded.append(
             SectionArrays(
                 section_id, spots, embedding, values, section.metadata, turns, sizes, n_fields
@@ -135,10 +134,7 @@ def groups_of(sections: Sequence[SectionArrays]) -> list[NDArray[np.int64]]:
     Groups are patients, or the sections where there is one patient or not all are known. A single section is
     cut into four vertical strips, so that neighbours do not answer for each other.
 
-    Raises
-    ------
-    DatasetError
-        The single section has too few spots to be cut.
+    DatasetError: the single section has too few spots to be cut.
     """
     if len(sections) > 1:
         whose = patients_of(sections) or []

@@ -62,11 +62,10 @@ class Team:
         return slice(batch * self.rank // self.size, batch * (self.rank + 1) // self.size)
 
     def sum_in_place(self, tensor: Tensor) -> None:
-        """Add up a tensor over all processes."""
-        if self.size > 1:
-            import torch
+        """Add up a tensor over all processes, of which there are several."""
+        import torch
 
-            torch.distributed.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor)
 
     def share(self, compute: Callable[[], _T]) -> _T:
         """Let the first process compute something and tell the others; a StemError reaches all."""

@@ -82,6 +82,15 @@ def test_a_choice_without_sections_says_what_there_is(source: Path, tmp_path: Pa
         import_hest(source, tmp_path / "ds", sections=("INT1",))
 
 
+def test_metadata_that_cannot_be_read_fail_their_section_alone(
+    source: Path, tmp_path: Path
+) -> None:
+    (source / "metadata" / "C2.json").write_text("{")
+    outcome = import_hest(source, tmp_path / "ds", species=("human",))
+    assert outcome.imported == ["C3"]
+    assert "C2.json cannot be read as JSON" in outcome.failed["C2"]
+
+
 def test_names_are_mended_and_the_source_stays(source: Path, tmp_path: Path) -> None:
     before = Dataset(source).section("C3").counts
 

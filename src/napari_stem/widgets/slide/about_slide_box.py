@@ -18,9 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_stem.encoders.precomputed import PatchEmbeddings, read_embeddings
 from napari_stem.errors import StemError
 from napari_stem.model import load_model
-from napari_stem.model.serving import embedder_from_file, require_species, tissue_warning
+from napari_stem.model.serving import require_fit, require_species, tissue_warning
 from napari_stem.settings import Stated
 from napari_stem.slide.pixel_size import answers_of, keep_answers
 from napari_stem.slide.scale_check import ScaleCheck, known_check
@@ -30,7 +31,6 @@ from napari_stem.widgets.common.form import line, number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_stem.encoders.precomputed import PatchEmbeddings
     from napari_stem.geometry import Mpp, Region
     from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
@@ -273,8 +273,9 @@ def _read(
     slide: Slide, source: str, path: Path, stated: Stated
 ) -> tuple[PatchEmbeddings | None, str]:
     try:
-        model = load_model(source)
-        found, notes = embedder_from_file(path, stated, slide.size, slide.require_mpp(), model)
+        model, mpp = load_model(source), slide.require_mpp()
+        found = read_embeddings(path, slide.size, mpp, stated, wanted=model.encoder_name)
+        notes = require_fit(found, model)
     except StemError as error:
         return None, parts.in_window_words(str(error))
     told = (
