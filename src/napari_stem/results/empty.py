@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import threading
 import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,7 +123,7 @@ def _files_without_values(
     ):
         # zarr says that consolidated metadata is not in its specification yet; anndata reads without it too.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        files = dict(_files_but_spots(pickle.dumps((table.var, dict(table.uns)))))
+        files = dict(_files_but_spots(table))
         group = zarr.open_group(zarr.storage.MemoryStore(files), mode="r+", use_consolidated=False)
         anndata.io.write_elem(group, "obs", table.obs)
         obsm = {name: values for name, values in table.obsm.items() if name != "draws"}
@@ -144,17 +144,24 @@ def _files_without_values(
     return files
 
 
-@lru_cache(1)
-def _files_but_spots(content: bytes) -> dict[str, Any]:
-    """Name -> content of the files of a table without rows, of its pickle: what clicks on a slide share."""
+_last_written: dict[bytes, dict[str, Any]] = {}  # by content: one
+
+
+def _files_but_spots(table: anndata.AnnData) -> dict[str, Any]:
+    """Name -> content of the files of a table without rows: what clicks on a slide share."""
     import anndata
     import zarr
 
+    var, uns = table.var, dict(table.uns)
+    key = hashlib.blake2b(pickle.dumps((var, uns))).digest()
+    if (found := _last_written.get(key)) is not None:
+        return found
     files: dict[str, Any] = {}
-    var, uns = pickle.loads(content)  # noqa: S301 - our own
     anndata.AnnData(var=var, uns=uns).write_zarr(
         zarr.storage.MemoryStore(files), convert_strings_to_categoricals=False
     )
+    _last_written.clear()
+    _last_written[key] = files
     return files
 
 
