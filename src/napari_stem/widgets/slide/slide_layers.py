@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
+from napari_stem.slide.pixel_size import STATED, MppSource
 from napari_stem.widgets.common.parts import one_shot, tell_error
 from napari_stem.widgets.common.worker import Jobs
 
@@ -340,7 +341,8 @@ class SlideLayers:
 
     def set_pixel_size(self, layer: Image, slide: Slide, mpp: Mpp) -> None:
         """Give the active slide, and the layer that shows it, the pixel size that the user stated."""
-        slide.mpp = mpp
+        others = (each for each in slide.mpp_sources if each.source != STATED)
+        slide.mpp, slide.mpp_sources = mpp, (MppSource(STATED, mpp), *others)
         placement = slide_placement(mpp)
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.units, layer.axis_labels = UM, AXES
