@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
@@ -56,6 +57,14 @@ def test_closing_soon_prints_nothing(tmp_path):
         timeout=300,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_window_that_was_kept_open_may_be_minimised(road):
+    window = road.viewer.window.main_menu.parentWidget()
+    road.dock.eventFilter(window, QCloseEvent())  # napari asked, and the answer was no
+    window.showMinimized()
+    road.qtbot.wait(100)
+    assert not road.dock.coordinator.jobs.is_closed
 
 
 def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
