@@ -119,6 +119,24 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
     assert still_there(used_and_closed()) == []
 
 
+def test_a_slide_that_was_removed_before_another_is_forgotten(model_road, crop):
+    """The one that was removed last can be brought back."""
+    layers = model_road.viewer.layers
+
+    def removed() -> dict[str, weakref.ref]:
+        first, second = model_road.open(sample_path()), model_road.open(crop)
+        model_road.open(SVS)
+        layers.remove(first)
+        layers.remove(second)
+        model_road.qtbot.wait(100)
+        return watched([first])
+
+    parts = removed()
+    QThreadPool.globalInstance().waitForDone()
+    model_road.qtbot.wait(100)
+    assert still_there(parts) == []
+
+
 def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(one_viewer, dock_on):
     def used_and_taken_out() -> dict[str, weakref.ref]:
         road = dock_on(one_viewer)

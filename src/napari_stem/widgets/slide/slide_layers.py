@@ -6,7 +6,7 @@ Layers beside them get their units: napari shows none, and warns, where some are
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from napari.layers import Image, Layer, Shapes
@@ -270,9 +270,9 @@ class SlideLayers:
         self._viewer = viewer
         self.active: Image | None = None  # shows the slide that is looked at
         keep_units(viewer)
-        self._views: dict[Image, View] = {}
+        self._views: WeakKeyDictionary[Image, View] = WeakKeyDictionary()
         self._fitted: View | None = None  # as ``fit`` left it
-        # a first layer widens napari's own docks: fit once more
+        # a first layer widens napari's own docks, too
         self._fitting = one_shot(jobs, 60, self.fit)
         self._scale_bar = one_shot(jobs, 160, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
@@ -306,13 +306,11 @@ class SlideLayers:
         else:
             self._show_scale_bar()
         self.fit()
-        self._fitting.start()
 
     def go_back(self, view: View) -> None:
         """Go back to the place to which somebody had gone on a slide before it was turned to."""
         camera = self._viewer.scene.camera
         if view[1] > LOOKED_CLOSER * camera.zoom:
-            self._fitting.stop()
             camera.center, camera.zoom = view
 
     def fit(self) -> None:
