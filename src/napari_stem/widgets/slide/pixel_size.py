@@ -74,7 +74,9 @@ class PixelSizeBox(QWidget):
 
     def ask(self, mpp: Mpp | None, layer: Image | None) -> None:
         """Begin anew, at the pixel size that is known of the slide that a layer shows."""
-        self._layer = layer
+        is_other, self._layer = layer is not self._layer, layer
+        if is_other:  # a line on another slide is of other pixels
+            self.put_ruler_away()
         self.setVisible(layer is not None and mpp is None)
         self.change_button.setVisible(layer is not None and mpp is not None)
         self.explanation.setText(EXPLANATION)
