@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.common.garbage import thaw
+from napari_stem.widgets.slide.slide_layers import slide_of
 from napari_stem.widgets.state import FADED
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -119,17 +120,20 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
     assert still_there(used_and_closed()) == []
 
 
-def test_a_slide_that_was_removed_before_another_is_forgotten(model_road, crop):
-    """The one that was removed last can be brought back."""
-    layers = model_road.viewer.layers
+def test_a_slide_that_was_removed_before_another_is_forgotten(model_road, crop, c5_prediction):
+    """The one that was removed last can be brought back; predictions stay, for whoever opens it again."""
+    layers, predictions = model_road.viewer.layers, model_road.panels.model.predictions
 
     def removed() -> dict[str, weakref.ref]:
-        first, second = model_road.open(sample_path()), model_road.open(crop)
+        first = model_road.open(sample_path())
+        with model_road.qtbot.waitSignal(predictions.shown, timeout=60_000):
+            predictions.open(c5_prediction)
+        second, slide = model_road.open(crop), slide_of(first)
         model_road.open(SVS)
         layers.remove(first)
         layers.remove(second)
         model_road.qtbot.wait(100)
-        return watched([first])
+        return watched([first, slide])
 
     parts = removed()
     QThreadPool.globalInstance().waitForDone()
