@@ -122,6 +122,7 @@ def notifications() -> list[str]:
     """Sentences that napari shows, as they come."""
     from napari.utils.notifications import notification_manager
 
+    notification_manager.records.clear()  # of another test: what was shown a moment ago is not told again
     shown: list[str] = []
 
     def note(event):

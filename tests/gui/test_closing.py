@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QThreadPool
+from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
 from napari_stem.widgets.common.garbage import thaw
+from napari_stem.widgets.slide.slide_layers import slide_of
 from napari_stem.widgets.state import FADED
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -56,6 +58,14 @@ def test_closing_soon_prints_nothing(tmp_path):
         timeout=300,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_window_that_was_kept_open_may_be_minimised(road):
+    window = road.viewer.window.main_menu.parentWidget()
+    road.dock.eventFilter(window, QCloseEvent())  # napari asked, and the answer was no
+    window.showMinimized()
+    road.qtbot.wait(100)
+    assert not road.dock.coordinator.jobs.is_closed
 
 
 def test_what_is_closed_leaves_nothing_behind(road, c5_prediction):
@@ -108,6 +118,27 @@ def test_a_closed_dock_is_forgotten_with_its_slide(dock_on, c5_prediction):
         return watched(shown)
 
     assert still_there(used_and_closed()) == []
+
+
+def test_a_slide_that_was_removed_before_another_is_forgotten(model_road, crop, c5_prediction):
+    """The one that was removed last can be brought back; predictions stay, for whoever opens it again."""
+    layers, predictions = model_road.viewer.layers, model_road.panels.model.predictions
+
+    def removed() -> dict[str, weakref.ref]:
+        first = model_road.open(sample_path())
+        with model_road.qtbot.waitSignal(predictions.shown, timeout=60_000):
+            predictions.open(c5_prediction)
+        second, slide = model_road.open(crop), slide_of(first)
+        model_road.open(SVS)
+        layers.remove(first)
+        layers.remove(second)
+        model_road.qtbot.wait(100)
+        return watched([first, slide])
+
+    parts = removed()
+    QThreadPool.globalInstance().waitForDone()
+    model_road.qtbot.wait(100)
+    assert still_there(parts) == []
 
 
 def test_a_dock_that_is_taken_out_of_its_window_is_forgotten(one_viewer, dock_on):

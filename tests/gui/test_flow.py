@@ -396,6 +396,18 @@ def test_a_known_length_gives_the_pixel_size(model_road, crop):
     remember(slide.fingerprint, None)
 
 
+def test_a_ruler_goes_with_its_slide(model_road, crop):
+    """On another slide its line would be measured in pixels of the first."""
+    model_road.open(crop)
+    model_road.panels.slide.pixel_size.measure_button.click()
+    ruler = model_road.viewer.layers.selection.active
+    assert ruler.mode == "add_line"
+    other = model_road.open(sample_path())
+    assert ruler not in model_road.viewer.layers
+    model_road.qtbot.wait(50)
+    assert model_road.panels.slide.layer is model_road.viewer.layers.selection.active is other
+
+
 def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")

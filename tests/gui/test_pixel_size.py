@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from napari_stem.cli import app
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
+from napari_stem.slide.pixel_size import STATED
 from napari_stem.slide.scale_check import known_check
 
 pytestmark = pytest.mark.gui
@@ -123,6 +124,12 @@ def test_a_pixel_size_is_stated_again_as_it_is_said(model_road, notifications):
     model_road.panels.model.predictions.choose(path)
     assert model_road.maps.prediction.path == path
     assert not any("change the pixel size back" in text for text in notifications)
+
+
+def test_a_prediction_says_that_the_user_stated_the_pixel_size(crop_road):
+    crop_road.ask_little()
+    crop_road.run()
+    assert crop_road.maps.prediction.provenance["mpp_source"] == STATED
 
 
 def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):

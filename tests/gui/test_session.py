@@ -13,6 +13,7 @@ from PIL import Image
 from napari_stem.errors import StemError
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_anndata
+from napari_stem.geometry import Mpp
 from napari_stem.model import find_model
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
@@ -180,6 +181,16 @@ def test_a_session_brings_everything_back(qtbot, model_road, tmp_path, crop, cop
     assert again.region.polygon.symmetric_difference(region.region.polygon).area < 10
     assert all(told.startswith("Saved") for told in notifications)
     dock.shut_down()
+
+
+def test_a_pixel_size_that_was_stated_on_an_earlier_day_goes_into_a_session(model_road, crop):
+    """On another computer nobody has stated it."""
+    with open_slide(crop) as slide:
+        remember(slide.fingerprint, Mpp.square(1.25))
+    model_road.open(crop)
+    remember(slide.fingerprint, None)
+    (entry,) = model_road.dock.coordinator.sessions.session().slides
+    assert entry.mpp_um == (1.25, 1.25)
 
 
 @pytest.mark.slow

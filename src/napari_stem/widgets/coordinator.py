@@ -15,7 +15,6 @@ from napari_stem.results.prediction import unpacked
 from napari_stem.texts import count
 from napari_stem.widgets.common.dropping import Dropped, Kind
 from napari_stem.widgets.common.hints import Hint, RoadState, hints, missing_for_run
-from napari_stem.widgets.common.parts import tell_error
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.panels import Panels
 from napari_stem.widgets.session import SessionControl
@@ -48,7 +47,7 @@ class Coordinator(QObject):
     ) -> None:
         super().__init__()
         self._go_on, self._show_hints = go_on, show_hints
-        self.jobs = Jobs(partial(tell_error, viewer), self)
+        self.jobs = Jobs(parent=self)
         self._clicked_on: Slide | None = None  # during a run; its neighbourhood waits
         self._warning = ""  # of the regions, as counted last
         self.panels = panels = Panels(viewer, self.jobs, remembered)

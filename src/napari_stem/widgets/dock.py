@@ -94,9 +94,7 @@ class StemDock(QWidget):
         self.many_slides: ManySlides | None = None
         self.parts: dict[str, parts.Folding] = {}
         self._step_of: dict[str, int] = {}  # by the title of a part
-        # by fingerprint, as each slide has a step of its own to come back to: the slide that the step on show
-        # belongs to, the steps at which others were left, and the parts that each was led to
-        self._slide_on_show = ""
+        # by fingerprint, as each slide has a step of its own to come back to: that, and the parts it was led to
         self._left_at: dict[str, int] = {}
         self._went_on: set[tuple[str, str]] = set()
         self._is_window_closing = False
@@ -108,7 +106,6 @@ class StemDock(QWidget):
         self._add_keys()
         self.setAcceptDrops(True)
         self.coordinator.start()
-        self._is_closed = False
 
     def event(self, event: QEvent) -> bool:
         """Stop what runs, and go, when taken out of the window, as napari does on a click on its cross."""
@@ -132,7 +129,8 @@ class StemDock(QWidget):
         """Stop what runs while everything is still there: a window that was closed hides first."""
         if event.type() == QEvent.Type.Close:
             self._is_window_closing = True
-        elif event.type() == QEvent.Type.Hide and self._is_window_closing:
+        is_hidden = event.type() == QEvent.Type.Hide and not event.spontaneous()  # not minimised
+        if is_hidden and self._is_window_closing:
             self.shut_down()
         return bool(super().eventFilter(watched, event))
 
@@ -188,8 +186,7 @@ class StemDock(QWidget):
 
     def shut_down(self) -> None:
         """Stop what runs and remember the choices, once."""
-        if not self._is_closed:
-            self._is_closed = True
+        if not self.coordinator.jobs.is_closed:
             if (window := self.overview_window()) is not None:
                 window.close()
             if self.many_slides is not None:
@@ -301,21 +298,20 @@ class StemDock(QWidget):
     def _show_step(self) -> None:
         for title, part in self.parts.items():
             part.setVisible(self._step_of[title] == self.steps.currentIndex())
+        self._left_at[self._fingerprint()] = self.steps.currentIndex()
         self._scroll.verticalScrollBar().setValue(0)
 
     def _go_on(self, title: str) -> None:
         """Lead to the next step of the active slide, once; to another slide's own as it was left."""
-        slide = self.coordinator.slide
-        now = "" if slide is None else slide.fingerprint
-        is_other = now != self._slide_on_show
-        if is_other:
-            self._left_at[self._slide_on_show] = self.steps.currentIndex()
-            self._slide_on_show = now
-        if is_other and now in self._left_at:
-            self.steps.setCurrentIndex(self._left_at[now])
-        elif slide is None or (now, title) not in self._went_on:
+        now = self._fingerprint()
+        if not now or (now, title) not in self._went_on:
             self._went_on.add((now, title))
-            self.steps.setCurrentIndex(self._step_of[title])
+            self._left_at[now] = self._step_of[title]
+        self.steps.setCurrentIndex(self._left_at[now])
+
+    def _fingerprint(self) -> str:
+        slide = self.coordinator.slide
+        return "" if slide is None else slide.fingerprint
 
 
 def press_buttons(viewer: napari.viewer.Viewer, dock: StemDock) -> QTimer:

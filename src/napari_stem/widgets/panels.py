@@ -43,7 +43,7 @@ class Panels:
         self.region = RegionPanel(viewer, jobs, self.slide, self.model.pitch, remembered)
         self.uncertainty = UncertaintyPanel(maps)
         self.inspect = InspectPanel(jobs, maps)
-        self.measured = MeasuredPanel(jobs, maps, lambda: self.slide.slide, remembered.folder)
+        self.measured = MeasuredPanel(jobs, maps, remembered.folder)
         self.analysis = AnalysisPanel(jobs, maps, remembered.export_folder)
         self.compare = ComparePanel(jobs, maps, self.region)
         self.export = ExportPanel(jobs, maps, self.region.regions, remembered.export_folder)

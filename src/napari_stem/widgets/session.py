@@ -21,6 +21,7 @@ from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
+from napari_stem.slide.pixel_size import REMEMBERED, STATED
 from napari_stem.spatial.region_files import as_geojson, parse_regions
 from napari_stem.widgets.model.predictions import open_prediction
 
@@ -72,10 +73,8 @@ class SessionControl(QObject):
     def __init__(self, jobs: Jobs, panels: Panels, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._jobs, self._panels = jobs, panels
-        self._stated: set[str] = set()  # slides whose pixel size the user stated
         self._session = Session()  # that is being restored; of several the last
         self._waiting: list[SlideEntry] = []  # the first is on its way
-        panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
     def save(self, path: str) -> None:
         """Write the session to a file."""
@@ -165,7 +164,8 @@ class SessionControl(QObject):
         drawn: list[DrawnRegion] = []
         if layer is not None and slide.mpp is not None:
             drawn = panels.region.layers.drawn(slide, layer)
-        mpp = slide.mpp if slide.fingerprint in self._stated else None
+        is_stated = bool(slide.mpp_sources) and slide.mpp_sources[0].source in {STATED, REMEMBERED}
+        mpp = slide.mpp if is_stated else None
         measured = panels.measured.path_of(slide)
         return SlideEntry(
             path=str(slide.path.resolve()),
@@ -214,8 +214,6 @@ class SessionControl(QObject):
             )
             self._go_on(entry)
             return
-        if entry.mpp_um is not None:
-            self._stated.add(slide.fingerprint)
         self._put_regions(slide, entry)
         self._jobs.start_each(
             open_prediction,

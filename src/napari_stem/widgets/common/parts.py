@@ -8,9 +8,8 @@ import time
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
@@ -37,7 +36,6 @@ from napari_stem.widgets.common.hints import Hint
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
-    from napari.viewer import Viewer
 
 Box = TypeVar("Box", bound=QBoxLayout)
 SHORTEST_CHOICE = 12  # letters
@@ -69,8 +67,6 @@ _WORDS = {
     " um wide": " µm wide",
     "state the right one with --mpp or in the Slide panel": "state the right one under “Change pixel size…”",
 }
-# by viewer: when each sentence was shown last
-_errors_shown: WeakKeyDictionary[Any, dict[str, float]] = WeakKeyDictionary()
 
 
 class Note(QLabel):
@@ -372,14 +368,12 @@ def in_window_words(sentence: str) -> str:
     return sentence
 
 
-def tell_error(viewer: Viewer, sentence: str) -> None:
-    """Show an error in napari's notifications, unless the viewer's user was shown the same a moment ago.
+def tell_error(sentence: str) -> None:
+    """Show an error in napari's notifications, unless the same was shown a moment ago.
 
     The words of the command line become those of the window.
     """
-    shown, now = _errors_shown.setdefault(viewer, {}), time.monotonic()
     words = in_window_words(sentence)
-    before = shown.get(words)
-    shown[words] = now
-    if before is None or now - before > SAME_ERROR_S:
+    same = [each.date for each in notification_manager.records if each.message == words]
+    if not same or time.time() - same[-1].timestamp() > SAME_ERROR_S:
         show_error(words)

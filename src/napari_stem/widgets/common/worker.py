@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from napari.utils.notifications import notification_manager, show_error, show_info, show_warning
+from napari.utils.notifications import notification_manager, show_info, show_warning
 from qtpy.QtCore import QObject, QThreadPool, QTimer, Signal
 
 from napari_stem.errors import StemError
 from napari_stem.progress import Stopped, poll_of, warnings_of_files
 from napari_stem.widgets.common.garbage import collect_on_gui_thread
-from napari_stem.widgets.common.parts import listening
+from napari_stem.widgets.common.parts import listening, tell_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +48,7 @@ class Jobs(QObject):
     _told = Signal(object)  # what to call in the window's thread
 
     def __init__(
-        self, fail: Callable[[str], object] = show_error, parent: QObject | None = None
+        self, fail: Callable[[str], object] = tell_error, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         # no signal: Qt would hold what is connected, and with it the viewer, where Python cannot look

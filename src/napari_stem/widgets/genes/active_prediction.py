@@ -51,7 +51,9 @@ class ActivePrediction:
         ready: Callable[[ActivePrediction], None],
     ) -> None:
         self._jobs, self._ready = jobs, ready
-        self.slide, self.prediction, self.gene = slide, prediction, gene
+        # of the slide, which its layer alone holds: it goes with that
+        self.fingerprint, self.mpp = slide.fingerprint, slide.require_mpp()
+        self.prediction, self.gene = prediction, gene
         self.columns: dict[str, NDArray[np.float64]] = {}  # of `gene_table.COMPUTED`
         self.background: Background | None = None  # once it is known
         # of the colours of all genes; None while not known, and where values do not fit in memory
@@ -125,8 +127,7 @@ class ActivePrediction:
     def grid(self, shape: SpotShape = "square") -> SpotGrid:
         """Grid of the spots in this shape."""
         if shape not in self._grids:
-            mpp = self.slide.require_mpp()
-            self._grids[shape] = SpotGrid.of(self.prediction.spots, mpp, shape)
+            self._grids[shape] = SpotGrid.of(self.prediction.spots, self.mpp, shape)
         return self._grids[shape]
 
     def spot_at(self, position: Any, shape: SpotShape = "square") -> int | None:

@@ -63,7 +63,7 @@ class MapDisplay(QObject):
         self._jobs, self._genes = jobs, genes
         self.settings = genes.settings
         self._shown: dict[str, ActivePrediction] = {}  # by the slide's fingerprint
-        self._active = ""  # fingerprint of the slide that is looked at
+        self.slide: Slide | None = None  # that is looked at
         self._is_handled = False  # what changes now is on the map already, or drawn at the end
         self._scoring, self._reading = LatestJob(jobs), LatestJob(jobs)
         self._samples: tuple[object, GeneSamples | None] = None, None  # of what, None: being read
@@ -93,7 +93,7 @@ class MapDisplay(QObject):
         shown = ActivePrediction(self._jobs, slide, prediction, gene, self._on_summary)
         shown.is_growing = is_growing
         self._shown[slide.fingerprint] = shown
-        if self._active == slide.fingerprint:  # else the user went to another slide meanwhile
+        if self.current() is shown:  # else the user went to another slide meanwhile
             self._fill_panel()
             self._select()
         if prediction.done.any() and not is_growing:
@@ -116,27 +116,28 @@ class MapDisplay(QObject):
 
     def put_away(self, slide: Slide) -> None:
         """Show no map of a slide any more, until a prediction is chosen or made."""
-        shown = self._shown[slide.fingerprint]
+        shown, seen = self._shown[slide.fingerprint], self.current()
         shown.stop()
         shown.is_away = True
-        if slide.fingerprint == self._active:
+        if shown is seen:
             self._fill_panel()
 
     def shown_on(self, slide: Slide) -> ActivePrediction | None:
         """Return what is shown of a slide, which need not be the active one."""
-        return self._shown_by(slide.fingerprint)
+        shown = self._shown.get(slide.fingerprint)
+        return None if shown is None or shown.is_away else shown
 
     def activate(self, slide: Slide | None) -> None:
         """Show the prediction of another slide."""
-        wanted = slide.fingerprint if slide else ""
-        if wanted != self._active:
-            if wanted:
-                self.beside.leave_slide()
-            else:  # no slide is there for which others would have to go out of sight
-                self.beside.hide()
-            self._active = wanted
-            self._fill_panel()
-            self.layer_queue.conceal()  # maps of the other slide
+        before, self.slide = self.slide, slide
+        if (before and before.fingerprint) == (slide and slide.fingerprint):
+            return
+        if slide is not None:
+            self.beside.leave_slide()
+        else:  # no slide is there for which others would have to go out of sight
+            self.beside.hide()
+        self._fill_panel()
+        self.layer_queue.conceal()  # maps of the other slide
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Show what a session says, side by side too where a layer has just come that would end it."""
@@ -156,11 +157,7 @@ class MapDisplay(QObject):
 
     def current(self) -> ActivePrediction | None:
         """Return what is shown of the active slide."""
-        return self._shown_by(self._active)
-
-    def _shown_by(self, fingerprint: str) -> ActivePrediction | None:
-        shown = self._shown.get(fingerprint)
-        return None if shown is None or shown.is_away else shown
+        return None if self.slide is None else self.shown_on(self.slide)
 
     def _showing(self, prediction: Prediction) -> ActivePrediction | None:
         """Return what shows this very object; None where another of its slide, or nothing, is shown."""
@@ -274,14 +271,17 @@ class MapDisplay(QObject):
         if shown is None or shown.opacity is None:
             self.faded.hide()
         is_seen = active is not None and settings.field != NOTHING and bool(settings.genes)
-        several: dict[str, MixedLayers | SideBySide] = {MIX: self.mixed, BESIDE: self.beside}
-        used = several.pop(settings.shown_arrangement, None) if is_seen else None
-        for other in several.values():
-            other.hide()
-        if active is None:
+        arrangement = settings.shown_arrangement if is_seen else ONE
+        if arrangement != MIX:
+            self.mixed.hide()
+        if arrangement != BESIDE:
+            self.beside.hide()
+        if active is None or self.slide is None:
             return
-        if used is not None:
-            used.show(active, settings)
+        if arrangement == MIX:
+            self.mixed.show(active, settings)
+        elif arrangement == BESIDE:
+            self.beside.show(self.slide, active, settings)
         if shown is not None and layer is not None:
             # drawing letters would delay the first values
             layer.show(shown, with_legend=bool(active.prediction.done.any()))

@@ -109,14 +109,13 @@ class SideBySide:
         )
         self._let_go = listening(*((event, self._on_foreign) for event in layers_or_grid))
 
-    def show(self, active: ActivePrediction, settings: DisplaySettings) -> None:
-        """Show the picked genes."""
+    def show(self, slide: Slide, active: ActivePrediction, settings: DisplaySettings) -> None:
+        """Show the picked genes of a slide's prediction."""
         genes, field, was_hidden = settings.genes, cast("MapField", settings.field), not self.maps
-        slide, mpp = active.slide, active.slide.mpp
-        if slide is not self._slide or mpp != self._mpp:
+        if slide is not self._slide or active.mpp != self._mpp:
             self._take_out(0)
             self._pairs, self.maps = [], []
-            self._slide, self._mpp = slide, mpp
+            self._slide, self._mpp = slide, active.mpp
         if len(genes) != len(self.maps):
             self._arrange(slide, len(genes))
         for place, gene in enumerate(genes):

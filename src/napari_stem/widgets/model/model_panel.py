@@ -126,8 +126,8 @@ class ModelPanel(QWidget):
         self._warming = one_shot(jobs, WARM_UP_AFTER_MS, self._warm_up)
         self.pace = Pace(remembered.pace)
         self.predictions = PredictionsList(jobs, maps, slides)
-        self.about = AboutSlideBox(jobs, slides)
         self.models = ModelChoice(jobs, remembered, self._choose)
+        self.about = AboutSlideBox(jobs, slides, self.models)
         self.encoders = EncoderBox(jobs, remembered, self._on_missing)
         self.pitch = number((5.0, 2000.0), 200, PITCH_TIP, suffix=" µm", step=10)
         # until the user states another, a model's own replaces it; None: a session has stated it
@@ -246,7 +246,7 @@ class ModelPanel(QWidget):
             help_ = settings_of(SamplingSettings)["n_steps"].help
             n_steps.setToolTip(help_ if has_network else ONE_STEP)
             self.encoders.want(config.encoder)
-            self.about.use_model(self.model_name(), config)
+            self.about.refresh()
             self._load_ahead()
         self.changed.emit()
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -52,8 +53,8 @@ class RegionLayers:
     def __init__(self, viewer: Viewer, changed: Callable[[], None]) -> None:
         self._viewer = viewer
         self._changed = changed
-        self._histories: dict[Shapes, History] = {}
-        self._of_removed: dict[Shapes, History] = {}  # the last one, which may be brought back
+        # of all that came: one that was removed may be brought back
+        self._histories: WeakKeyDictionary[Shapes, History] = WeakKeyDictionary()
         self.is_pressed = False  # the mouse button, on the canvas
         self._is_outlining = False  # from the first corner that the mouse sets to the last
 
@@ -95,7 +96,8 @@ class RegionLayers:
         layer.events.features.connect(self._on_features)
         layer.bind_key(UNDO.sequence, self.undo, overwrite=True)
         layer.bind_key(REDO.sequence, self.redo, overwrite=True)
-        self._histories[layer] = self._of_removed.get(layer) or History(layer)
+        if layer not in self._histories:
+            self._histories[layer] = History(layer)
 
     def keep_on_picture(self, slide: Slide) -> None:
         """Keep outlines on the pixels they were drawn on when the slide's pixel size was changed."""
@@ -214,7 +216,7 @@ class RegionLayers:
         """
         history = self._histories[layer]
         if not self.is_drawing(layer):
-            history.note(step)
+            history.note(layer, step)
         return history.can_undo
 
     def is_drawing(self, layer: Shapes) -> bool:
@@ -233,19 +235,16 @@ class RegionLayers:
 
     def forget(self, layer: Shapes) -> None:
         """Follow a layer no more, which was removed."""
-        if (history := self._histories.pop(layer, None)) is not None:
-            self._of_removed = {layer: history}
-            self._is_outlining = False  # napari does not tell that it ends
-            layer.events.data.disconnect(self._on_data)
-            layer.events.features.disconnect(self._on_features)
-            for key in (UNDO, REDO):
-                layer.bind_key(key.sequence, None)
+        self._is_outlining = False  # napari does not tell that it ends
+        layer.events.data.disconnect(self._on_data)
+        layer.events.features.disconnect(self._on_features)
+        for key in (UNDO, REDO):
+            layer.bind_key(key.sequence, None)
 
     def close(self) -> None:
         """Let go of all layers, which stay in the viewer."""
-        for layer in list(self._histories):
+        for layer in filter(self._histories.__contains__, self._viewer.layers):
             self.forget(layer)
-        self._of_removed = {}
 
     def colour(self, layer: Shapes, classification: str) -> Colour:
         """Colour of a class on one slide."""
@@ -262,7 +261,7 @@ class RegionLayers:
         self._end_outline(layer)
         self.note(layer)  # a change of the last moment
         with self._our_change(layer):
-            self._histories[layer].go(by)
+            self._histories[layer].go(layer, by)
 
     @contextmanager
     def _our_change(self, layer: Shapes) -> Iterator[None]:

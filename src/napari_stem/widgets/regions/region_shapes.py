@@ -112,6 +112,12 @@ class Snapshot(NamedTuple):
     kinds: list[str]
     features: pd.DataFrame
 
+    @classmethod
+    def of(cls, layer: Shapes) -> Snapshot:
+        """Copy what a layer holds now."""
+        vertices = [np.array(each) for each in layer.data]
+        return cls(vertices, list(layer.shape_type), layer.features.reset_index(drop=True))
+
     def is_same(self, other: Snapshot) -> bool:
         """Whether nothing differs."""
         return (
@@ -122,11 +128,11 @@ class Snapshot(NamedTuple):
 
 
 class History:
-    """What the regions of a layer were after each settled change."""
+    """What the regions of a layer were after each settled change; holds no layer that nobody else does."""
 
     def __init__(self, layer: Shapes) -> None:
-        self._layer = layer
-        self._snapshots, self._place = [self._now()], 0  # of them, the one that is on the canvas
+        # of them, the one that is on the canvas
+        self._snapshots, self._place = [Snapshot.of(layer)], 0
         self._step = ""  # what kind of step led to it
 
     @property
@@ -139,12 +145,12 @@ class History:
         """Number of shapes when last noted."""
         return len(self._snapshots[self._place].kinds)
 
-    def note(self, step: str = "") -> None:
+    def note(self, layer: Shapes, step: str = "") -> None:
         """Remember a change; nothing happens where there was none.
 
         Steps of one kind that follow one another are taken back together.
         """
-        now = self._now()
+        now = Snapshot.of(layer)
         if now.is_same(self._snapshots[self._place]):
             return
         is_same_step = bool(step) and step == self._step
@@ -152,21 +158,16 @@ class History:
         self._snapshots = [*before, now][-1 - STEPS :]
         self._place, self._step = len(self._snapshots) - 1, step
 
-    def go(self, by: int) -> None:
+    def go(self, layer: Shapes, by: int) -> None:
         """Show what was before the last change (-1), or before that was taken back (1), if anything was."""
         if 0 <= self._place + by < len(self._snapshots):
             self._place, self._step = self._place + by, ""
-            shown, layer = self._snapshots[self._place], self._layer
+            shown = self._snapshots[self._place]
             layer.selected_data = set()
             layer.remove(list(range(layer.nshapes)))  # `data = []` would leave their features
             if shown.vertices:
                 layer.add(shown.vertices, shape_type=shown.kinds)
                 layer.features = shown.features.copy()
-
-    def _now(self) -> Snapshot:
-        layer = self._layer
-        vertices = [np.array(each) for each in layer.data]
-        return Snapshot(vertices, list(layer.shape_type), layer.features.reset_index(drop=True))
 
 
 def count_spots(

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_stem.geometry import Mpp, Region
-    from napari_stem.model.config import ModelConfig
     from napari_stem.slide.base import Slide
     from napari_stem.widgets.common.worker import Jobs
+    from napari_stem.widgets.model.model_choice import ModelChoice
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
     SizedSlide = tuple[str, Mpp]  # fingerprint of the slide, pixel size
@@ -121,14 +121,12 @@ class AboutSlideBox(QWidget):
 
     changed = Signal()
 
-    def __init__(self, jobs: Jobs, slides: SlidePanel) -> None:
+    def __init__(self, jobs: Jobs, slides: SlidePanel, models: ModelChoice) -> None:
         super().__init__()
-        self._jobs, self._slides = jobs, slides
+        self._jobs, self._slides, self._models = jobs, slides, models
         # by the slide's fingerprint; files of embeddings that stand in place of the encoder
         self.answers: dict[str, AboutSlide] = {}
         self._files: dict[str, tuple[Path, Stated]] = {}
-        self._source = ""
-        self._config: ModelConfig | None = None
         # as asked for: embeddings, and what is to be said of them, or why they cannot be read
         self._read: tuple[Asked, PatchEmbeddings | None, str] | None = None
         self.species = parts.choice(
@@ -155,7 +153,7 @@ class AboutSlideBox(QWidget):
         self.tissue.editingFinished.connect(self._on_changed)
         self.dialog.accepted.connect(lambda: self.use_embeddings(*self.dialog.chosen()))
         self.dialog.rejected.connect(self._show_embeddings)
-        slides.activated.connect(self._refresh)
+        slides.activated.connect(self.refresh)
 
     def count_patches(self, regions: Sequence[Region]) -> int:
         """Count the patches of the active slide's file in regions."""
@@ -180,15 +178,10 @@ class AboutSlideBox(QWidget):
         """Whether a file of embeddings was chosen for the active slide."""
         return self._fingerprint() in self._files
 
-    def use_model(self, source: str, config: ModelConfig | None) -> None:
-        """Compare with another model."""
-        self._source, self._config = source, config
-        self._refresh()
-
     def use_embeddings(self, path: Path, stated: Stated) -> None:
         """Take the active slide's embeddings from a file."""
         self._files[self._fingerprint()] = path, stated
-        self._refresh()
+        self.refresh()
 
     def missing(self) -> str:
         """Say why the chosen model cannot predict the active slide; empty where it can."""
@@ -211,7 +204,7 @@ class AboutSlideBox(QWidget):
     def _asked(self) -> Asked | None:
         """Return what is to be read; None where the encoder looks."""
         key = self._fingerprint()
-        return (key, self._source, *self._files[key]) if key in self._files else None
+        return (key, self._models.name(), *self._files[key]) if key in self._files else None
 
     def _found(self) -> tuple[PatchEmbeddings | None, str]:
         """Return embeddings as they are asked for now, once they are read, and what is to be said of them."""
@@ -220,10 +213,10 @@ class AboutSlideBox(QWidget):
         return None, "The embeddings are being read …" if self.has_embeddings else ""
 
     def _refusal(self) -> str:
-        if self._config is None:
+        if (config := self._models.config()) is None:
             return ""
         try:
-            require_species(self._config, self.stated_species or None)
+            require_species(config, self.stated_species or None)
         except StemError as error:
             return str(error)
         return ""
@@ -234,26 +227,27 @@ class AboutSlideBox(QWidget):
         self.answers[key] = AboutSlide(species, tissue)
         if key:  # at once: of two jobs the first might write last
             keep_answers(key, species=species or None, tissue=tissue or None)
-        self._refresh()
+        self.refresh()
 
     def _choose_embeddings(self, source: str) -> None:
         if source == "file":
             self.dialog.open()
         elif self._files.pop(self._fingerprint(), None) is not None:
-            self._refresh()
+            self.refresh()
 
-    def _refresh(self) -> None:
-        """Show the answers for the active slide, and read its embeddings where that is to be done."""
+    def refresh(self) -> None:
+        """Show the answers for the active slide and the chosen model, and read its embeddings where need be."""
         answer, slide, asked = self._answer(), self._slides.slide, self._asked()
+        config = self._models.config()
         with QSignalBlocker(self.species):
             self.species.setCurrentIndex(max(0, self.species.findData(answer.species)))
         self.tissue.setText(answer.tissue)
         self.setEnabled(slide is not None)
-        of_tissue = self._config and tissue_warning(self._config, answer.tissue or None)
+        of_tissue = config and tissue_warning(config, answer.tissue or None)
         self.warning.say(self._refusal() or of_tissue or "")
         self._show_embeddings()
         is_read = self._read is not None and self._read[0] == asked
-        if asked is not None and slide is not None and self._source and not is_read:
+        if asked is not None and slide is not None and config is not None and not is_read:
             self._jobs.start(_read, slide, *asked[1:], done=partial(self._take, asked))
         self.changed.emit()
 

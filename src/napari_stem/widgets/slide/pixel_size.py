@@ -39,7 +39,6 @@ class PixelSizeBox(QWidget):
         self._viewer, self._stated = viewer, stated
         self._layer: Image | None = None  # that shows the slide
         self._ruler: Shapes | None = None  # a line is drawn in it along something of known length
-        self._length_px = 0.0  # of that line, in level-0 px
         # shown in its place where the size is known, until it is asked for again
         self.change_button = button("Change pixel size…", CHANGE, self._change)
         self.explanation = Note(EXPLANATION)
@@ -75,7 +74,9 @@ class PixelSizeBox(QWidget):
 
     def ask(self, mpp: Mpp | None, layer: Image | None) -> None:
         """Begin anew, at the pixel size that is known of the slide that a layer shows."""
-        self._layer = layer
+        is_other, self._layer = layer is not self._layer, layer
+        if is_other:  # a line on another slide is of other pixels
+            self.put_ruler_away()
         self.setVisible(layer is not None and mpp is None)
         self.change_button.setVisible(layer is not None and mpp is not None)
         self.explanation.setText(EXPLANATION)
@@ -128,20 +129,21 @@ class PixelSizeBox(QWidget):
             self._viewer.layers.selection.active = self._layer
 
     def _show_measured(self, event: Any) -> None:
-        if self._ruler is None or not self._ruler.data:
-            return
-        start, end = (np.asarray(point, dtype=float) for point in self._ruler.data[-1][:2])
-        self._length_px = float(np.linalg.norm(end - start))
-        if self._length_px > 0:
-            length = f"{self._length_px:,.0f}"
+        if length_px := self._length_px():
+            length = f"{length_px:,.0f}"
             self.explanation.setText(f"The line is {length} pixels long. How long is it really?")
             self.length_row.setVisible(True)
 
     def _use_measured(self) -> None:
+        length_px = self._length_px()
         self.put_ruler_away()
-        if self._length_px:
-            size_um = self.length.value() / self._length_px
-            self._stated(min(MOST_UM, max(LEAST_UM, size_um)))
+        if length_px:
+            self._stated(min(MOST_UM, max(LEAST_UM, self.length.value() / length_px)))
+
+    def _length_px(self) -> float:
+        """Length of the line that was drawn last, in level-0 px; 0 where there is none."""
+        lines = self._ruler.data if self._ruler is not None else []
+        return float(np.linalg.norm(np.subtract(*lines[-1][:2]))) if lines else 0.0
 
 
 def is_said(mpp: Mpp, stated_um: float) -> bool:

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication
 from napari_stem import file_kinds, sample_data
 from napari_stem.layers.placement import METADATA_KEY, LayerData
 from napari_stem.widgets.common.memory import PLUGIN
-from napari_stem.widgets.common.parts import one_shot, tell_error
+from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs
 from napari_stem.widgets.slide import slide_layers
 
@@ -74,7 +74,7 @@ def _read_later(viewer: Viewer, kind: Kind, path: str) -> None:
     or the probing of a DICOM file would be felt. Python's warnings say nothing of it: they are of all threads
     together.
     """
-    jobs = Jobs(partial(tell_error, viewer), QApplication.instance())
+    jobs = Jobs(parent=QApplication.instance())
     one_shot(jobs, TELL_AFTER_MS, lambda: show_info(f"Opening {Path(path).name}…")).start()
 
     def end(found: Sequence[Any] = ()) -> None:

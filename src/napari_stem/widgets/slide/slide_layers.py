@@ -5,18 +5,19 @@ Layers beside them get their units: napari shows none, and warns, where some are
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 from napari.layers import Image, Layer, Shapes
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QPushButton
+from superqt.utils import qthrottled
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
-from napari_stem.widgets.common.parts import one_shot, tell_error
+from napari_stem.slide.pixel_size import STATED, MppSource
+from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs
 
 if TYPE_CHECKING:
@@ -190,13 +191,13 @@ class SlideFeed(QObject):
         self._viewer, self._layer, self._pyramid = viewer, layer, pyramid
         self._n_changes = 0
         self._has_told = False
-        self._jobs = Jobs(partial(tell_error, viewer), self)
-        self._redrawing = one_shot(self._jobs, 30, self._redraw)
+        self._jobs = Jobs(parent=self)
         self._previewing = QTimer(self._jobs)
         self._previewing.timeout.connect(self._show_preview)
         wait_little(pyramid)
         keep_units(viewer)
-        pyramid.arrived = self._jobs.in_window(self._redraw_soon)
+        redraw_soon = qthrottled(self._redraw, 30, leading=False, parent=self._jobs)
+        pyramid.arrived = self._jobs.in_window(redraw_soon)
         pyramid.failed = self._jobs.in_window(self._tell_damaged)
         self._jobs.listen(
             (viewer.layers.events.removed, self._on_removed),
@@ -248,10 +249,6 @@ class SlideFeed(QObject):
         self._layer.data = list(self._pyramid.arrays)  # a mere refresh keeps the coarsest level
         self.grown.emit(self._layer)
 
-    def _redraw_soon(self) -> None:
-        if not self._redrawing.isActive():
-            self._redrawing.start()
-
     def _redraw(self) -> None:
         if self._layer in self._viewer.layers:
             self._layer.refresh(thumbnail=False, highlight=False, extent=False)
@@ -259,7 +256,7 @@ class SlideFeed(QObject):
     def _tell_damaged(self, sentence: str) -> None:
         if not self._has_told:  # a damaged slide often is so in many places
             self._has_told = True
-            tell_error(self._viewer, sentence)
+            self._jobs.fail(sentence)
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
@@ -273,9 +270,9 @@ class SlideLayers:
         self._viewer = viewer
         self.active: Image | None = None  # shows the slide that is looked at
         keep_units(viewer)
-        self._views: dict[Image, View] = {}
+        self._views: WeakKeyDictionary[Image, View] = WeakKeyDictionary()
         self._fitted: View | None = None  # as ``fit`` left it
-        # a first layer widens napari's own docks: fit once more
+        # a first layer widens napari's own docks, too
         self._fitting = one_shot(jobs, 60, self.fit)
         self._scale_bar = one_shot(jobs, 160, self._show_scale_bar)
         jobs.listen((viewer.canvas.events.size, self._on_canvas_resized))
@@ -309,13 +306,11 @@ class SlideLayers:
         else:
             self._show_scale_bar()
         self.fit()
-        self._fitting.start()
 
     def go_back(self, view: View) -> None:
         """Go back to the place to which somebody had gone on a slide before it was turned to."""
         camera = self._viewer.scene.camera
         if view[1] > LOOKED_CLOSER * camera.zoom:
-            self._fitting.stop()
             camera.center, camera.zoom = view
 
     def fit(self) -> None:
@@ -340,7 +335,8 @@ class SlideLayers:
 
     def set_pixel_size(self, layer: Image, slide: Slide, mpp: Mpp) -> None:
         """Give the active slide, and the layer that shows it, the pixel size that the user stated."""
-        slide.mpp = mpp
+        others = (each for each in slide.mpp_sources if each.source != STATED)
+        slide.mpp, slide.mpp_sources = mpp, (MppSource(STATED, mpp), *others)
         placement = slide_placement(mpp)
         layer.scale, layer.translate = placement.scale_um, placement.translate_um
         layer.units, layer.axis_labels = UM, AXES

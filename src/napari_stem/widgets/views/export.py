@@ -118,7 +118,7 @@ class ExportPanel(QWidget):
         shown = SHOWN.get(self._maps.settings.view, "predicted")
         seen = seen_map(special, shown) if special and genes == "shown" else None
         options = ExportOptions(
-            slide=active.slide, look=self._maps.figure_look(), seen=seen, overwrite=True
+            slide=self._maps.slide, look=self._maps.figure_look(), seen=seen, overwrite=True
         )
         asked = prediction, kind, Path(path), names, regions, options
         done, failed = partial(self._finished, Path(path)), partial(self._show, "Not saved.")

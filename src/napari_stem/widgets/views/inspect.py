@@ -143,7 +143,7 @@ class InspectPanel(QWidget):
         self.inspected = active.prediction.path, spot
         self._jobs.start(
             spot_details,
-            active.slide,
+            self._maps.slide,
             active.prediction,
             spot,
             active.background,
@@ -228,8 +228,8 @@ class InspectPanel(QWidget):
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
             self.outline.hide()
         else:
-            mpp, shape = active.slide.require_mpp(), self._maps.settings.spot_shape
-            self.outline.show(active.prediction, mpp, np.array([spot]), shape)
+            shape = self._maps.settings.spot_shape
+            self.outline.show(active.prediction, active.mpp, np.array([spot]), shape)
         samples = self._maps.samples()
         if samples is not None:
             with active.telling():

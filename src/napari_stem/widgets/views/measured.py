@@ -29,8 +29,6 @@ from napari_stem.widgets.state import DIFFERENCE, MEAN, MEASURED, ONE
 from napari_stem.widgets.views.plots import Plot, draw_gene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import anndata
     from numpy.typing import NDArray
 
@@ -106,18 +104,13 @@ class Loaded:
 
 
 class MeasuredPanel(QWidget):
-    """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map.
-
-    ``slide`` returns the active one, to which what is loaded belongs.
-    """
+    """Asks for measured data, keeps them by slide, and shows them in place of the prediction's map."""
 
     changed = Signal()  # data came or went
 
-    def __init__(
-        self, jobs: Jobs, maps: MapDisplay, slide: Callable[[], Slide | None], folder: str
-    ) -> None:
+    def __init__(self, jobs: Jobs, maps: MapDisplay, folder: str) -> None:
         super().__init__()
-        self._jobs, self._maps, self._slide, self.folder = jobs, maps, slide, folder
+        self._jobs, self._maps, self.folder = jobs, maps, folder
         self.settings = settings = maps.settings
         self._loaded: dict[str, Loaded] = {}  # by the slide's fingerprint
         self._reading: dict[str, LatestJob] = {}  # by the same
@@ -172,8 +165,7 @@ class MeasuredPanel(QWidget):
 
     def load(self, path: str | Path, *, is_told: bool = True) -> None:
         """Read counts of the active slide, as `load_for`: they lie beside its prediction once there is one."""
-        slide = self._slide()
-        if slide is None:
+        if (slide := self._maps.slide) is None:
             show_info(f"Open the slide first on which {Path(path).name} was measured.")
         else:
             self.load_for(slide, path, is_told=is_told)
@@ -202,14 +194,14 @@ class MeasuredPanel(QWidget):
         """Forget the data of the active slide."""
         active = self._maps.current()
         if active is not None:
-            self._loaded.pop(active.slide.fingerprint, None)
+            self._loaded.pop(active.fingerprint, None)
             self._maps.draw()
             self.changed.emit()
 
     def of_active(self) -> Loaded | None:
         """Return what was measured on the slide of the active prediction."""
         active = self._maps.current()
-        return self._loaded.get(active.slide.fingerprint) if active else None
+        return self._loaded.get(active.fingerprint) if active else None
 
     def match(self) -> MeasuredMatch | None:
         """Return what lies beside the active prediction."""
@@ -246,7 +238,7 @@ class MeasuredPanel(QWidget):
         if self.shown() == MEASURED:
             shape, grids = self.settings.spot_shape, loaded.grids
             if shape not in grids:
-                grids[shape] = SpotGrid.of(found.spots, active.slide.require_mpp(), shape)
+                grids[shape] = SpotGrid.of(found.spots, active.mpp, shape)
             title, values = f"{active.gene} measured, {found.unit}", found.measured(active.gene)
             return replace(plain, kind=MEASURED, grid=grids[shape], values=values, title=title)
         title = f"{active.gene} predicted minus measured, {found.unit}"
@@ -278,7 +270,7 @@ class MeasuredPanel(QWidget):
         """Match in the background; while a prediction grows, again and again."""
         if self._matching.is_running:
             return
-        fingerprint, key = active.slide.fingerprint, active.state()
+        fingerprint, key = active.fingerprint, active.state()
 
         def matched(found: MeasuredMatch | None) -> None:
             self.message.say("")
@@ -297,7 +289,7 @@ class MeasuredPanel(QWidget):
             self.changed.emit()
 
         self.message.say(MATCHING)
-        asked = active.prediction, loaded, active.slide.require_mpp()
+        asked = active.prediction, loaded, active.mpp
         self._matching.start(match, *asked, done=matched, failed=refused)
 
     def _ask_for_table(self) -> None:
@@ -324,7 +316,7 @@ class MeasuredPanel(QWidget):
 
     def _show_nothing(self, active: ActivePrediction | None, loaded: Loaded | None) -> None:
         """Show that nothing measured lies beside the active prediction, and why."""
-        slide, is_known = self._slide(), loaded is not None and loaded.is_known
+        slide, is_known = self._maps.slide, loaded is not None and loaded.is_known
         path = self.path_of(slide) if active is None and slide is not None else None
         message = "" if path is None else f"{path.name}: {LATER}"
         if loaded is not None:

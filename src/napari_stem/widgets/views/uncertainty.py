@@ -294,8 +294,7 @@ class UncertaintyPanel(QWidget):
         if state != self._outlined:  # else one that the user took away stays away
             self._outlined = state
             if is_seen:
-                mpp = active.slide.require_mpp()
-                self.outlines.show(prediction, mpp, unlike, settings.spot_shape)
+                self.outlines.show(prediction, active.mpp, unlike, settings.spot_shape)
             else:
                 self.outlines.hide()
         n_done, look = int(prediction.done.sum()), "looks" if n_unlike == 1 else "look"
