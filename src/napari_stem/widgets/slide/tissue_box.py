@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QLabel, QSlider, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.settings import TissueSettings
+from napari_stem.settings import TissueSettings, settings_of
 from napari_stem.slide.tissue import find_tissue
-from napari_stem.widgets.common.form import Form
+from napari_stem.widgets.common.form import Form, number
 from napari_stem.widgets.common.parts import Note, button, labelled, one_shot, row, stack
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 
@@ -47,18 +47,16 @@ class TissueBox(QWidget):
         self.button = button(
             "Whole tissue", "Find the tissue on the slide and take all of it", self._find
         )
-        self._form = Form(
-            TissueSettings,
-            sensitivity={"widget_type": "Slider", "readout": False},
-            min_area_mm2={"max": 100.0, "step": 0.05, "suffix": " mm²"},
-        )
+        self._form = Form(TissueSettings, sensitivity={"widget_type": "Slider", "readout": False})
         self.sensitivity = self._form["sensitivity"].findChild(QSlider)
-        self.min_area = self._form["min_area_mm2"]
+        tip = settings_of(TissueSettings)["min_area_mm2"].help
+        self.min_area = number((0, 100), 0, tip, decimals=2, suffix=" mm²", step=0.05)
+        settings = TissueSettings()
         with suppress(RegionError):  # a file edited by hand
             before = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
             settings = TissueSettings(*before)
-            self.sensitivity.setValue(settings.sensitivity)
-            self.min_area.setValue(settings.min_area_mm2)
+        self.sensitivity.setValue(settings.sensitivity)
+        self.min_area.setValue(settings.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
@@ -75,7 +73,7 @@ class TissueBox(QWidget):
 
     def settings(self) -> TissueSettings:
         """Return the settings as chosen."""
-        return self._form.settings()
+        return self._form.settings(min_area_mm2=self.min_area.value())
 
     @property
     def is_busy(self) -> bool:
