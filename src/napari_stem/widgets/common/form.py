@@ -37,15 +37,9 @@ class Form(Generic[Settings]):
             if (bounds := setting.bounds) is not None:
                 given |= {"min": bounds.least, "max": min(bounds.most, LARGEST_INT)}
             given |= asked
-            suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
-            label = given.pop("label", "")
+            suffix, label = given.pop("suffix", ""), given.pop("label", "")
             made = create_widget(
-                setting.default,
-                annotation=setting.kind,
-                name=name,
-                label=label,
-                widget_type=widget_type,
-                options=given,
+                setting.default, annotation=setting.kind, name=name, label=label, options=given
             )
             self._widgets[name] = made
             if isinstance(made.native, QCheckBox):

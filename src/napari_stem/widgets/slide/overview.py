@@ -95,9 +95,9 @@ class Overview(QWidget):
         self.setAccessibleName("Overview of the slide")
         camera = viewer.scene.camera
         jobs.listen(
-            (camera.events.center, self._follow),
-            (camera.events.zoom, self._follow),
-            (viewer.canvas.events.size, self._follow),
+            (camera.events.center, lambda _: self.update()),
+            (camera.events.zoom, lambda _: self.update()),
+            (viewer.canvas.events.size, lambda _: self.update()),
             (viewer.layers.events, self._on_layers),
         )
         jobs.at_end(partial(setattr, self, "_layer", None))
@@ -189,11 +189,9 @@ class Overview(QWidget):
         if self._layer is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return
         at, on = event.position(), self.picture_rect()
-        nearest = QPointF(
-            min(on.right(), max(on.left(), at.x())), min(on.bottom(), max(on.top(), at.y()))
-        )
-        to_world, _ = self._from_world().inverted()
-        place = to_world.map(nearest)
+        x = min(on.right(), max(on.left(), at.x()))
+        y = min(on.bottom(), max(on.top(), at.y()))
+        place = self._from_world().inverted()[0].map(QPointF(x, y))
         self._viewer.scene.camera.center = (0, place.y(), place.x())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
@@ -216,9 +214,6 @@ class Overview(QWidget):
         if layer is self._layer:  # not another one since
             self.image = image_of(pixels)
             self.update()
-
-    def _follow(self, event: Any) -> None:
-        self.update()
 
     def _on_layers(self, event: Any) -> None:
         if event.type in CHANGES and not self._marking.isActive():
