@@ -205,12 +205,11 @@ class ModelPanel(QWidget):
     def _too_coarse(self) -> str:
         """Say so where the encoder, once it is loaded, finds too little to see in the active slide."""
         slide, (model, encoder) = self._slides.slide, self.loaded()
-        if slide is None or slide.mpp is None or model is None or encoder is None:
-            return ""
-        try:
-            require_resolution(model.config, encoder.patch, slide.mpp)
-        except ModelError as error:
-            return str(error)
+        if slide and slide.mpp and model and encoder:
+            try:
+                require_resolution(model.config, encoder.patch, slide.mpp)
+            except ModelError as error:
+                return str(error)
         return ""
 
     @property
