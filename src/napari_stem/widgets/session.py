@@ -74,10 +74,8 @@ class SessionControl(QObject):
         self._jobs, self._panels = jobs, panels
         self._stated: set[str] = set()  # slides whose pixel size the user stated
         self._session = Session()  # that is being restored; of several the last
+        self._away: list[SlideEntry] = []  # could not be opened; what is saved keeps them
         self._waiting: list[SlideEntry] = []  # the first is on its way
-        self._away: list[
-            SlideEntry
-        ] = []  # of slides that could not be opened; sessions saved now keep them
         panels.slide.resized.connect(lambda slide: self._stated.add(slide.fingerprint))
 
     def save(self, path: str) -> None:
