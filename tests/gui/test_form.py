@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+from qtpy.QtCore import QLocale, Qt
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QStyleOptionComboBox, QWidget
 
 from napari_stem.errors import RegionError
 from napari_stem.settings import TissueSettings, attribute_helps
-from napari_stem.widgets.common.form import Form
-from napari_stem.widgets.common.parts import ask_where_to_save
+from napari_stem.widgets.common.form import Form, number
+from napari_stem.widgets.common.parts import ask_where_to_save, choice
 
 pytestmark = pytest.mark.gui
 
@@ -82,6 +83,41 @@ def test_a_form_has_boxes_to_tick(qtbot):
     rows = form.rows()
     assert rows.labelForField(form["is_vegan"]).text() == "Vegan"
     assert form["is_vegan"].text() == ""
+
+
+@pytest.mark.parametrize("language", ["de_DE", "en_US"])
+def test_a_comma_is_a_decimal_point_as_a_point_is_in_every_language(qtbot, language):
+    before = QLocale()
+    QLocale.setDefault(QLocale(language))
+    try:
+        box = number((0, 100), 0, decimals=4, suffix=" µm", empty="not known")
+    finally:
+        QLocale.setDefault(before)
+    qtbot.addWidget(box)
+    for typed in ("0.69", "0,69"):
+        box.setValue(0)
+        box.selectAll()
+        qtbot.keyClicks(box, typed)
+        assert (box.value(), box.text()) == (0.69, f"{typed} µm".replace(",", "."))
+    box.selectAll()
+    QApplication.clipboard().setText("0,25")
+    box.lineEdit().paste()
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert (box.value(), box.text()) == (0.25, "0.2500 µm")
+
+
+def test_of_a_long_title_the_middle_is_left_out(qtbot):
+    titles = {"long": f"{'Invasive carcinoma, ' * 9}block A", "short": "Stroma"}
+    box, option = choice(titles, is_narrow=True), QStyleOptionComboBox()
+    qtbot.addWidget(box)
+    box.resize(200, box.sizeHint().height())
+    box.initStyleOption(option)
+    assert option.currentText.startswith("Inv")
+    assert option.currentText.endswith("block A")
+    assert box.fontMetrics().horizontalAdvance(option.currentText) < 200
+    box.setCurrentIndex(1)
+    box.initStyleOption(option)
+    assert option.currentText == "Stroma"
 
 
 def test_what_the_settings_refuse_is_refused(qtbot):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -355,6 +356,24 @@ def test_a_comparison_is_saved(compared, tmp_path, monkeypatch):
     note = path.with_name("differences_README.txt").read_text()
     assert "not measured" in note
     assert "joint samples" in note
+
+
+def test_a_comparison_of_long_names_is_offered_a_file_name_that_every_system_takes(
+    compared, monkeypatch
+):
+    window, offered = compared.panels.compare.result, []
+    found = window.compared.found.assign(
+        group_a=f"{'Infiltrat ' * 20}A?", group_b=f"<b>Möbius</b>: {'x' * 300}"
+    )
+    monkeypatch.setattr(window, "compared", replace(window.compared, found=found))
+    monkeypatch.setattr(
+        QFileDialog,
+        "getSaveFileName",
+        lambda *told: (offered.append(Path(told[2]).name), ("", ""))[1],
+    )
+    window.save_button.click()
+    assert re.fullmatch(r"differences_Infiltrat-[\w.-]+-A-_-b-Möbius-[\w.-]+x\.csv", offered[0])
+    assert len(offered[0].encode()) < 140
 
 
 def test_a_region_is_compared_with_everything_else(predicted):

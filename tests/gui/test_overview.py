@@ -132,6 +132,34 @@ def test_maps_are_shown_in_their_own_colours(overview, qtbot):
         np.testing.assert_allclose(seen.getRgb()[:3], mixed, atol=4)
 
 
+def test_a_slide_that_is_turned_stands_upright_with_what_lies_on_it(overview, qtbot):
+    viewer, (slide,) = overview.viewer, overview.viewer.layers
+    about = {"regions_of": pyramid_of(slide).slide.fingerprint}
+    square = np.array([(8, 16), (8, 64), (32, 64), (32, 16)], float)
+    outline = viewer.add_shapes([square], shape_type="polygon", metadata={"napari_stem": about})
+    values = np.array([[1.0, 0.0]], np.float32)
+    where = {"scale": (40, 40), "translate": (20, 20), "contrast_limits": (0, 1)}
+    on_slide = viewer.add_image(values, metadata={"napari_stem": {"field": "mean"}}, **where)
+    angle = np.radians(30)
+    turn = [[np.cos(angle), -np.sin(angle), 7], [np.sin(angle), np.cos(angle), -9], [0, 0, 1]]
+    for layer in (slide, outline, on_slide):
+        layer.affine = np.array(turn)
+    qtbot.waitUntil(lambda: len(overview.maps) == len(overview.outlines) == 1)
+    camera, on = viewer.scene.camera, overview.picture_rect()
+    camera.zoom = 1e-3  # its rectangle is round all
+    assert on.width() == pytest.approx(2 * on.height())
+    for x, shade in ((0.05, 255), (0.45, 255), (0.55, 0), (0.95, 0)):
+        for y in (0.1, 0.9):
+            seen = colour_at(overview, on.left() + x * on.width(), on.top() + y * on.height())
+            assert seen.red() == shade
+    for x, is_dark in ((0.2, True), (0.25, False)):  # the outline, on white
+        seen = colour_at(overview, on.left() + x * on.width(), on.center().y())
+        assert (seen.red() < 180) == is_dark
+    click(overview, 0.75, 0.25, qtbot)
+    expected = slide.data_to_world((9.5, 59.5))
+    assert camera.center[-2:] == pytest.approx(expected, abs=0.4)
+
+
 def click(overview, x, y, qtbot) -> None:
     """Click on a place, in shares of the slide's width and height."""
     on = overview.picture_rect()

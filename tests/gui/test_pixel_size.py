@@ -163,3 +163,16 @@ def test_both_roads_note_the_same_check(crop_road, slides_folder, tmp_path):
         == json.loads(result.stdout)["scale_warning"]
     )
     assert_allclose(from_command["width_um"], from_dock["width_um"])
+
+
+def test_a_slide_that_is_too_coarse_for_the_model_is_told_before_the_run(model_road):
+    panels = model_road.panels
+    model_road.open(sample_path())
+    model_road.draw([(4200, 3400), (5000, 3400), (5000, 4200), (4200, 4200)])
+    model_road.wait(lambda: panels.model.loaded()[1] is not None)
+    assert panels.run.run_button.isEnabled()
+    panels.slide.set_pixel_size(2.5)
+    model_road.wait(lambda: "upsampled" in panels.run.why_not.text())
+    assert not panels.run.run_button.isEnabled()
+    panels.slide.set_pixel_size(0.69)
+    model_road.wait(panels.run.run_button.isEnabled)

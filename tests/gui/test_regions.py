@@ -563,6 +563,15 @@ def test_pieces_that_are_too_small_go_and_what_was_renamed_stays(sample):
     assert "keep pieces below 99 mm² too" in box.message.text()
 
 
+def test_long_names_of_regions_that_differ_at_their_ends_can_be_told_apart(sample):
+    sample.draw(SQUARE)
+    long = f"{'Invasive carcinoma, ' * 9}block A"
+    set_cell(sample, 0, NAME_COLUMN, long)
+    view = sample.panels.region.view
+    assert view.textElideMode() == Qt.TextElideMode.ElideMiddle
+    assert view.table.index(0, NAME_COLUMN).data(Qt.ItemDataRole.ToolTipRole).startswith(long)
+
+
 @pytest.mark.parametrize("come", ["replace_tissue", "add"])
 def test_regions_that_come_late_take_nobody_to_their_slide(sample, crop, come):
     slide = sample.dock.coordinator.slide

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from qtpy.QtCore import QThreadPool
@@ -80,6 +81,16 @@ def test_all_words_of_the_dock_fit_at_its_least_width(road):
             QApplication.processEvents()
         assert dock.minimumSizeHint().width() <= DOCK_WIDTH_PX
         assert cut_off(dock) == set(), dock.steps.tabText(step)
+
+
+def test_the_dock_is_as_wide_as_large_letters_need(own_road, monkeypatch):
+    dock, appearance = own_road.dock, get_settings().appearance
+    monkeypatch.setattr(appearance, "font_size", 15)
+    own_road.wait(lambda: dock.width() > DOCK_WIDTH_PX)
+    assert dock.steps.tabRect(dock.steps.count() - 1).right() < dock.steps.width()
+    for field in map(own_road.panels.model.form.__getitem__, ("n_draws", "quantity")):
+        assert field.width() >= field.minimumSizeHint().width()
+    assert cut_off(own_road.panels.run) == set()
 
 
 @pytest.mark.slow

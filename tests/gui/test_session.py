@@ -366,6 +366,35 @@ def test_what_is_missing_is_said_and_the_rest_is_opened(model_road, tmp_path, no
         model_road.wait(lambda words=words: any(words in told for told in notifications))
 
 
+def test_a_slide_that_is_away_stays_in_the_session_with_its_regions(model_road, crop, tmp_path):
+    elsewhere, whole = crop.with_name("unplugged.png"), {"type": "FeatureCollection"}
+    named = {"type": "Feature", "properties": {"name": "tumour"}, "geometry": REGION}
+    other = SlideEntry(
+        path=str(crop),
+        fingerprint=open_slide(crop).fingerprint,
+        mpp_um=(0.5, 0.5),
+        regions=whole | {"features": [named]},
+    )
+    there = SlideEntry(path=str(sample_path()), fingerprint=open_slide(sample_path()).fingerprint)
+    control = model_road.dock.coordinator.sessions
+
+    def restore(session: Session) -> None:
+        with model_road.qtbot.waitSignal(control.restored, timeout=60_000):
+            control.restore(session)
+
+    crop.rename(elsewhere)
+    restore(Session((other, there), there.fingerprint))
+    write_session(control.session(), tmp_path / "s.json")
+    saved = read_session(tmp_path / "s.json")
+    assert saved.active == there.fingerprint
+    assert [each for each in saved.slides if each.fingerprint == other.fingerprint] == [other]
+    elsewhere.rename(crop)
+    restore(saved)
+    assert len(control.session().slides) == 2
+    slide = model_road.panels.slide.find_open(other.fingerprint)
+    assert model_road.panels.region.layers.find(slide).features["name"].tolist() == ["tumour"]
+
+
 def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notifications):
     there = SlideEntry(path=str(sample_path()), fingerprint="another")
     coordinator = model_road.dock.coordinator

@@ -232,7 +232,7 @@ class StemDock(QWidget):
         self.panels.run.layout().setContentsMargins(0, 0, SCROLL_BAR_GAP_PX, 0)
         layout = parts.stack(self, above, self.steps, scroll, self.panels.run, stretched=2)
         layout.setContentsMargins(6, 4, 2, 4)
-        self.setMinimumWidth(DOCK_WIDTH_PX)
+        layout.addStrut(DOCK_WIDTH_PX - 8)  # and wider where letters are large: nothing is cut off
 
     def save_session(self) -> None:
         """Ask for a file, and write the session to it."""

@@ -72,7 +72,6 @@ class ManySlides(QWidget):
         self.job = StoppableJob(jobs, self._show_progress)
         self.table = Table(COLUMNS)
         self.view = TableView(self.table)
-        self.view.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at their ends
         self.slides_button = parts.button(
             "Add slides…", "Slides, or a manifest (.csv)", self._ask_for_slides
         )

@@ -74,6 +74,7 @@ class SessionControl(QObject):
         super().__init__(parent)
         self._jobs, self._panels = jobs, panels
         self._session = Session()  # that is being restored; of several the last
+        self._away: list[SlideEntry] = []  # could not be opened; what is saved keeps them
         self._waiting: list[SlideEntry] = []  # the first is on its way
 
     def save(self, path: str) -> None:
@@ -94,7 +95,7 @@ class SessionControl(QObject):
             view=view,
             run=self._panels.model.run_settings(),
         )
-        return self._with_what_is_coming(found) if self._waiting else found
+        return self._with_what_is_not_there(found)
 
     def leave(self) -> None:
         """Keep what is open for the next dock of this viewer."""
@@ -117,6 +118,7 @@ class SessionControl(QObject):
         is_free = not self._waiting
         self._session = session
         self._waiting += session.slides
+        self._away = [each for each in self._away if each not in session.slides]
         self._panels.model.restore_run(session.run)
         if is_free:
             self._open_next()
@@ -139,9 +141,9 @@ class SessionControl(QObject):
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)
 
-    def _with_what_is_coming(self, found: Session) -> Session:
-        """Add to what is open what a session that is being restored has not laid on its slides yet."""
-        coming = {each.fingerprint: each for each in self._waiting}
+    def _with_what_is_not_there(self, found: Session) -> Session:
+        """Add to what is open what a session has not laid on its slides yet, or could not."""
+        coming = {each.fingerprint: each for each in (*self._away, *self._waiting)}
 
         def whole(entry: SlideEntry) -> SlideEntry:
             then = coming.pop(entry.fingerprint, entry)
@@ -155,8 +157,10 @@ class SessionControl(QObject):
                 measured=entry.measured or then.measured,
             )
 
-        slides = *map(whole, found.slides), *coming.values()
-        return replace(found, slides=slides, active=self._session.active, view=self._session.view)
+        found = replace(found, slides=(*map(whole, found.slides), *coming.values()))
+        if not self._waiting:
+            return found
+        return replace(found, active=self._session.active, view=self._session.view)
 
     def _entry(self, slide: Slide) -> SlideEntry:
         panels = self._panels
@@ -205,6 +209,7 @@ class SessionControl(QObject):
     def _put(self, entry: SlideEntry, slide: Slide | None) -> None:
         """Lay on a slide what was on it; None: it could not be opened, and the reason was told."""
         if slide is None:
+            self._away.append(entry)
             self._go_on(entry)
             return
         if slide.fingerprint != entry.fingerprint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from magicgui.widgets import create_widget
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QLocale, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSlider
 
 from napari_stem.settings import settings_of
@@ -37,15 +37,9 @@ class Form(Generic[Settings]):
             if (bounds := setting.bounds) is not None:
                 given |= {"min": bounds.least, "max": min(bounds.most, LARGEST_INT)}
             given |= asked
-            suffix, widget_type = given.pop("suffix", ""), given.pop("widget_type", None)
-            label = given.pop("label", "")
+            suffix, label = given.pop("suffix", ""), given.pop("label", "")
             made = create_widget(
-                setting.default,
-                annotation=setting.kind,
-                name=name,
-                label=label,
-                widget_type=widget_type,
-                options=given,
+                setting.default, annotation=setting.kind, name=name, label=label, options=given
             )
             self._widgets[name] = made
             if isinstance(made.native, QCheckBox):
@@ -91,6 +85,21 @@ class Form(Generic[Settings]):
         return layout
 
 
+class DecimalField(QDoubleSpinBox):
+    """Has a decimal point in every language, as all of the dock has, and takes a comma for one.
+
+    Qt takes the one that is not the language's own for a mark of thousands, and makes 5 of 0,5.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setLocale(QLocale.c())
+
+    def validate(self, text: str, at: int) -> object:
+        """Look at what was typed or pasted, for Qt."""
+        return super().validate(text.replace(",", "."), at)
+
+
 def number(
     limits: tuple[float, float],
     value: float,
@@ -102,7 +111,9 @@ def number(
     empty: str = "",
 ) -> QDoubleSpinBox:
     """Make a field for a number; ``empty`` is what its lowest stands for, where that is no number."""
-    box = QDoubleSpinBox()
+    # of lengths and counts in whole numbers or nearly so, either mark may well be one of thousands
+    has_thousands = decimals < 2 and limits[1] >= 1000
+    box = QDoubleSpinBox() if has_thousands else DecimalField()
     box.setDecimals(decimals)
     box.setRange(*limits)
     box.setSingleStep(step)

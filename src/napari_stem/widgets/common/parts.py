@@ -26,6 +26,8 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -132,6 +134,23 @@ def button(
     return made
 
 
+class NarrowChoice(QComboBox):
+    """A list that no long title widens: the middle is left out, as titles often differ at their ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(SHORTEST_CHOICE)
+
+    def initStyleOption(self, option: QStyleOptionComboBox) -> None:
+        """Say what is painted, for Qt."""
+        super().initStyleOption(option)
+        control, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+        room = self.style().subControlRect(control, option, part, self)
+        middle, metrics = Qt.TextElideMode.ElideMiddle, self.fontMetrics()
+        option.currentText = metrics.elidedText(option.currentText, middle, room.width() - 2)
+
+
 def choice(
     options: Mapping[str, str | tuple[str, str]],
     tip: str = "",
@@ -141,13 +160,10 @@ def choice(
 ) -> QComboBox:
     """Make a list to choose one from; ``act`` is told what the user has chosen.
 
-    ``options`` are titles, or title and tooltip, by what each stands for; ``tip`` is of the whole. A list that
-    ``is_narrow`` does not widen the dock for a long title.
+    ``options`` are titles, or title and tooltip, by what each stands for; ``tip`` is of the whole. One that
+    ``is_narrow`` is a `NarrowChoice`.
     """
-    box = QComboBox()
-    if is_narrow:
-        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(SHORTEST_CHOICE)
+    box = NarrowChoice() if is_narrow else QComboBox()
     for place, (data, told) in enumerate(options.items()):
         title, own_tip = (told, "") if isinstance(told, str) else told
         box.addItem(title, data)

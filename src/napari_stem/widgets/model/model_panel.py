@@ -15,9 +15,10 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QRadioButton, QVBoxLayout, QWidget
 
-from napari_stem.errors import StemError
+from napari_stem.errors import ModelError, StemError
 from napari_stem.geometry import lattice
 from napari_stem.model import load_model
+from napari_stem.model.serving import require_resolution
 from napari_stem.settings import SamplingSettings, settings_of
 from napari_stem.slide.tissue import view_of
 from napari_stem.texts import count
@@ -196,8 +197,20 @@ class ModelPanel(QWidget):
     @property
     def missing(self) -> str:
         """What the model and its encoder lack for the active slide; empty where nothing is."""
-        needs_encoder = not self.about.has_embeddings
-        return self.about.missing() or (self.encoders.missing() if needs_encoder else "")
+        missing = self.about.missing()
+        if missing or self.about.has_embeddings:
+            return missing
+        return self.encoders.missing() or self._too_coarse()
+
+    def _too_coarse(self) -> str:
+        """Say so where the encoder, once it is loaded, finds too little to see in the active slide."""
+        slide, (model, encoder) = self._slides.slide, self.loaded()
+        if slide and slide.mpp and model and encoder:
+            try:
+                require_resolution(model.config, encoder.patch, slide.mpp)
+            except ModelError as error:
+                return str(error)
+        return ""
 
     @property
     def takes_file(self) -> bool:
@@ -272,6 +285,7 @@ class ModelPanel(QWidget):
 
             def keep(found: Encoder | None) -> None:
                 self._warm = model, device, found
+                self.changed.emit()
 
             asked = slide, self._model, self.settings(), self.pitch.value(), encoder
             self._jobs.start(_warm_up, *asked, done=keep)

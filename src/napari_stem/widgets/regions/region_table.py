@@ -33,6 +33,7 @@ COLUMNS = (
         "Name",
         "Double-click to rename; a name that is taken gets a number",
         is_editable=True,
+        is_text=True,
     ),
     Column(
         CLASS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,9 @@ REGION = QColor(0, 0, 0, 170)
 CHANGES = {
     *("inserted", "removed"),
     *("data", "colormap", "contrast_limits", "gamma", "opacity", "visible"),
+    *("affine", "scale", "translate", "rotate", "shear"),
 }
+UNIT = QRectF(0, 0, 1, 1)
 MOST_CORNERS = 200  # of one outline: more are not seen at this size
 SIDE_PX = 260  # of the window, which appears so far from the canvas's corner
 FROM_CORNER_PX = 16
@@ -68,17 +71,20 @@ TITLES = {"label": "Label", "macro": "Macro (the whole glass)", "thumbnail": "Th
 
 
 class Overview(QWidget):
-    """Paints the slide of a layer, what lies on it, and what the window shows of it; a click leads there."""
+    """Paints the slide of a layer, what lies on it, and what the window shows of it; a click leads there.
+
+    The slide stands upright, however it is turned in napari.
+    """
 
     def __init__(self, viewer: Viewer, jobs: Jobs) -> None:
         super().__init__()
         self._viewer, self._jobs = viewer, jobs
         self._layer: Image | None = None
         self.image: QImage | None = None  # the slide, small
-        # of the slide, all in the world: outlines of regions; maps from the lowest to the topmost, and whether
-        # their light is added to what lies below, as in a mixture
+        # of the slide, all in the world: outlines of regions; maps, each as a unit square, from the lowest to
+        # the topmost, and whether their light is added to what lies below, as in a mixture
         self.outlines: tuple[QPolygonF, ...] = ()
-        self.maps: tuple[tuple[QRectF, QImage, bool], ...] = ()
+        self.maps: tuple[tuple[QTransform, QImage, bool], ...] = ()
         self._marking = one_shot(jobs, 250, self._mark)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
@@ -89,9 +95,9 @@ class Overview(QWidget):
         self.setAccessibleName("Overview of the slide")
         camera = viewer.scene.camera
         jobs.listen(
-            (camera.events.center, self._follow),
-            (camera.events.zoom, self._follow),
-            (viewer.canvas.events.size, self._follow),
+            (camera.events.center, lambda _: self.update()),
+            (camera.events.zoom, lambda _: self.update()),
+            (viewer.canvas.events.size, lambda _: self.update()),
             (viewer.layers.events, self._on_layers),
         )
         jobs.at_end(partial(setattr, self, "_layer", None))
@@ -120,14 +126,14 @@ class Overview(QWidget):
 
     def heightForWidth(self, width: int) -> int:
         """As high as the slide is at this width, but not higher than needed."""
-        slide = self._slide_rect()
+        slide = self._size()
         return max(LOWEST_PX, min(HEIGHT_PX, int(width * slide.height() / slide.width() + 0.5)))
 
     def picture_rect(self) -> QRectF:
         """Where the slide is painted: as large as fits, in the middle."""
         whole = QRectF(self.rect()).adjusted(1, 1, -1, -1)
         aspect = Qt.AspectRatioMode.KeepAspectRatio
-        found = QRectF(QPointF(), self._slide_rect().size().scaled(whole.size(), aspect))
+        found = QRectF(QPointF(), self._size().scaled(whole.size(), aspect))
         found.moveCenter(whole.center())
         return found
 
@@ -160,7 +166,9 @@ class Overview(QWidget):
             painter.setCompositionMode(
                 modes.CompositionMode_Plus if is_added else modes.CompositionMode_SourceOver
             )
-            painter.drawImage(from_world.mapRect(where), image)
+            painter.setTransform(where * from_world)
+            painter.drawImage(UNIT, image)
+        painter.resetTransform()
         painter.setCompositionMode(modes.CompositionMode_SourceOver)
         painter.setPen(QPen(REGION, 1.2))
         for outline in self.outlines:
@@ -180,34 +188,32 @@ class Overview(QWidget):
         """Go where was clicked."""
         if self._layer is None or not event.buttons() & Qt.MouseButton.LeftButton:
             return
-        to_world, _ = self._from_world().inverted()
-        at, slide = to_world.map(event.position()), self._slide_rect()
-        x = min(slide.right(), max(slide.left(), at.x()))
-        y = min(slide.bottom(), max(slide.top(), at.y()))
-        self._viewer.scene.camera.center = (0, y, x)
+        at, on = event.position(), self.picture_rect()
+        x = min(on.right(), max(on.left(), at.x()))
+        y = min(on.bottom(), max(on.top(), at.y()))
+        place = self._from_world().inverted()[0].map(QPointF(x, y))
+        self._viewer.scene.camera.center = (0, place.y(), place.x())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Follow the mouse while its button is held."""
         self.mousePressEvent(event)
 
-    def _slide_rect(self) -> QRectF:
-        """Where the slide lies in the world."""
-        return QRectF(0, 0, 1, 1) if self._layer is None else _rect(self._layer)
+    def _size(self) -> QSizeF:
+        """Width and height of the slide in the world."""
+        slide = QTransform() if self._layer is None else _unit_square(self._layer)
+        return QSizeF(math.hypot(slide.m11(), slide.m12()), math.hypot(slide.m21(), slide.m22()))
 
     def _from_world(self) -> QTransform:
         """Where places of the world lie in the widget."""
-        on, slide = self.picture_rect(), self._slide_rect()
-        to_corner = QTransform.fromTranslate(on.left(), on.top())
-        to_corner.scale(on.width() / slide.width(), on.height() / slide.height())
-        return to_corner.translate(-slide.left(), -slide.top())
+        on = self.picture_rect()
+        to_widget = QTransform.fromTranslate(on.left(), on.top()).scale(on.width(), on.height())
+        slide = QTransform() if self._layer is None else _unit_square(self._layer)
+        return slide.inverted()[0] * to_widget
 
     def _picture(self, layer: Image, pixels: NDArray[np.uint8]) -> None:
         if layer is self._layer:  # not another one since
             self.image = image_of(pixels)
             self.update()
-
-    def _follow(self, event: Any) -> None:
-        self.update()
 
     def _on_layers(self, event: Any) -> None:
         if event.type in CHANGES and not self._marking.isActive():
@@ -233,18 +239,19 @@ def _outlines(layer: Shapes) -> Iterator[QPolygonF]:
         yield QPolygonF([QPointF(x, y) for y, x in to_world(thin).tolist()])
 
 
-def _laid_map(layer: Image) -> tuple[QRectF, QImage, bool]:
+def _laid_map(layer: Image) -> tuple[QTransform, QImage, bool]:
     """Where a map lies, its colours as napari shows them, and whether they are added to what lies below."""
     rgba = colours_of_values(layer, np.asarray(layer.data))
     image = image_of((rgba * 255).astype(np.uint8))
-    return _rect(layer), image, layer.blending == "additive"
+    return _unit_square(layer), image, layer.blending == "additive"
 
 
-def _rect(layer: Image) -> QRectF:
-    """Where the pixels of a layer lie in the world, to their outer edges."""
-    size = np.array((layer.data[0] if layer.multiscale else layer.data).shape[:2])
-    (top, left), (bottom, right) = (layer.data_to_world(at - 0.5) for at in (0 * size, size))
-    return QRectF(QPointF(left, top), QPointF(right, bottom))
+def _unit_square(layer: Image) -> QTransform:
+    """Bring the unit square to where the pixels of a layer lie in the world, to their outer edges."""
+    height, width = (layer.data[0] if layer.multiscale else layer.data).shape[:2]
+    corners = np.array([(0, 0), (0, width), (height, 0)]) - 0.5
+    (y, x), right, bottom = affine(layer.data_to_world)(corners)
+    return QTransform(right[1] - x, right[0] - y, bottom[1] - x, bottom[0] - y, x, y)
 
 
 class OverviewWindow(QDialog):

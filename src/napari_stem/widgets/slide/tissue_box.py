@@ -6,12 +6,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QSlider, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_stem.errors import RegionError
-from napari_stem.settings import TissueSettings
+from napari_stem.settings import TissueSettings, attribute_helps
 from napari_stem.slide.tissue import find_tissue
-from napari_stem.widgets.common.form import Form
+from napari_stem.widgets.common.form import number, slider
 from napari_stem.widgets.common.parts import Note, button, labelled, one_shot, row, stack
 from napari_stem.widgets.common.worker import Jobs, LatestJob
 
@@ -47,24 +47,22 @@ class TissueBox(QWidget):
         self.button = button(
             "Whole tissue", "Find the tissue on the slide and take all of it", self._find
         )
-        self._form = Form(
-            TissueSettings,
-            sensitivity={"widget_type": "Slider", "readout": False},
-            min_area_mm2={"max": 100.0, "step": 0.05, "suffix": " mm²"},
-        )
-        self.sensitivity = self._form["sensitivity"].findChild(QSlider)
-        self.min_area = self._form["min_area_mm2"]
+        tips = attribute_helps(TissueSettings)
+        self.sensitivity = slider((0, 100), 0, tips["sensitivity"])
+        tip = tips["min_area_mm2"]
+        self.min_area = number((0, 100), 0, tip, decimals=2, suffix=" mm²", step=0.05)
+        settings = TissueSettings()
         with suppress(RegionError):  # a file edited by hand
             before = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
             settings = TissueSettings(*before)
-            self.sensitivity.setValue(settings.sensitivity)
-            self.min_area.setValue(settings.min_area_mm2)
+        self.sensitivity.setValue(settings.sensitivity)
+        self.min_area.setValue(settings.min_area_mm2)
         self.min_area.setKeyboardTracking(False)
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
-        slider = row(QLabel("Less"), self._form["sensitivity"], QLabel("More tissue"), stretched=1)
+        more = row(QLabel("Less"), self.sensitivity, QLabel("More tissue"), stretched=1)
         least = labelled({"Leave out pieces under": self.min_area})
-        stack(self.details, slider, least).setSpacing(4)
+        stack(self.details, more, least).setSpacing(4)
         stack(self, self.button, self.details, self.message).setSpacing(4)
         self.details.setVisible(False)
         self.message.say("")
@@ -75,7 +73,7 @@ class TissueBox(QWidget):
 
     def settings(self) -> TissueSettings:
         """Return the settings as chosen."""
-        return self._form.settings()
+        return TissueSettings(self.sensitivity.value(), self.min_area.value())
 
     @property
     def is_busy(self) -> bool:

@@ -22,7 +22,7 @@ from napari_stem.evaluation.differences import (
     write_differences,
 )
 from napari_stem.exporting.selection import RegionSummary, Selection, region_summaries
-from napari_stem.texts import NOTICE, count
+from napari_stem.texts import NOTICE, count, quoted
 from napari_stem.widgets.common import parts
 from napari_stem.widgets.common.form import line
 from napari_stem.widgets.common.hints import TOO_LARGE, few_samples
@@ -92,6 +92,7 @@ GENE_COLUMNS = (
     ),
 )
 LIMIT = 0.05  # false discovery rate
+MOST_LETTERS = 50  # of a group, in the name of a file
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ class CompareWindow(QWidget):
             return
         found = self.compared.found
         first, second = found[["group_a", "group_b"]].iloc[0]
-        name = re.sub("[ /]", "-", f"differences_{first}_{second}.csv")
+        groups = f"{quoted(first, MOST_LETTERS)}_{quoted(second, MOST_LETTERS)}"
+        name = re.sub(r"[^\w.-]+", "-", f"differences_{groups}.csv")  # as every system takes it
         path = parts.ask_where_to_save(self, "Save the comparison", name, "Table (*.csv)")
         if not path:
             return
