@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from napari_stem.widgets.slide.slide_panel import SlidePanel
 
     SizedSlide = tuple[str, Mpp]  # fingerprint of the slide, pixel size
-    Asked = tuple[
-        str, str, Path, Stated
-    ]  # slide and model, file of embeddings and what it does not say
+    # slide and model, file of embeddings and what it does not say
+    Asked = tuple[str, str, Path, Stated]
 
 SPECIES = {"": "Not stated", "human": "Human", "mouse": "Mouse"}
 EMBEDDINGS = {"here": "Computed here", "file": "From a file…"}
@@ -290,9 +289,8 @@ class ScaleWarning(parts.Note):
         self.setObjectName("warning")
         self.setVisible(False)
         self._jobs, self._slides = jobs, slides
-        self._found: dict[
-            SizedSlide, str
-        ] = {}  # the warning; empty while measured, or where all is well
+        # the warning; empty while measured, or where all is well
+        self._found: dict[SizedSlide, str] = {}
         self._timer = parts.one_shot(jobs, MEASURE_AFTER_MS, self._measure)
         slides.activated.connect(self._on_activated)
 
