@@ -150,11 +150,9 @@ def _train(
             f"{count(len(untested), 'gene')}, {few(untested)}."
         )
     # Read before the hours of training, and by all processes: a section that cannot be used would end them
-    # without a model.
+    # without a model; now all of them end.
     held_out: list[SectionArrays] = []
-    team.share(
-        lambda: held_out.extend(load(options.hold_out, genes=[panel[i] for i in genes]))
-    )  # all end where one cannot be used
+    team.share(lambda: held_out.extend(load(options.hold_out, genes=[panel[i] for i in genes])))
     model = fit_sections(
         sections,
         panel,
