@@ -301,6 +301,25 @@ def test_evaluate_matches_by_name_and_by_place_alike(
     assert figures["unit"] == "log2(count + 1)"
 
 
+def test_evaluate_says_what_two_samples_do_not_give(
+    predicted: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """They were kept: to keep them gives no more."""
+    table = anndata.read_h5ad(predicted[0])
+    counts_like(table).write_h5ad(tmp_path / "t.h5ad")
+    command = ("evaluate", tmp_path / "p.h5ad", "--truth", tmp_path / "t.h5ad")
+    table.obsm["draws"] = table.obsm["draws"][..., :2]
+    table.write_h5ad(tmp_path / "p.h5ad")
+    of_two = run(*command).stderr
+    assert "predict with more --draws" in of_two
+    assert "--keep-draws" not in of_two
+    del table.obsm["draws"]
+    table.write_h5ad(tmp_path / "p.h5ad")
+    of_none = run(*command).stderr
+    assert "predict with --keep-draws" in of_none
+    assert "more --draws" not in of_none
+
+
 def test_names_that_agree_by_chance_do_not_count(
     predicted: tuple[Path, Any], tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ from napari_stem.cohort import work
 from napari_stem.cohort.orders import OWN_COLUMNS, TAKEN_COLUMNS, Order, orders_of
 from napari_stem.cohort.outcomes import Outcome, Summary, cohort_table, rows_of
 from napari_stem.cohort.run import predict_in_turn, run_cohort, worker_environments
-from napari_stem.errors import DatasetError
+from napari_stem.errors import DatasetError, ModelError
 from napari_stem.evaluation.differences import spots_in
 from napari_stem.evaluation.msi import read_labels
 from napari_stem.geometry import Region
@@ -275,6 +275,24 @@ def test_slides_of_a_cohort_are_as_each_alone(
     outcomes = [Outcome(order) for order in orders]
     run_cohort(outcomes, client, poll=go_on, watch=watch)
     assert [row["notes"] for row in rows_of(outcomes)] == [row["notes"] for row in rows]
+
+
+def test_after_a_slide_that_cannot_be_opened_the_one_before_is_opened_anew(
+    common: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker had closed it, and read on from it."""
+    for module in (empty, work):
+        monkeypatch.setattr(module, "spots_per_chunk", lambda _: 4)
+    monkeypatch.setattr(work, "WAITS_S", ())
+    order = replace(common, slide=SVS, out=tmp_path / "p.zarr")
+    _, (first, second, *_) = work.create(order)
+    try:
+        work.fill(order, "run", *first)
+        with pytest.raises(ModelError, match="gone"):
+            work.fill(replace(order, model=str(tmp_path / "gone")), "run", *first)
+        assert work.fill(order, "run", *second)[0] == 4
+    finally:
+        work.close()
 
 
 def test_a_spot_in_two_regions_counts_in_both_means(

@@ -108,6 +108,18 @@ def test_spots_off_their_lattice_have_the_six_nearest(square):
         assert (neighbour_graph(spots).sum(axis=1) == 6).all()
 
 
+def test_thinned_out_spots_have_the_six_nearest():
+    """Every second of Visium's rows and columns: none lies beside another on the whole lattice."""
+    spots = hexagonal()
+    thinned = spots.take((spots.array_row % 2 == 0) & (spots.array_col % 4 == 0))
+    assert (neighbour_graph(replace(thinned, pitch_um=200.0)).sum(axis=1) == 6).all()
+
+
+def test_pixels_that_are_not_square_change_no_neighbours(square):
+    tall = replace(square, y_px=square.y_px / 2, mpp=Mpp(y_um=1.0, x_um=0.5))
+    assert (neighbour_graph(tall) != neighbour_graph(square)).nnz == 0
+
+
 # Moran's I
 
 

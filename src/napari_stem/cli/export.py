@@ -139,7 +139,9 @@ def evaluate(
             f"Not measured, and left out: {count(len(left_out), 'predicted gene')}, "
             f"{', '.join(left_out[:5])}{' …' if len(left_out) > 5 else ''}."
         )
-    if figures["crps"] is None:
+    if figures["interval_width_90"] is None:
         tell("What needs the samples is left out; predict with --keep-draws to have it.")
+    elif figures["crps"] is None:
+        tell("Two samples have no CRPS and energy score; predict with more --draws to have them.")
     title = f"{prediction.name} against {truth.name}"
     answer(figures, lambda _: say_figures({"predicted": figures}, title, figures["unit"]))

@@ -175,7 +175,7 @@ def _with_retries(work: Callable[[], Result], order: Order, *, is_known: bool) -
 @functools.lru_cache(maxsize=1)
 def _opened(order: Order, _run: str) -> tuple[Prediction, Model, EmbedsSpots]:
     """Open the slide of a task, ready to be predicted, in place of the one before."""
-    _closing.close()
+    close()  # and forget it: opening this one may fail
     model, device = _model(order.model), order.settings.device
     slide = _closing.enter_context(order.open())
     embedder = embedder_of(slide, model, device, _encoder(order.model, device))

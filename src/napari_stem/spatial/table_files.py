@@ -22,7 +22,12 @@ from napari_stem.errors import DatasetError, SpotError
 from napari_stem.foreign import elements_known, opened_hdf5, read_h5ad, require_own_zarr
 from napari_stem.io import DAMAGE
 from napari_stem.spatial.checks import outside_image
-from napari_stem.spatial.lattice import mpp_from_spacing_um, spots_at, stated_diameter_px
+from napari_stem.spatial.lattice import (
+    mpp_from_spacing_um,
+    nearest_distance_px,
+    spots_at,
+    stated_diameter_px,
+)
 from napari_stem.texts import clean_name, quoted, reason_of
 
 if TYPE_CHECKING:
@@ -315,8 +320,10 @@ def read_spots(
             f"{size.width_px} x {size.height_px} px slide; give positions in level-0 pixels."
         )
     xy_um = table.xy_px * (mpp.x_um, mpp.y_um)
-    ratio = 1 / (mpp_from_spacing_um(table.obs, xy_um, pitch_um) or 1.0)
-    own_um = round(pitch_um * ratio, 1) if ratio < CLOSER else pitch_um
+    step_um = pitch_um / (mpp_from_spacing_um(table.obs, xy_um, pitch_um) or 1.0)
+    # of a lattice that was thinned out, the nearest spots are further apart than its step
+    apart_um = max(step_um, nearest_distance_px(xy_um) or 0.0)
+    own_um = round(apart_um, 1) if apart_um < CLOSER * pitch_um else pitch_um
     return spots_at(
         table.xy_px,
         table.names,

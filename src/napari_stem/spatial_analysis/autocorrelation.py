@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_stem.errors import PredictionError
+from napari_stem.geometry import Mpp
 from napari_stem.metrics import central_interval
 from napari_stem.progress import Poll, Progress, go_on, silent
 from napari_stem.spatial.lattice import HEXAGONAL_ROW
@@ -37,6 +38,7 @@ N_NEIGHBOURS_OTHER = 6
 SQUARENESS = 0.1  # how far rows and columns may be from equal steps at right angles
 # median distance from its node, in pitches, beyond which spots lie on another lattice
 MISFIT = 0.25
+THINNED = 0.75  # of the spots' pitch, below which a step leads to a place that is left out
 # of a column and a row, in pitches: square, and hexagonal as Visium's
 STEPS = ((1.0, 1.0), (0.5, HEXAGONAL_ROW))
 
@@ -50,8 +52,11 @@ def neighbour_graph(spots: Spots) -> csr_matrix:
     import anndata
 
     sq = squidpy_without_chatter()
-    table = anndata.AnnData(obsm={"spatial": np.column_stack([spots.x_px, spots.y_px])})
-    nodes = next((nodes for steps in STEPS if (nodes := _nodes(spots, steps)) is not None), None)
+    mpp = spots.mpp or Mpp.square(1.0)
+    xy_um = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
+    table = anndata.AnnData(obsm={"spatial": xy_um})
+    found = (_nodes(spots, xy_um, steps) for steps in STEPS)
+    nodes = next((nodes for nodes in found if nodes is not None), None)
     if nodes is not None:
         table.obsm["spatial"] = nodes
         sq.gr.spatial_neighbors_radius(table, radius=1.01)
@@ -60,22 +65,25 @@ def neighbour_graph(spots: Spots) -> csr_matrix:
     return table.obsp["spatial_connectivities"]
 
 
-def _nodes(spots: Spots, steps: tuple[float, float]) -> NDArray[np.float64] | None:
+def _nodes(
+    spots: Spots, xy_um: NDArray[np.float64], steps: tuple[float, float]
+) -> NDArray[np.float64] | None:
     """(n, 2) where spots lie on a lattice, neighbours exactly one apart; None where they lie on another.
 
-    ``steps`` are those of its columns and rows, which must be as long as that on the slide and at right angles.
+    ``steps`` are those of its columns and rows, which must be as long as that on the slide and at right angles,
+    and not so short that spots were left out between any two.
     """
     nodes = np.column_stack([spots.array_col, spots.array_row]) * np.array(steps)
-    design, xy_px = np.column_stack([nodes, np.ones(len(spots))]), (spots.x_px, spots.y_px)
-    fitted, *_ = np.linalg.lstsq(design, np.column_stack(xy_px), rcond=None)
-    col_px, row_px, _ = fitted
-    lengths = float(np.hypot(*col_px)), float(np.hypot(*row_px))
-    stray_px = np.linalg.norm(design @ fitted - np.column_stack(xy_px), axis=1)
+    design = np.column_stack([nodes, np.ones(len(spots))])
+    fitted, *_ = np.linalg.lstsq(design, xy_um, rcond=None)
+    col_um, row_um, _ = fitted
+    lengths = float(np.hypot(*col_um)), float(np.hypot(*row_um))
+    stray_um = np.linalg.norm(design @ fitted - xy_um, axis=1)
     fits = (
-        min(lengths) > 0
+        min(lengths) > THINNED * spots.pitch_um
         and abs(lengths[0] / lengths[1] - 1) < SQUARENESS
-        and abs(float(col_px @ row_px)) < SQUARENESS * lengths[0] * lengths[1]
-        and float(np.median(stray_px)) < MISFIT * min(lengths)
+        and abs(float(col_um @ row_um)) < SQUARENESS * lengths[0] * lengths[1]
+        and float(np.median(stray_um)) < MISFIT * min(lengths)
         and len(np.unique(nodes, axis=0)) == len(spots)
     )
     return nodes if fits else None

@@ -163,6 +163,14 @@ def test_given_spots_are_no_further_apart_than_they_lie(tmp_path: Path, asked_um
     np.testing.assert_array_equal(spots.array_col, col)
 
 
+def test_spots_of_a_thinned_lattice_are_as_far_apart_as_they_lie() -> None:
+    """Every 50th bin of Visium HD, 100 um apart: its bins are 2 um apart."""
+    row, col = 50 * np.mgrid[:5, :7].reshape(2, -1)
+    obs = pd.DataFrame({"array_row": row, "array_col": col}, index=[f"s{n}" for n in range(35)])
+    table = anndata.AnnData(obs=obs, obsm={"spatial": np.column_stack([4.0 * col, 4.0 * row])})
+    assert read_spots(table, SizePx(4000, 4000), Mpp.square(0.5), 200.0).pitch_um == 100
+
+
 @pytest.mark.parametrize(
     "heading", ["x_px,x_px,y_px", ' x_px ,"x_px",y_px', "x_px,y_px,NA,NA", "x_px,y_px,y_px"]
 )
