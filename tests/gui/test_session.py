@@ -453,6 +453,22 @@ def test_of_a_slide_that_was_away_and_is_open_what_is_seen_now_is_saved(model_ro
     assert (entry.gene, entry.predictions) == (genes[7], (*away.predictions, str(copy)))
 
 
+@pytest.mark.parametrize("mpp_um", [(0.5, 0.5), None])
+def test_a_session_goes_on_past_a_slide_that_is_open_without_a_pixel_size(
+    model_road, crop, away, copy, mpp_um
+):
+    model_road.open(crop)
+    entry = replace(away, path=str(crop), mpp_um=mpp_um, predictions=(str(copy),))
+    there = SlideEntry(path=str(sample_path()), fingerprint=open_slide(sample_path()).fingerprint)
+    restore(model_road, entry, there)
+    slides, layers = model_road.panels.slide, model_road.panels.region.layers
+    slide = slides.find_open(entry.fingerprint)
+    assert len(slides.slides()) == 2
+    assert slide.mpp == (None if mpp_um is None else Mpp.square(0.5))
+    assert (layers.find(slide) is None) == (mpp_um is None)
+    remember(slide.fingerprint, None)
+
+
 def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notifications):
     there = SlideEntry(path=str(sample_path()), fingerprint="another")
     coordinator = model_road.dock.coordinator

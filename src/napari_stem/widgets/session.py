@@ -223,10 +223,12 @@ class SessionControl(QObject):
             )
             self._go_on(entry)
             return
+        if slide.mpp is None and entry.mpp_um is not None:  # it was open already, without one
+            self._panels.slide.set_pixel_size(entry.mpp_um[1])
         self._put_regions(slide, entry)
         self._jobs.start_each(
             open_prediction,
-            [Path(path) for path in entry.predictions],
+            [Path(path) for path in entry.predictions if slide.mpp is not None],
             done=partial(self._put_predictions, slide, entry),
             failed=partial(self._go_on, entry),
         )
