@@ -408,6 +408,21 @@ def test_a_ruler_goes_with_its_slide(model_road, crop):
     assert model_road.panels.slide.layer is model_road.viewer.layers.selection.active is other
 
 
+def test_regions_that_lead_to_another_slide_stay_selected_when_its_ruler_goes(model_road, crop):
+    model_road.open(crop)
+    model_road.panels.slide.set_pixel_size(0.7)
+    model_road.draw([(300, 300), (900, 300), (900, 900), (300, 900)])
+    regions = model_road.viewer.layers.selection.active
+    model_road.open(sample_path())
+    model_road.panels.slide.pixel_size.measure_button.click()
+    ruler = model_road.viewer.layers.selection.active
+    model_road.viewer.layers.selection.active = regions
+    model_road.wait(lambda: ruler not in model_road.viewer.layers)
+    model_road.qtbot.wait(50)
+    assert model_road.viewer.layers.selection.active is regions
+    assert model_road.panels.slide.layer.name == "crop"
+
+
 def test_a_model_that_was_added_is_there_again(model_road, tmp_path):
     model = shutil.copytree(find_model("her2st-breast"), tmp_path / "mine")
     model_road.wait(lambda: model_road.panels.model.model_name() != "")

@@ -10,9 +10,11 @@ from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
 from napari_stem.cli import app
+from napari_stem.geometry import Mpp
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
-from napari_stem.slide.pixel_size import STATED
+from napari_stem.slide import open_slide
+from napari_stem.slide.pixel_size import STATED, conflict, remember
 from napari_stem.slide.scale_check import known_check
 
 pytestmark = pytest.mark.gui
@@ -130,6 +132,16 @@ def test_a_prediction_says_that_the_user_stated_the_pixel_size(crop_road):
     crop_road.ask_little()
     crop_road.run()
     assert crop_road.maps.prediction.provenance["mpp_source"] == STATED
+
+
+def test_a_pixel_size_that_is_stated_takes_the_place_of_that_of_an_earlier_day(model_road, crop):
+    with open_slide(crop) as slide:
+        remember(slide.fingerprint, Mpp.square(WRONG_UM))
+    model_road.open(crop)
+    model_road.panels.slide.set_pixel_size(TRUE_UM)
+    sources = model_road.dock.coordinator.slide.mpp_sources
+    assert [each.source for each in sources] == [STATED]
+    assert conflict(sources) is None
 
 
 def test_a_slide_keeps_its_pixel_size_while_it_is_predicted(crop_road):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import anndata
 import pytest
+from napari.components import ViewerModel
 from PIL import Image
 
 from napari_stem.errors import StemError
@@ -393,6 +394,79 @@ def test_a_slide_that_is_away_stays_in_the_session_with_its_regions(model_road, 
     assert len(control.session().slides) == 2
     slide = model_road.panels.slide.find_open(other.fingerprint)
     assert model_road.panels.region.layers.find(slide).features["name"].tolist() == ["tumour"]
+
+
+@pytest.fixture
+def away(crop):
+    """A slide of a session that is not where it was, with a region."""
+    named = {"type": "Feature", "properties": {"name": "tumour"}, "geometry": REGION}
+    return SlideEntry(
+        path=str(crop.with_name("unplugged.png")),
+        fingerprint=open_slide(crop).fingerprint,
+        mpp_um=(0.5, 0.5),
+        regions={"type": "FeatureCollection", "features": [named]},
+    )
+
+
+def restore(road, *entries: SlideEntry) -> None:
+    control = road.dock.coordinator.sessions
+    with road.qtbot.waitSignal(control.restored, timeout=60_000):
+        control.restore(Session(entries))
+
+
+@pytest.mark.parametrize("is_other_open", [True, False])
+def test_a_slide_that_is_away_stays_when_the_dock_is_closed_and_opened_again(
+    dock_on, away, is_other_open
+):
+    first = dock_on(ViewerModel())
+    if is_other_open:
+        first.open(sample_path())
+    restore(first, away)
+    first.close()
+    again = dock_on(first.viewer)
+    assert away in again.dock.coordinator.sessions.session().slides
+    again.close()
+
+
+def test_a_slide_that_was_away_and_has_come_is_saved_as_it_is_now(model_road, crop, away):
+    restore(model_road, away)
+    restore(model_road, replace(away, path=str(crop)))  # as found beside the session
+    model_road.panels.region.clear_button.click()
+    (entry,) = model_road.dock.coordinator.sessions.session().slides
+    assert not entry.regions["features"]
+
+
+def test_of_a_slide_that_was_away_and_is_open_what_is_seen_now_is_saved(model_road, copy):
+    genes = Prediction.open(copy).genes
+    away = SlideEntry(
+        path=str(copy.with_name("unplugged.svs")),
+        fingerprint=open_slide(sample_path()).fingerprint,
+        predictions=(str(copy.with_name("older.zarr")),),
+        gene=genes[3],
+    )
+    restore(model_road, away)
+    model_road.open(sample_path())
+    model_road.drop(copy)
+    model_road.wait(lambda: model_road.maps is not None)
+    model_road.panels.genes.choose(genes[7])
+    (entry,) = model_road.dock.coordinator.sessions.session().slides
+    assert (entry.gene, entry.predictions) == (genes[7], (*away.predictions, str(copy)))
+
+
+@pytest.mark.parametrize("mpp_um", [(0.5, 0.5), None])
+def test_a_session_goes_on_past_a_slide_that_is_open_without_a_pixel_size(
+    model_road, crop, away, copy, mpp_um
+):
+    model_road.open(crop)
+    entry = replace(away, path=str(crop), mpp_um=mpp_um, predictions=(str(copy),))
+    there = SlideEntry(path=str(sample_path()), fingerprint=open_slide(sample_path()).fingerprint)
+    restore(model_road, entry, there)
+    slides, layers = model_road.panels.slide, model_road.panels.region.layers
+    slide = slides.find_open(entry.fingerprint)
+    assert len(slides.slides()) == 2
+    assert slide.mpp == (None if mpp_um is None else Mpp.square(0.5))
+    assert (layers.find(slide) is None) == (mpp_um is None)
+    remember(slide.fingerprint, None)
 
 
 def test_a_slide_that_changed_is_opened_without_what_lay_on_it(model_road, notifications):

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-stem session"
 VERSION = 3
-_left: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()  # by viewer: as its dock was closed
+# by viewer: as its dock was closed, and what of it was away
+_left: WeakKeyDictionary[Any, tuple[Session, list[SlideEntry]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,12 @@ class SessionControl(QObject):
 
     def leave(self) -> None:
         """Keep what is open for the next dock of this viewer."""
-        _left[self._panels.maps.layer_queue.viewer] = self.session()
+        _left[self._panels.maps.layer_queue.viewer] = self.session(), self._away
 
     def come_back(self) -> None:
         """Go on where an earlier dock of this viewer ended, with the slides that are still open."""
-        session = _left.pop(self._panels.maps.layer_queue.viewer, Session())
-        find = self._panels.slide.find_open
+        viewer, find = self._panels.maps.layer_queue.viewer, self._panels.slide.find_open
+        session, self._away = _left.pop(viewer, (Session(), []))
         slides = tuple(each for each in session.slides if find(each.fingerprint) is not None)
         if slides:
             self.restore(replace(session, slides=slides))
@@ -118,7 +119,8 @@ class SessionControl(QObject):
         is_free = not self._waiting
         self._session = session
         self._waiting += session.slides
-        self._away = [each for each in self._away if each not in session.slides]
+        again = {each.fingerprint for each in session.slides}
+        self._away = [each for each in self._away if each.fingerprint not in again]
         self._panels.model.restore_run(session.run)
         if is_free:
             self._open_next()
@@ -148,12 +150,14 @@ class SessionControl(QObject):
         def whole(entry: SlideEntry) -> SlideEntry:
             then = coming.pop(entry.fingerprint, entry)
             drawn = entry if entry.regions.get("features") else then
+            # that was away and opened otherwise since: what is seen now is newer
+            older, newer = (entry, then) if self._waiting else (then, entry)
             return replace(
                 entry,
                 regions=drawn.regions,
                 clicked=drawn.clicked,
-                predictions=tuple(dict.fromkeys((*entry.predictions, *then.predictions))),
-                gene=then.gene or entry.gene,
+                predictions=tuple(dict.fromkeys((*older.predictions, *newer.predictions))),
+                gene=newer.gene or older.gene,
                 measured=entry.measured or then.measured,
             )
 
@@ -219,10 +223,12 @@ class SessionControl(QObject):
             )
             self._go_on(entry)
             return
+        if slide.mpp is None and entry.mpp_um is not None:  # it was open already, without one
+            self._panels.slide.set_pixel_size(entry.mpp_um[1])
         self._put_regions(slide, entry)
         self._jobs.start_each(
             open_prediction,
-            [Path(path) for path in entry.predictions],
+            [Path(path) for path in entry.predictions if slide.mpp is not None],
             done=partial(self._put_predictions, slide, entry),
             failed=partial(self._go_on, entry),
         )

@@ -123,10 +123,11 @@ class PixelSizeBox(QWidget):
         ruler, self._ruler = self._ruler, None
         if ruler is None:
             return
-        if ruler in self._viewer.layers:
-            self._viewer.layers.remove(ruler)
-        if self._layer in self._viewer.layers:
-            self._viewer.layers.selection.active = self._layer
+        layers, is_in_hand = self._viewer.layers, self._viewer.layers.selection.active is ruler
+        if ruler in layers:
+            layers.remove(ruler)
+        if is_in_hand and self._layer in layers:
+            layers.selection.active = self._layer
 
     def _show_measured(self, event: Any) -> None:
         if length_px := self._length_px():
