@@ -128,9 +128,8 @@ def select(
 ) -> Selection:
     """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
-    if isinstance(genes, str):
-        genes = (genes,)
-    if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
+    genes = (genes,) if isinstance(genes, str) else tuple(genes)  # of NumPy or pandas, too
+    if genes == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
         genes = most_reliable_genes(prediction, n_genes)
