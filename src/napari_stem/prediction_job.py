@@ -166,8 +166,8 @@ class PredictionJob:
             "slide": slide.name,
             "slide_fingerprint": slide.fingerprint,
             "mpp": [mpp.y_um, mpp.x_um],
-            "pitch_um": self.spots.pitch_um,
-            "spot_diameter_um": self.spots.diameter_um,
+            "pitch_um": float(self.spots.pitch_um),
+            "spot_diameter_um": float(self.spots.diameter_um),
             **({} if self.embedder is None else self.embedder.provenance),
         }
 

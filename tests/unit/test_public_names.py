@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -19,6 +20,7 @@ import zarr
 
 import napari_stem
 from napari_stem import (
+    ExportOptions,
     Mpp,
     Prediction,
     Region,
@@ -259,6 +261,12 @@ def test_no_spots_are_no_damage(prediction: Prediction) -> None:
     )
 
 
+def test_values_that_are_shared_cannot_be_changed(prediction: Prediction) -> None:
+    values = prediction.values("SCD")
+    with pytest.raises(ValueError, match="read-only"):
+        values -= values.mean()
+
+
 def test_slides_and_spots_say_in_a_line_what_they_are(prediction: Prediction) -> None:
     with open_slide(sample_path()) as slide:
         assert repr(slide) == "Slide(C5.jpg: 9272 x 9901 px, 0.689 um/px, raster)"
@@ -277,6 +285,14 @@ def test_numbers_of_numpy_are_taken_as_pythons() -> None:
     assert settings == SamplingSettings(n_draws=4, seed=3, depth=5000)
     with pytest.raises(SettingsError, match=r"n_draws must be a whole number .*, not 4\.5"):
         SamplingSettings(n_draws=4.5)
+
+
+def test_spots_may_be_made_with_numbers_of_numpy(prediction: Prediction, tmp_path: Path) -> None:
+    spots = replace(
+        prediction.spots.take(slice(1)), pitch_um=np.int64(200), diameter_um=np.float32(100)
+    )
+    found = predict_slide(sample_path(), tmp_path / "P.zarr", spots=spots, progress=False)
+    assert (found.spots.pitch_um, found.spots.diameter_um) == (200, 100)
 
 
 def test_a_pixel_size_beside_an_open_slide_is_refused(tmp_path: Path) -> None:
@@ -355,6 +371,19 @@ def test_export_takes_paths_and_objects(named: Prediction, tmp_path: Path, capfd
         export(named, "figure", picture, progress=False)
     with pytest.raises(OutputError, match=r"should end in \.html"):
         export(named, "report", tmp_path / "C5.pdf", progress=False)
+
+
+def test_a_slide_and_leave_to_replace_are_taken_from_the_options_too(
+    named: Prediction, tmp_path: Path
+) -> None:
+    out, sharp = tmp_path / "C5.png", tmp_path / "sharp.png"
+    export(named, "figure", out, genes="SCD", progress=False)
+    coarse = out.read_bytes()
+    with open_slide(sample_path()) as slide:
+        options = ExportOptions(slide=slide, overwrite=True)
+        export(named, "figure", out, genes="SCD", options=options, progress=False)
+        export(named, "figure", sharp, genes="SCD", slide=slide, progress=False)
+    assert coarse != out.read_bytes() == sharp.read_bytes()
 
 
 @pytest.mark.parametrize("kind", [np.array, pd.Index, pd.Series, iter])

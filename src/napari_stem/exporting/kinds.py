@@ -167,7 +167,7 @@ def export(
     slide
         The slide that was predicted, open or as its path, for a sharper image where the kind has one.
     options
-        Of single kinds, beside this.
+        Of single kinds, beside this; its ``slide`` and ``overwrite`` count where these are not given.
     overwrite
         Replace what is there.
     progress
@@ -184,6 +184,7 @@ def export(
     """
     out = Path(out)
     with shown(progress) as bar:
+        slide, overwrite = slide or options.slide, overwrite or options.overwrite
         options = replace(options, overwrite=overwrite, progress=bar)
         export_selection(
             prediction, kind, out, genes=genes, regions=regions, slide=slide, options=options

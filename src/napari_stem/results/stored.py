@@ -170,7 +170,7 @@ class StoredValues:
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
-        """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
+        """(n,) float32 of one gene, NaN where not done; the array is live, and cannot be written to.
 
         UnknownGeneError: the prediction has no such gene. PredictionError: the values are damaged or gone, or
         there is no such field.
@@ -191,6 +191,7 @@ class StoredValues:
             ):
                 self._recent.popitem(last=False)
         values: NDArray[np.float32] = block[column - start]
+        values.flags.writeable = False
         return values
 
     def _follow(self, rows: NDArray[np.int64], fields: Mapping[str, NDArray[np.float32]]) -> None:

@@ -106,8 +106,7 @@ def describe(
             "mpp_conflict": conflict(slide.mpp_sources),
             "levels": [vars(each.size) | {"downsample": each.downsample} for each in slide.levels],
             "associated": [
-                {"name": kind, "width_px": each.size.width_px, "height_px": each.size.height_px}
-                for kind, each in slide.associated.items()
+                {"name": kind, **vars(each.size)} for kind, each in slide.associated.items()
             ],
             "reader": slide.reader,
             "readers": {
