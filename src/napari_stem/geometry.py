@@ -28,8 +28,9 @@ class Mpp:
     x_um: float
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no microscope has, by a SettingsError."""
-        for value in (self.y_um, self.x_um):
+        """Refuse sizes that no microscope has, by a SettingsError; NumPy's numbers become Python's."""
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, float(value))
             if not (np.isfinite(value) and 0.01 <= value <= 100):
                 raise SettingsError(
                     f"A pixel size of {value} um/px is not plausible; it must lie between 0.01 and 100."
@@ -85,7 +86,7 @@ class Region:
         return float(self.polygon.area * mpp.x_um * mpp.y_um * 1e-6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spots:
     """Sites of prediction."""
 
@@ -110,6 +111,10 @@ class Spots:
             raise SpotError("A spot list holds positions that are not numbers; remove those rows.")
         if len(set(self.names)) != len(self.names):
             raise SpotError("Spot names repeat; every spot needs a name of its own.")
+
+    def __repr__(self) -> str:
+        """Say how many there are, not where all of them lie."""
+        return f"Spots({len(self)} of {self.diameter_um:g} um, {self.pitch_um:g} um apart)"
 
     def __len__(self) -> int:
         """Count of spots."""

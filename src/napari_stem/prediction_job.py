@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_stem.caches import CACHES
 from napari_stem.device import torch_device
-from napari_stem.errors import OutputError
+from napari_stem.errors import OutputError, SettingsError
 from napari_stem.geometry import Mpp, Region, Spots, shared_tissue
 from napari_stem.io import only_writer
 from napari_stem.model import DEFAULT_MODEL, load_model
@@ -166,8 +166,8 @@ class PredictionJob:
             "slide": slide.name,
             "slide_fingerprint": slide.fingerprint,
             "mpp": [mpp.y_um, mpp.x_um],
-            "pitch_um": self.spots.pitch_um,
-            "spot_diameter_um": self.spots.diameter_um,
+            "pitch_um": float(self.spots.pitch_um),
+            "spot_diameter_um": float(self.spots.diameter_um),
             **({} if self.embedder is None else self.embedder.provenance),
         }
 
@@ -354,7 +354,7 @@ def predict_slide(
     pitch_um
         Distance between spots of the lattice; None: as the model was trained.
     mpp
-        Pixel size in um, where ``slide`` is a path and the file does not say.
+        Pixel size in um, where ``slide`` is a path; wins over what the file says. An open slide has its own.
     settings
         How samples are drawn.
     keep_draws
@@ -385,6 +385,8 @@ def predict_slide(
     with shown(progress) as bar, ExitStack() as opened:
         if not isinstance(slide, Slide):
             slide = opened.enter_context(open_slide(slide, mpp, progress=bar))
+        elif mpp is not None:
+            raise SettingsError("The slide is open, with its pixel size; give mpp to open_slide.")
         cautions: list[str] = []
         job = PredictionJob.planned(
             slide,

@@ -108,7 +108,7 @@ def attribute_helps(kind: Any) -> dict[str, str]:
 
 
 def require_possible(settings: Any, error: type[StemError] = SettingsError) -> None:
-    """Raise an error where a field is out of its bounds, or none of its choices."""
+    """Raise an error where a field is out of its bounds, or no choice; NumPy's numbers become Python's."""
     for name, setting in settings_of(settings.__class__).items():
         value = getattr(settings, name)
         if value is None and setting.default is None:
@@ -116,9 +116,13 @@ def require_possible(settings: Any, error: type[StemError] = SettingsError) -> N
         if setting.choices and value not in setting.choices:
             *others, last = setting.choices
             raise error(f"There is no {name} '{value}'; choose {', '.join(others)} or {last}.")
-        if setting.bounds is not None and value not in setting.bounds:
-            number = "a whole number" if setting.kind in (int, int | None) else "a number"
+        if setting.bounds is None:
+            continue
+        is_whole = setting.kind in (int, int | None)
+        if value not in setting.bounds or (is_whole and value % 1):
+            number = "a whole number" if is_whole else "a number"
             raise error(f"{name} must be {number} {setting.bounds}, not {value}.")
+        object.__setattr__(settings, name, int(value) if is_whole else float(value))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,17 +8,40 @@ import shutil
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import zarr
 
 import napari_stem
-from napari_stem import Prediction, Region, compare, evaluate, export, plot
-from napari_stem.errors import DatasetError, OutputError, PredictionError, RegionError
+from napari_stem import (
+    ExportOptions,
+    Mpp,
+    Prediction,
+    Region,
+    SamplingSettings,
+    choose_spots,
+    compare,
+    evaluate,
+    export,
+    open_slide,
+    plot,
+    predict_slide,
+    read_regions,
+)
+from napari_stem.errors import (
+    DatasetError,
+    OutputError,
+    PredictionError,
+    RegionError,
+    SettingsError,
+    SpotError,
+)
 from napari_stem.exporting.selection import Selection
 from napari_stem.exporting.table import write_anndata
 from napari_stem.model import load_model
@@ -222,7 +245,76 @@ def test_squidpy_draws_categories_unaided(named: Prediction, tmp_path: Path, how
     assert table.obsp["spatial_connectivities"].sum(1).max() == 4
 
 
+@pytest.mark.parametrize("spots", [np.array([99]), np.array([0.5]), ["r1c1"], np.ones(3, bool)])
+def test_a_spot_that_is_not_there_is_no_damage(prediction: Prediction, spots) -> None:
+    for read in (prediction.rows, prediction.draws):
+        with pytest.raises(IndexError):
+            read(spots)
+
+
+def test_no_spots_are_no_damage(prediction: Prediction) -> None:
+    n_genes = len(prediction.genes)
+    assert prediction.rows([]).shape == (0, n_genes)
+    assert prediction.draws([]).shape == (0, n_genes, 6)
+    np.testing.assert_array_equal(
+        prediction.rows([-1, 3]), prediction.rows(slice(None))[[len(prediction.spots) - 1, 3]]
+    )
+
+
+def test_values_that_are_shared_cannot_be_changed(prediction: Prediction) -> None:
+    values = prediction.values("SCD")
+    with pytest.raises(ValueError, match="read-only"):
+        values -= values.mean()
+
+
+def test_slides_and_spots_say_in_a_line_what_they_are(prediction: Prediction) -> None:
+    with open_slide(sample_path()) as slide:
+        assert repr(slide) == "Slide(C5.jpg: 9272 x 9901 px, 0.689 um/px, raster)"
+    assert repr(prediction.spots) == "Spots(16 of 200 um, 200 um apart)"
+
+
+# what a slide and its prediction are asked for
+
+
+def test_numbers_of_numpy_are_taken_as_pythons() -> None:
+    with open_slide(sample_path(), mpp=np.float32(0.5)) as slide:
+        assert slide.mpp == Mpp(0.5, 0.5)
+    settings = SamplingSettings(n_draws=np.int64(4), seed=np.uint8(3), depth=np.float32(5000))
+    kept = {**vars(settings), **vars(Mpp(np.float32(0.5), np.float64(0.5)))}
+    assert {type(value) for value in kept.values()} <= {str, int, float}
+    assert settings == SamplingSettings(n_draws=4, seed=3, depth=5000)
+    with pytest.raises(SettingsError, match=r"n_draws must be a whole number .*, not 4\.5"):
+        SamplingSettings(n_draws=4.5)
+
+
+def test_spots_may_be_made_with_numbers_of_numpy(prediction: Prediction, tmp_path: Path) -> None:
+    spots = replace(
+        prediction.spots.take(slice(1)), pitch_um=np.int64(200), diameter_um=np.float32(100)
+    )
+    found = predict_slide(sample_path(), tmp_path / "P.zarr", spots=spots, progress=False)
+    assert (found.spots.pitch_um, found.spots.diameter_um) == (200, 100)
+
+
+def test_a_pixel_size_beside_an_open_slide_is_refused(tmp_path: Path) -> None:
+    with (
+        open_slide(sample_path()) as slide,
+        pytest.raises(SettingsError, match="give mpp to open_slide"),
+    ):
+        predict_slide(slide, tmp_path / "P.zarr", regions=REGIONS, mpp=0.25, progress=False)
+
+
+def test_no_spots_to_predict_are_said(prediction: Prediction) -> None:
+    none = prediction.spots.take(slice(0))
+    with open_slide(sample_path()) as slide, pytest.raises(SpotError, match="empty"):
+        choose_spots(slide, pitch_um=200, spots=none)
+
+
 # regions
+
+
+def test_regions_are_read_from_a_path_in_words(named: Prediction, tmp_path: Path) -> None:
+    out = export(named, "geojson", tmp_path / "R.geojson", regions=REGIONS, progress=False)
+    assert [region.name for region in read_regions(str(out))] == ["left", "right"]
 
 
 def test_regions_are_named_for_every_reader(named: Prediction) -> None:
@@ -281,6 +373,35 @@ def test_export_takes_paths_and_objects(named: Prediction, tmp_path: Path, capfd
         export(named, "report", tmp_path / "C5.pdf", progress=False)
 
 
+def test_a_slide_and_leave_to_replace_are_taken_from_the_options_too(
+    named: Prediction, tmp_path: Path
+) -> None:
+    out, sharp = tmp_path / "C5.png", tmp_path / "sharp.png"
+    export(named, "figure", out, genes="SCD", progress=False)
+    coarse = out.read_bytes()
+    with open_slide(sample_path()) as slide:
+        options = ExportOptions(slide=slide, overwrite=True)
+        export(named, "figure", out, genes="SCD", options=options, progress=False)
+        export(named, "figure", sharp, genes="SCD", slide=slide, progress=False)
+    assert coarse != out.read_bytes() == sharp.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.Index, pd.Series, iter])
+def test_genes_may_be_any_row_of_names(named: Prediction, tmp_path: Path, kind) -> None:
+    out = export(
+        named, "csv", tmp_path / "C5.csv", genes=kind(["SCD", "CD74"]), progress=False
+    ).read_text(encoding="utf-8")
+    assert out.splitlines()[0].split(",")[-8::4] == ["SCD_predicted_mean", "CD74_predicted_mean"]
+    assert "A2M" not in out
+
+
+def test_a_figure_takes_the_slide_as_its_path(prediction: Prediction) -> None:
+    with open_slide(sample_path()) as slide:
+        tissue = plot(prediction, "SCD", slide=slide).axes[0].images[0].get_array()
+    by_path = plot(prediction, "SCD", slide=str(sample_path())).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(by_path, tissue)
+
+
 def test_a_gene_is_drawn_between_the_ends_of_its_interval(prediction: Prediction) -> None:
     import matplotlib as mpl
 
@@ -309,6 +430,12 @@ def test_evaluate_takes_paths_and_objects(prediction: Prediction, tmp_path: Path
     assert json.loads(json.dumps(paths))["matched_by"] == "name"
     assert (paths["n_matched"], paths["n_predicted"], paths["n_truth"]) == (16, 16, 16)
     assert paths["pcc_200"] > 0.9
+    some = table[:, ["SCD", "CD74"]].copy()
+    assert some.obsm["draws"].shape[1] == table.n_vars  # those of the first genes are no others'
+    with pytest.raises(PredictionError, match="choose genes of both"):
+        evaluate(some, truth)
+    some.obsm["draws"] = table.obsm["draws"][:, table.var_names.get_indexer(some.var_names)]
+    assert evaluate(some, truth)["crps"] < 1
     truth.X = np.log1p(truth.X)
     with pytest.raises(DatasetError, match="raw counts in X"):
         evaluate(prediction, truth)

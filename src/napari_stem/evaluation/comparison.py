@@ -142,6 +142,10 @@ def evaluate(
     columns = done.var_names.get_indexer(genes)
     measured = normalised(truth, genes, unit.name)[truth_rows]
     draws = done.obsm["draws"] if "draws" in done.obsm else None  # noqa: SIM401 - not a dict
+    if draws is not None and draws.shape[1] != done.n_vars:
+        raise PredictionError(
+            'The samples in obsm["draws"] are of other genes than X; choose genes of both, or delete these.'
+        )
     figures = metrics.all_metrics(
         measured,
         np.asarray(done.X)[rows][:, columns],

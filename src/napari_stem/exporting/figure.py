@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 
 import numpy as np
@@ -27,17 +29,16 @@ from napari_stem.exporting.options import DEFAULT_OPTIONS, ExportOptions, Figure
 from napari_stem.exporting.selection import NOTICES, Selection, Shown
 from napari_stem.io import written_whole
 from napari_stem.results import Field, Prediction
+from napari_stem.slide import Slide, open_slide
 from napari_stem.spatial.region_files import as_regions
 from napari_stem.texts import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.figure import Figure
 
     from napari_stem.geometry import Region
-    from napari_stem.slide.base import Slide
 
 PANEL_MM, SMALL_PANEL_MM = 110.0, 70.0  # longer side of a map where the scale is ours to choose
 MAX_SIDE_MM = 2000.0
@@ -100,7 +101,7 @@ def plot(
     gene: str,
     *,
     regions: Region | Sequence[Region] | str | Path | None = None,
-    slide: Slide | None = None,
+    slide: Slide | str | Path | None = None,
 ) -> Figure:
     """Draw a gene's predicted mean between the ends of its 90% interval, in the same colours, on the tissue.
 
@@ -115,7 +116,7 @@ def plot(
     regions
         One, several or a GeoJSON file: outlined, and the figure is cropped to them.
     slide
-        Source of the tissue behind the maps; without it the prediction's own overview serves.
+        The slide that was predicted, open or as its path; without it the prediction's own overview serves.
 
     Raises
     ------
@@ -132,7 +133,10 @@ def plot(
     selection = Selection.of(prediction, (gene,), as_regions(regions))
     low, high = (Limits().of(selection.values(gene, end)) for end in ("q05", "q95"))
     limits = Limits(low[0], high[1], are_percentiles=False)
-    return drawn(selection, ExportOptions(slide=slide, look=Look(limits)), panels=INTERVAL)
+    with ExitStack() as opened:
+        if isinstance(slide, (str, Path)):
+            slide = opened.enter_context(open_slide(slide, selection.mpp))
+        return drawn(selection, ExportOptions(slide=slide, look=Look(limits)), panels=INTERVAL)
 
 
 def drawn(

@@ -128,9 +128,8 @@ def select(
 ) -> Selection:
     """Choose what to export, as `export` does; errors as of `Selection.of`."""
     n_genes = KINDS[kind].n_genes
-    if isinstance(genes, str):
-        genes = (genes,)
-    if tuple(genes) == (ALL_GENES,) and ALL_GENES not in prediction.genes:
+    genes = (genes,) if isinstance(genes, str) else tuple(genes)  # of NumPy or pandas, too
+    if genes == (ALL_GENES,) and ALL_GENES not in prediction.genes:
         genes = prediction.genes
     elif not genes and n_genes is not None:
         genes = most_reliable_genes(prediction, n_genes)
@@ -168,7 +167,7 @@ def export(
     slide
         The slide that was predicted, open or as its path, for a sharper image where the kind has one.
     options
-        Of single kinds, beside this.
+        Of single kinds, beside this; its ``slide`` and ``overwrite`` count where these are not given.
     overwrite
         Replace what is there.
     progress
@@ -185,6 +184,7 @@ def export(
     """
     out = Path(out)
     with shown(progress) as bar:
+        slide, overwrite = slide or options.slide, overwrite or options.overwrite
         options = replace(options, overwrite=overwrite, progress=bar)
         export_selection(
             prediction, kind, out, genes=genes, regions=regions, slide=slide, options=options

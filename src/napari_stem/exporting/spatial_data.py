@@ -66,7 +66,7 @@ def write_spatialdata(
             written_whole(path, overwrite=options.overwrite) as fresh,
             # a pool of our own, which ends before what was begun is removed: dask's own would write on
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            dask.config.set(pool=pool),
+            dask.config.set(scheduler="threads", pool=pool),  # nor a cluster's: slides stay here
             Callback(posttask=tell),
         ):
             whole.write(fresh, update_sdata_path=False)

@@ -130,7 +130,9 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
     per_gene = (*OF_GENES, *VALUES) if is_long else [f"GENE_{value}" for value in VALUES]
     meanings = [f"{c}: {MEANINGS[c.removeprefix('GENE_')]}" for c in (*columns, *per_gene)]
     by_chance = prediction.gene_accuracy["by_chance"][list(selection.genes)]
+    missing = count(selection.n_missing, "spot", "was", "were")
     lines = [
+        *([f"{missing} not predicted yet, and left out.", ""] if selection.n_missing else ()),
         f"One row per {'spot and gene' if is_long else 'spot'}; "
         f"{count(len(selection.spot_indices), 'spot')}, {count(len(selection.genes), 'gene')}.",
         "",
@@ -145,10 +147,4 @@ def _explained(selection: Selection, columns: Iterable[str], *, is_long: bool) -
         *(f"{key}: {value}" for key, value in prediction.provenance.items()),
         "",
     ]
-    if selection.n_missing:
-        lines = [
-            f"{count(selection.n_missing, 'spot', 'was', 'were')} not predicted yet, and left out.",
-            "",
-            *lines,
-        ]
     return "\n".join(lines)

@@ -332,9 +332,8 @@ class Prediction(StoredValues):
                 name: np.asarray(var[name][:], np.float64) if name in var else np.nan
                 for name in NUMBERS
             }
-            known["by_chance"] = (
-                np.asarray(var["by_chance"][:], bool) if "by_chance" in var else False
-            )
+            flags = var.get("by_chance")
+            known["by_chance"] = False if flags is None else np.asarray(flags[:], bool)
             return pd.DataFrame(known, index=list(self.genes))
 
     @property

@@ -170,7 +170,7 @@ class StoredValues:
         self._lock = threading.Lock()  # a viewer reads values while its worker writes blocks
 
     def values(self, gene: str, field: Field = "mean") -> NDArray[np.float32]:
-        """(n,) float32 of one gene, NaN where not done; the array is live and must not be changed.
+        """(n,) float32 of one gene, NaN where not done; the array is live, and cannot be written to.
 
         UnknownGeneError: the prediction has no such gene. PredictionError: the values are damaged or gone, or
         there is no such field.
@@ -191,6 +191,7 @@ class StoredValues:
             ):
                 self._recent.popitem(last=False)
         values: NDArray[np.float32] = block[column - start]
+        values.flags.writeable = False
         return values
 
     def _follow(self, rows: NDArray[np.int64], fields: Mapping[str, NDArray[np.float32]]) -> None:
@@ -208,9 +209,9 @@ class StoredValues:
         """Read some spots from disk, of all genes or some: (k, genes) float32, NaN where not done.
 
         PredictionError: the values are damaged or gone, or there is no such field. UnknownGeneError: the
-        prediction has no such gene.
+        prediction has no such gene. IndexError: there is no such spot.
         """
-        columns = slice(None) if genes is None else self.columns(genes)
+        spots, columns = self._places(spots), slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
             return np.asarray(self._stored(field).oindex[spots, columns], np.float32)
 
@@ -244,14 +245,14 @@ class StoredValues:
         ------
         PredictionError
             Draws were not kept, or are damaged or gone.
-        UnknownGeneError
-            The prediction has no such gene.
+        UnknownGeneError, IndexError
+            The prediction has no such gene, or no such spot.
         """
         if not self.n_kept_draws:
             raise PredictionError(
                 f"{self.path} holds no single samples, only their summary; predict again and keep them."
             )
-        columns = slice(None) if genes is None else self.columns(genes)
+        spots, columns = self._places(spots), slice(None) if genes is None else self.columns(genes)
         with reading(self.path):
             return np.asarray(self._arrays["draws"].oindex[spots, columns, which], np.float16)
 
@@ -274,6 +275,11 @@ class StoredValues:
                 hint = f"Did you mean {alike}?" if alike else known
                 raise UnknownGeneError(f"This prediction has no gene '{gene}'. {hint}")
         return [self._column[gene] for gene in genes]
+
+    def _places(self, spots: NDArray[np.int64] | slice) -> NDArray[np.int64] | slice:
+        """Places of spots from 0 on: what is no spot's is the caller's slip, and no damage of the file."""
+        n_spots = self._arrays["mean"].shape[0]
+        return spots if isinstance(spots, slice) else np.arange(n_spots)[spots]
 
     def _stored(self, field: Field) -> Any:
         if field not in FIELDS:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_stem.slide.pyramid import PyramidBuilder
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Slide(StoredSlide):
     """A whole-slide image, open for reading. Safe to read from several threads.
 
@@ -46,6 +46,11 @@ class Slide(StoredSlide):
     mpp: Mpp | None = None
     builder: PyramidBuilder | None = None
     alias: str = ""
+
+    def __repr__(self) -> str:
+        """Say what it is, in a line."""
+        size, mpp = self.size, f"{self.mpp.x_um:.4g} um/px" if self.mpp else "pixel size unknown"
+        return f"Slide({self.name}: {size.width_px} x {size.height_px} px, {mpp}, {self.reader})"
 
     @property
     def overview_level(self) -> int:

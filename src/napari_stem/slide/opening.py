@@ -64,7 +64,7 @@ def open_slide(
     SlideError
         The file is missing, damaged or of a kind that cannot be read.
     """
-    if isinstance(mpp, (int, float)):
+    if not (mpp is None or isinstance(mpp, Mpp)):
         mpp = Mpp.square(mpp)
     slide = open_header(path, mpp, reader)
     logger.info("A slide is read by '%s'.", slide.reader)
@@ -104,17 +104,9 @@ def describe(
             "mpp": None if slide.mpp is None else [slide.mpp.y_um, slide.mpp.x_um],
             "mpp_sources": [each.as_json() for each in slide.mpp_sources],
             "mpp_conflict": conflict(slide.mpp_sources),
-            "levels": [
-                {
-                    "height_px": each.size.height_px,
-                    "width_px": each.size.width_px,
-                    "downsample": each.downsample,
-                }
-                for each in slide.levels
-            ],
+            "levels": [vars(each.size) | {"downsample": each.downsample} for each in slide.levels],
             "associated": [
-                {"name": kind, "width_px": each.size.width_px, "height_px": each.size.height_px}
-                for kind, each in slide.associated.items()
+                {"name": kind, **vars(each.size)} for kind, each in slide.associated.items()
             ],
             "reader": slide.reader,
             "readers": {

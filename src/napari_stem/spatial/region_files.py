@@ -92,10 +92,10 @@ def as_regions(regions: Region | Sequence[Region] | str | Path | None) -> Sequen
         return ()
     if isinstance(regions, Region):
         return (regions,)
-    return read_regions(Path(regions)) if isinstance(regions, (str, Path)) else regions
+    return read_regions(regions) if isinstance(regions, (str, Path)) else regions
 
 
-def read_regions(path: Path) -> list[ClassedRegion]:
+def read_regions(path: str | Path) -> list[ClassedRegion]:
     """Read every area of a GeoJSON file (RFC 7946, but in level-0 px, as QuPath exports) or LazySlide store.
 
     It is a FeatureCollection, a Feature, a list of Features or a bare geometry. A region's name is
@@ -107,6 +107,7 @@ def read_regions(path: Path) -> list[ClassedRegion]:
     RegionError: the file cannot be read, or holds no area. StoreError: a LazySlide store cannot be read, or has
     no such outlines.
     """
+    path = Path(path)
     store = LazySlideStore.at(path, SHAPES)
     if store is not None:
         return parse_regions(store.areas(), str(path))

@@ -72,6 +72,8 @@ def choose_spots(
         )
     else:
         chosen = read_spots(spots, slide.size, mpp, pitch_um)
+    if not len(chosen):
+        raise SpotError("The list of spots is empty; give at least one.")
     if regions is not None:
         within = as_regions(regions)
         if not within:

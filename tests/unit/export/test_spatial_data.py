@@ -147,6 +147,18 @@ def test_the_image_is_no_larger_than_asked(prediction, slide: Slide, tmp_path: P
     )
 
 
+def test_the_slide_is_copied_here_where_there_is_a_dask_client(
+    prediction: Prediction, slide: Slide, tmp_path: Path
+) -> None:
+    from distributed import Client
+
+    with Client(n_workers=1, processes=False, dashboard_address=None):
+        found = written(
+            Selection.of(prediction, ("SCD",)), tmp_path / "p.zarr", slide=slide, image_max_px=2500
+        )
+    assert found[IMAGE]["scale0"]["image"].shape[1:] == (2476, 2318)
+
+
 def test_another_slide_is_refused(prediction: Prediction, tmp_path: Path) -> None:
     from napari_stem.geometry import Mpp
 
