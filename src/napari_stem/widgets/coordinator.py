@@ -156,6 +156,8 @@ class Coordinator(QObject):
         self.refresh()
 
     def _on_shown(self, slide: Slide) -> None:
+        if (shown := self.panels.maps.shown_on(slide)) is not None:
+            self.panels.run.tell_of(slide, shown.prediction)
         self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
             self._go_on("Genes")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtGui import QColor, QKeyEvent, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView
 
-from napari_stem.cells import harmless_table
+from napari_stem.cells import harmless, harmless_table
 from napari_stem.io import written_whole
 from napari_stem.model.genes import MARK
 
@@ -47,6 +47,11 @@ class Column:
     widest: str = "+0.00"  # text for which there is to be room
     is_editable: bool = False
     is_text: bool = False  # aligned so
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are written as numbers: no text of a stranger's file."""
+        return isinstance(self.form, str) and bool(self.form)
 
     def written(self, value: Any) -> str:
         """Return a value as it is shown; what is not known as a dash."""
@@ -139,6 +144,15 @@ class Table(QAbstractTableModel):
         keys = filter(None, (column.key, column.upper))
         ends = [column.written(self._values[key][place]) for key in keys]
         return UNKNOWN if UNKNOWN in ends else " to ".join(ends)
+
+    def copied(self, rows: Sequence[int]) -> str:
+        """Return titles and rows as spreadsheets paste them: numbers as they are shown, texts no formulas."""
+        lines = ["\t".join(column.title for column in self.columns)]
+        for place in self._order[rows]:
+            cells = {column: self.text(place, column) for column in self.columns}
+            safe = (text if each.is_number else harmless(text) for each, text in cells.items())
+            lines.append("\t".join(safe))
+        return "\n".join(lines)
 
     def tip(self, place: int, column: Column) -> str:
         """Return what is said of a cell: of its row, else of its column."""
@@ -260,6 +274,14 @@ class TableView(QTableView):
         self.stretch(name_column)
         self.selectionModel().currentRowChanged.connect(self._tell)
         table.modelReset.connect(self._mark)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Copy the chosen rows, where Qt would copy one cell."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+            QApplication.clipboard().setText(self.table.copied(rows))
+        else:
+            super().keyPressEvent(event)
 
     def header(self) -> QHeaderView:
         """Titles of the columns."""

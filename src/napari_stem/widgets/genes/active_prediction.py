@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -71,6 +72,18 @@ class ActivePrediction:
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
         self._told: set[str] = set()  # why something of it could not be read
+        self._note(slide)
+
+    def _note(self, slide: Slide) -> None:
+        """Let go of what was read, which may be gigabytes, once the slide is gone."""
+        self._slide = ref(slide, lambda _: self._by_gene.clear())
+
+    def come_back_with(self, slide: Slide) -> None:
+        """Read anew what was let go of, where the slide has been opened again."""
+        if self._slide() is not slide:
+            self._note(slide)
+            if not self.is_growing:
+                self.summarise()
 
     def summarise(self) -> None:
         """Read the prediction, which no longer grows."""

@@ -134,6 +134,8 @@ class MapDisplay(QObject):
             return
         if slide is not None:
             self.beside.leave_slide()
+            if slide.fingerprint in self._shown:
+                self._shown[slide.fingerprint].come_back_with(slide)
         else:  # no slide is there for which others would have to go out of sight
             self.beside.hide()
         self._fill_panel()
