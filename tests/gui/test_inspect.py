@@ -176,7 +176,6 @@ def test_a_spot_that_cannot_be_read_leaves_nothing_of_the_one_before(predicted, 
     shutil.rmtree(predicted.maps.prediction.path)
     click(predicted, 1)
     predicted.wait(panel.spot.isHidden)
-    assert panel.inspected is None
     assert any("There is no prediction" in told for told in notifications)
 
 

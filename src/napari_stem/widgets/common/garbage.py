@@ -58,7 +58,7 @@ def let_python_collect() -> None:
 
 
 def wait_at_exit() -> None:
-    """Give threads the time to end before Python does, also where nobody runs Qt's loop; once zarr is loaded.
+    """Give threads the time to end before Python does, with Qt's loop or without; called once zarr is loaded.
 
     What Python does at its very end comes in reverse order. Zarr stops the loop that its readers wait for: a
     thread that is still reading would wait for ever, and Qt for the thread.

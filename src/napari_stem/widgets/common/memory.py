@@ -92,7 +92,7 @@ def save_choices(values: Remembered) -> None:
     _leaving.clear()
 
 
-def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], None]) -> None:
+def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], object]) -> None:
     """Act whenever the user changes something on a page of napari's Preferences, until the jobs are closed."""
     if (preferences := _page(page)) is not None:
         jobs.listen((preferences.events, lambda _: _leaving or act(recall())))

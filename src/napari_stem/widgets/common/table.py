@@ -48,11 +48,6 @@ class Column:
     is_editable: bool = False
     is_text: bool = False  # aligned so
 
-    @property
-    def is_number(self) -> bool:
-        """Whether its values are written as numbers: no text of a stranger's file."""
-        return isinstance(self.form, str) and bool(self.form)
-
     def written(self, value: Any) -> str:
         """Return a value as it is shown; what is not known as a dash."""
         if callable(self.form):
@@ -144,15 +139,6 @@ class Table(QAbstractTableModel):
         keys = filter(None, (column.key, column.upper))
         ends = [column.written(self._values[key][place]) for key in keys]
         return UNKNOWN if UNKNOWN in ends else " to ".join(ends)
-
-    def copied(self, rows: Sequence[int]) -> str:
-        """Return titles and rows as spreadsheets paste them: numbers as they are shown, texts no formulas."""
-        lines = ["\t".join(column.title for column in self.columns)]
-        for place in self._order[rows]:
-            cells = {column: self.text(place, column) for column in self.columns}
-            safe = (text if each.is_number else harmless(text) for each, text in cells.items())
-            lines.append("\t".join(safe))
-        return "\n".join(lines)
 
     def tip(self, place: int, column: Column) -> str:
         """Return what is said of a cell: of its row, else of its column."""
@@ -276,12 +262,17 @@ class TableView(QTableView):
         table.modelReset.connect(self._mark)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Copy the chosen rows, where Qt would copy one cell."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            rows = sorted(index.row() for index in self.selectionModel().selectedRows())
-            QApplication.clipboard().setText(self.table.copied(rows))
-        else:
+        """Copy the chosen rows with the titles, as spreadsheets take them, where Qt would copy one cell."""
+        if not event.matches(QKeySequence.StandardKey.Copy):
             super().keyPressEvent(event)
+            return
+        lines = [[column.title for column in self.table.columns]]
+        for row in sorted(self.selectionModel().selectedRows()):
+            lines.append([])
+            for place, column in enumerate(self.table.columns):
+                text, is_number = row.siblingAtColumn(place).data(), isinstance(column.form, str)
+                lines[-1].append(text if is_number and column.form else harmless(text))
+        QApplication.clipboard().setText("\n".join(map("\t".join, lines)))
 
     def header(self) -> QHeaderView:
         """Titles of the columns."""

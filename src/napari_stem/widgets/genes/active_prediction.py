@@ -54,6 +54,7 @@ class ActivePrediction:
         self._jobs, self._ready = jobs, ready
         # of the slide, which its layer alone holds: it goes with that
         self.fingerprint, self.mpp = slide.fingerprint, slide.require_mpp()
+        self.slide = ref(slide, lambda _: self._by_gene.clear())  # may be gigabytes
         self.prediction, self.gene = prediction, gene
         self.columns: dict[str, NDArray[np.float64]] = {}  # of `gene_table.COMPUTED`
         self.background: Background | None = None  # once it is known
@@ -72,18 +73,6 @@ class ActivePrediction:
         self._is_clustering = False
         self._grids: dict[str, SpotGrid] = {}
         self._told: set[str] = set()  # why something of it could not be read
-        self._note(slide)
-
-    def _note(self, slide: Slide) -> None:
-        """Let go of what was read, which may be gigabytes, once the slide is gone."""
-        self._slide = ref(slide, lambda _: self._by_gene.clear())
-
-    def come_back_with(self, slide: Slide) -> None:
-        """Read anew what was let go of, where the slide has been opened again."""
-        if self._slide() is not slide:
-            self._note(slide)
-            if not self.is_growing:
-                self.summarise()
 
     def summarise(self) -> None:
         """Read the prediction, which no longer grows."""

@@ -134,8 +134,9 @@ class MapDisplay(QObject):
             return
         if slide is not None:
             self.beside.leave_slide()
-            if slide.fingerprint in self._shown:
-                self._shown[slide.fingerprint].come_back_with(slide)
+            shown = self.shown_on(slide)
+            if shown is not None and shown.slide() is not slide:  # opened again: read it again
+                self.begin(slide, shown.prediction, is_growing=shown.is_growing)
         else:  # no slide is there for which others would have to go out of sight
             self.beside.hide()
         self._fill_panel()

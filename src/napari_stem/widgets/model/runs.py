@@ -374,11 +374,10 @@ class RunBar(QWidget):
 
 def _how_far(prediction: Prediction) -> str:
     """Say how far a run has come that has ended."""
-    n_done, n_spots = int(prediction.done.sum()), len(prediction.spots)
-    if n_done == n_spots:
-        return f"Done: {count(n_spots, 'spot')} predicted."
-    of_all = f"{n_done:,} of {count(n_spots, 'spot')}"
-    return f"Stopped: {of_all} predicted and kept. Run again to go on."
+    n_done, spots = int(prediction.done.sum()), count(len(prediction.spots), "spot")
+    if prediction.done.all():
+        return f"Done: {spots} predicted."
+    return f"Stopped: {n_done:,} of {spots} predicted and kept. Run again to go on."
 
 
 def _warning(slide: Slide, prediction: Prediction) -> str:

@@ -148,7 +148,7 @@ class InspectPanel(QWidget):
             spot,
             active.background,
             done=partial(self._show, active),
-            failed=self._leave,
+            failed=lambda: self.spot.setVisible(False),
         )
 
     def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
@@ -221,7 +221,9 @@ class InspectPanel(QWidget):
         active = self._maps.current()
         self._tell(active)
         if self.inspected is None or active is None or active.prediction.path != self.inspected[0]:
-            self._leave()
+            self.inspected = None
+            self.spot.setVisible(False)
+            self.outline.hide()
             return
         spot = self.inspected[1]
         if self._maps.settings.shown_arrangement == BESIDE:  # the outline would take a view
@@ -233,12 +235,6 @@ class InspectPanel(QWidget):
         if samples is not None:
             with active.telling():
                 self._show_samples(active, spot, samples)
-
-    def _leave(self) -> None:
-        """Look at no spot."""
-        self.inspected = None
-        self.spot.setVisible(False)
-        self.outline.hide()
 
     def _show_samples(self, active: ActivePrediction, spot: int, samples: GeneSamples) -> None:
         """Show the samples of the chosen gene at the spot, or why there are none."""
