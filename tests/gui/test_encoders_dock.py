@@ -527,3 +527,4 @@ def test_words_of_the_command_line_are_those_of_the_window():
     assert in_window_words(told) == (
         "Log in with “Enter token…”, or give a folder inside that of “Use a folder…”."
     )
+    assert in_window_words("It is damaged; run 'predict' again.") == "It is damaged; predict again."

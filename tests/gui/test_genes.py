@@ -112,6 +112,8 @@ def test_a_search_in_vain_says_what_to_try(panel):
     assert "ESR1 was not measured" in panel.not_found.text()
     panel.search.setText("KRT5")
     assert panel.not_found.text().endswith("Similar: KRT8.")  # of its family
+    panel.search.setText("ERBB2, FASN")
+    assert "“Paste a list …”" in panel.not_found.text()
     panel.search.setText("fas")
     assert panel.not_found.isHidden()
 
