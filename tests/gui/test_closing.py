@@ -60,6 +60,50 @@ def test_closing_soon_prints_nothing(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+WITHOUT_LOOP = """
+import asyncio, sys, threading, time
+from napari.components import ViewerModel
+from qtpy.QtCore import QSettings
+from qtpy.QtWidgets import QApplication
+from napari_stem.widgets.dock import StemDock
+
+QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, sys.argv[1])
+application = QApplication([])
+dock, is_asked = StemDock(ViewerModel()), threading.Event()
+
+async def slowly():
+    is_asked.set()
+    await asyncio.sleep(1)
+
+def read():
+    from zarr.core.sync import sync
+    sync(slowly())
+
+while "napari_stem.slide.tiff_reader" not in sys.modules:
+    time.sleep(0.1)
+dock.coordinator.jobs.start(read)
+is_asked.wait()
+dock.shut_down()
+sys.exit()
+"""
+
+
+def test_a_script_without_an_event_loop_ends_while_threads_read(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LOOP, str(tmp_path)],
+        env=os.environ
+        | {
+            "NAPARI_STEM_CACHE": str(tmp_path / "cache"),
+            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_window_that_was_kept_open_may_be_minimised(road):
     window = road.viewer.window.main_menu.parentWidget()
     road.dock.eventFilter(window, QCloseEvent())  # napari asked, and the answer was no

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ from numpy.testing import assert_allclose
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from napari_stem.encoders.catalogue import CATALOGUE
-from napari_stem.errors import EncoderError
+from napari_stem.errors import EncoderError, OutputError
+from napari_stem.io import only_writer
 from napari_stem.model import find_model
 from napari_stem.model.sources import pack
 from napari_stem.sample_data import sample_path
@@ -508,8 +510,21 @@ def test_answers_belong_to_their_slide(model_road, crop):
     assert model_road.panels.model.missing == ""
 
 
+def test_a_second_window_is_told_what_it_can_do(tmp_path):
+    def write(path: Path) -> str:
+        with pytest.raises(OutputError) as told, only_writer(path):
+            pass
+        return in_window_words(str(told.value))
+
+    path = tmp_path / "C5.zarr"
+    with only_writer(path), ThreadPoolExecutor(1) as other:
+        said = other.submit(write, path).result()
+    assert said == f"{path} is being written by another run of Stem; wait for it, then try again."
+
+
 def test_words_of_the_command_line_are_those_of_the_window():
     told = "Log in with `hf auth login`, or give a folder of $NAPARI_STEM_ENCODERS."
     assert in_window_words(told) == (
         "Log in with “Enter token…”, or give a folder inside that of “Use a folder…”."
     )
+    assert in_window_words("It is damaged; run 'predict' again.") == "It is damaged; predict again."

@@ -449,6 +449,20 @@ def test_predictions_of_earlier_days_are_offered_again(model_road, c5_prediction
         shutil.rmtree(stored)
 
 
+def test_a_prediction_that_was_stopped_on_an_earlier_day_says_so(
+    model_road, c5_prediction, tmp_path
+):
+    stopped = shutil.copytree(c5_prediction, tmp_path / "stopped.zarr")
+    zarr.open_group(stopped, use_consolidated=False)["obs"]["done"][8:] = False
+    model_road.open(sample_path())
+    predictions, told = model_road.panels.model.predictions, model_road.panels.run.progress_text
+    for path in (c5_prediction, stopped):
+        assert told.text() == ""
+        with model_road.qtbot.waitSignal(predictions.shown, timeout=60_000):
+            predictions.open(path)
+    assert told.text() == "Stopped: 8 of 16 spots predicted and kept. Run again to go on."
+
+
 def test_a_slide_that_is_looked_at_again_opens_only_what_has_changed(
     model_road, c5_prediction, crop, monkeypatch
 ):

@@ -9,12 +9,12 @@ from map_screen import on_screen
 from napari.components import ViewerModel
 from numpy.testing import assert_allclose
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QInputDialog
+from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog
 
 from napari_stem.geometry import Mpp, SizePx, lattice
 from napari_stem.model.genes import BY_CHANCE, MARK, gene_accuracy
 from napari_stem.progress import go_on
-from napari_stem.widgets.common.table import GREY, Column, Table, marked
+from napari_stem.widgets.common.table import GREY, Column, Table, TableView, marked
 from napari_stem.widgets.genes.active_prediction import spatial_autocorrelation
 from napari_stem.widgets.genes.gene_table import (
     CLUSTERING,
@@ -112,6 +112,8 @@ def test_a_search_in_vain_says_what_to_try(panel):
     assert "ESR1 was not measured" in panel.not_found.text()
     panel.search.setText("KRT5")
     assert panel.not_found.text().endswith("Similar: KRT8.")  # of its family
+    panel.search.setText("ERBB2, FASN")
+    assert "“Paste a list …”" in panel.not_found.text()
     panel.search.setText("fas")
     assert panel.not_found.isHidden()
 
@@ -207,6 +209,21 @@ def test_tables_of_genes_mark_those_by_chance():
     role = Qt.ItemDataRole
     assert [one.data(role.ForegroundRole) for one in cells] == [None, GREY]
     assert cells[1].data(role.UserRole) == "CD3E"
+
+
+def test_chosen_rows_are_copied_as_spreadsheets_take_them(qtbot):
+    table = Table((Column("name", "Name"), Column("value", "Value", "", "+.1f")))
+    view = TableView(table)
+    qtbot.addWidget(view)
+    table.fill(pd.DataFrame({"name": ["=1+1", "b"], "value": [1.25, -2.0]}, index=["a", "b"]))
+    for row, line in enumerate(("'=1+1\t+1.2", "b\t-2.0")):
+        view.selectRow(row)
+        qtbot.keyClick(view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+        assert QApplication.clipboard().text() == f"Name\tValue\n{line}"
+    view.setSelectionMode(view.SelectionMode.ExtendedSelection)
+    view.selectAll()
+    qtbot.keyClick(view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QApplication.clipboard().text() == "Name\tValue\n'=1+1\t+1.2\nb\t-2.0"
 
 
 def test_genes_by_chance_are_marked_among_those_picked(panel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,6 +167,16 @@ def test_maps_and_regions_follow_a_slide_that_is_moved_in_napari(predicted, is_t
     for layer in maps:
         assert_allclose(layer.affine.affine_matrix, np.eye(3), atol=1e-8)
     assert panels.slide.centre_um() == pytest.approx(centre_um)
+
+
+def test_a_spot_that_cannot_be_read_leaves_nothing_of_the_one_before(predicted, notifications):
+    panel = predicted.panels.inspect
+    click(predicted, 0)
+    predicted.wait(lambda: not panel.spot.isHidden())
+    shutil.rmtree(predicted.maps.prediction.path)
+    click(predicted, 1)
+    predicted.wait(panel.spot.isHidden)
+    assert any("There is no prediction" in told for told in notifications)
 
 
 def test_another_run_forgets_the_spot(predicted):

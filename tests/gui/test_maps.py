@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -18,7 +20,10 @@ from qtpy.QtCore import QThreadPool
 
 from napari_stem.layers.values import colour_limits
 from napari_stem.results import Prediction
+from napari_stem.sample_data import sample_path
 from napari_stem.settings import settings_of
+from napari_stem.slide import open_slide
+from napari_stem.widgets.common.garbage import thaw
 from napari_stem.widgets.genes import active_prediction
 from napari_stem.widgets.genes.map_layers import ScalarMap
 from napari_stem.widgets.genes.together import THREE_COLOURS
@@ -77,6 +82,29 @@ def test_values_that_have_been_read_are_taken_from_memory(screen):
                 )
             )
             assert_array_equal(screen.shown.values(gene, field), stored)
+
+
+def test_values_are_let_go_of_with_their_slide_and_read_again_when_it_is_opened(
+    c5_prediction, qtbot
+):
+    put_away = on_screen(ViewerModel(), c5_prediction, qtbot)
+    screen, gene = next(put_away), Prediction.open(c5_prediction).genes[0]
+
+    def is_in_memory() -> bool:
+        shown = screen.display.shown_on(screen.slide)
+        return not np.shares_memory(shown.values(gene), screen.prediction.values(gene))
+
+    screen.wait(is_in_memory)
+    gone = weakref.ref(screen.slide)
+    screen.display.activate(None)
+    screen.viewer.layers.clear()
+    screen.slide = open_slide(sample_path())
+    thaw()
+    screen.wait(lambda: gc.collect() >= 0 and gone() is None)
+    assert not is_in_memory()
+    screen.display.activate(screen.slide)
+    screen.wait(is_in_memory)
+    next(put_away, None)
 
 
 def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):

@@ -127,6 +127,16 @@ def test_preferences_are_those_of_napari(model_road):
     assert recall().n_draws == 60
 
 
+def test_a_window_that_is_closed_changes_no_choice_of_another(model_road, dock_on, qtbot):
+    other = dock_on(ViewerModel())
+    qtbot.addWidget(other.dock)
+    model_road.panels.model.form["n_draws"].setValue(50)
+    other.panels.model.form["n_draws"].setValue(7)
+    other.close()
+    assert recall().n_draws == 7
+    assert model_road.panels.model.settings().n_draws == 50
+
+
 def test_the_manifest_names_the_preferences():
     manifest = PluginManifest.from_file(Path(napari_stem.__file__).parent / "napari.yaml")
     pages = manifest.contributions.configurations

@@ -156,6 +156,8 @@ class Coordinator(QObject):
         self.refresh()
 
     def _on_shown(self, slide: Slide) -> None:
+        if (shown := self.panels.maps.shown_on(slide)) is not None:
+            self.panels.run.tell_of(slide, shown.prediction)
         self.panels.region.layers.raise_outlines(slide)
         if slide is self.slide:
             self._go_on("Genes")
@@ -176,11 +178,8 @@ class Coordinator(QObject):
 
     def _run_waiting(self) -> None:
         """Predict the neighbourhoods that were clicked, once nothing runs and their slide is looked at."""
-        if (
-            self._clicked_on is None
-            or self._clicked_on is not self.slide
-            or self.panels.run.is_running
-        ):
+        clicked = self._clicked_on
+        if clicked is None or clicked is not self.slide or self.panels.run.is_running:
             return
         self._clicked_on = None
         self._run(tuple(each.region for each in self.panels.region.drawn() if each.is_clicked))
@@ -232,9 +231,7 @@ class Coordinator(QObject):
             model_name=model.models.box.currentText() if model.model_name() else "",
             model_missing=model.missing,
             is_running=self.panels.run.is_running,
-            shown=""
-            if shown is None
-            else f"{gene} of {count(len(shown.prediction.genes), 'gene')}",
+            shown=f"{gene} of {count(len(shown.prediction.genes), 'gene')}" if shown else "",
             keeps_samples=keeps_samples,
             measured="" if measured is None else measured.name,
         )

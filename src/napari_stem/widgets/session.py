@@ -133,12 +133,9 @@ class SessionControl(QObject):
 
     def _restore_camera(self, saved: Mapping[str, Any]) -> None:
         centre, zoom = saved.get("camera_center"), saved.get("camera_zoom")
-        if (
-            isinstance(centre, list)
-            and len(centre) == 2
-            and isinstance(zoom, int | float)
-            and zoom > 0
-        ):
+        if not isinstance(centre, list) or len(centre) != 2:
+            return
+        if isinstance(zoom, int | float) and zoom > 0:
             camera = self._panels.maps.layer_queue.viewer.scene.camera
             camera.center = (0, *map(float, centre))
             camera.zoom = float(zoom)

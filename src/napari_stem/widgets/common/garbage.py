@@ -57,12 +57,18 @@ def let_python_collect() -> None:
         gc.enable()
 
 
+def wait_at_exit() -> None:
+    """Give threads the time to end before Python does, with Qt's loop or without; called once zarr is loaded.
+
+    What Python does at its very end comes in reverse order. Zarr stops the loop that its readers wait for: a
+    thread that is still reading would wait for ever, and Qt for the thread.
+    """
+    atexit.register(QThreadPool.globalInstance().waitForDone, LAST_WAIT_MS)
+
+
 def _end() -> None:
     """Give threads the time to end; what they were asked for is no longer wanted by now."""
-    if not QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS):
-        # What Python does at its very end comes in reverse order. Zarr stops the loop that its readers wait
-        # for: a thread that is still reading would wait for ever, and Qt for the thread.
-        atexit.register(QThreadPool.globalInstance().waitForDone, LAST_WAIT_MS)
+    QThreadPool.globalInstance().waitForDone(LONGEST_WAIT_MS)
     let_python_collect()
 
 

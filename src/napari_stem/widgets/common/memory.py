@@ -39,6 +39,8 @@ DEVICES = {
     "NVIDIA graphics card": "cuda",
     "Apple graphics": "mps",
 }
+# what a dock is storing in preferences: other windows go on as they are
+_leaving: list[Remembered] = []
 
 
 @dataclass
@@ -83,16 +85,17 @@ def save_choices(values: Remembered) -> None:
     stored = store()
     for name in _names_beside():
         stored.setValue(name, getattr(values, name))
+    _leaving.append(values)
     for page, names in PREFERENCES.items():
-        preferences = _page(page)
-        if preferences is not None:
+        if (preferences := _page(page)) is not None:
             preferences.update({name: getattr(values, name) for name in names})
+    _leaving.clear()
 
 
-def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], None]) -> None:
-    """Act whenever something on a page of napari's Preferences changes, until the jobs are closed."""
+def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], object]) -> None:
+    """Act whenever the user changes something on a page of napari's Preferences, until the jobs are closed."""
     if (preferences := _page(page)) is not None:
-        jobs.listen((preferences.events, lambda _: act(recall())))
+        jobs.listen((preferences.events, lambda _: _leaving or act(recall())))
 
 
 def _page(page: str) -> Any:

@@ -67,6 +67,8 @@ _WORDS = {
     "with --tolerance": "under “Tolerance”",
     " um per pixel": " µm per pixel",
     " um wide": " µm wide",
+    "run 'predict' again": "predict again",
+    "of napari-stem; wait for it, or choose another name": "of Stem; wait for it, then try again",
     "state the right one with --mpp or in the Slide panel": "state the right one under “Change pixel size…”",
 }
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSignalBlocker, Qt, Signal
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtGui import QColor, QKeyEvent, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView
 
-from napari_stem.cells import harmless_table
+from napari_stem.cells import harmless, harmless_table
 from napari_stem.io import written_whole
 from napari_stem.model.genes import MARK
 
@@ -260,6 +260,19 @@ class TableView(QTableView):
         self.stretch(name_column)
         self.selectionModel().currentRowChanged.connect(self._tell)
         table.modelReset.connect(self._mark)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Copy the chosen rows with the titles, as spreadsheets take them, where Qt would copy one cell."""
+        if not event.matches(QKeySequence.StandardKey.Copy):
+            super().keyPressEvent(event)
+            return
+        lines = [[column.title for column in self.table.columns]]
+        for row in sorted(self.selectionModel().selectedRows()):
+            lines.append([])
+            for place, column in enumerate(self.table.columns):
+                text, is_number = row.siblingAtColumn(place).data(), isinstance(column.form, str)
+                lines[-1].append(text if is_number and column.form else harmless(text))
+        QApplication.clipboard().setText("\n".join(map("\t".join, lines)))
 
     def header(self) -> QHeaderView:
         """Titles of the columns."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class ActivePrediction:
         self._jobs, self._ready = jobs, ready
         # of the slide, which its layer alone holds: it goes with that
         self.fingerprint, self.mpp = slide.fingerprint, slide.require_mpp()
+        self.slide = ref(slide, lambda _: self._by_gene.clear())  # may be gigabytes
         self.prediction, self.gene = prediction, gene
         self.columns: dict[str, NDArray[np.float64]] = {}  # of `gene_table.COMPUTED`
         self.background: Background | None = None  # once it is known

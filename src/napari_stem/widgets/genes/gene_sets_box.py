@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QGridLayout,
-    QInputDialog,
-    QToolButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QInputDialog, QToolButton, QWidget
 
 from napari_stem.errors import StemError
 from napari_stem.model.genes import MARK, offered

@@ -68,6 +68,8 @@ class GeneSearch:
     def why_not(self, text: str) -> str:
         """Say that nothing matches what was typed, and what to try instead."""
         wanted = text.strip()
+        if len(names_in(text)) > 1:
+            return "To list several genes, choose “Paste a list …” above (Listed)."
         today = synonyms().get(wanted.upper(), (wanted,))[0]
         if today.upper() != wanted.upper():
             return f"{wanted} is another name of {today}, which is not listed here."

@@ -134,6 +134,9 @@ class MapDisplay(QObject):
             return
         if slide is not None:
             self.beside.leave_slide()
+            shown = self.shown_on(slide)
+            if shown is not None and shown.slide() is not slide:  # opened again: read it again
+                self.begin(slide, shown.prediction, is_growing=shown.is_growing)
         else:  # no slide is there for which others would have to go out of sight
             self.beside.hide()
         self._fill_panel()

@@ -18,12 +18,7 @@ from napari_stem.layers.values import MapField, map_title
 from napari_stem.widgets.common.parts import listening
 from napari_stem.widgets.genes.layer_queue import GROUND_RANK, LIGHTS_RANK, VIEWS_RANK, LayerQueue
 from napari_stem.widgets.genes.map_layers import ColourMap, ScalarMap
-from napari_stem.widgets.slide.slide_layers import (
-    SlideFeed,
-    come_back_with_slide,
-    is_fed,
-    ours,
-)
+from napari_stem.widgets.slide.slide_layers import SlideFeed, come_back_with_slide, is_fed, ours
 from napari_stem.widgets.state import BESIDE, MIX, MOST_GENES, DisplaySettings
 
 if TYPE_CHECKING:

@@ -310,16 +310,18 @@ class RunBar(QWidget):
                 self._ask(request, doubt)
             self.ended.emit(slide, prediction)
             return
-        n_spots, n_new = len(prediction.spots), n_done - self._n_before
-        seconds = time.monotonic() - self._began_s
+        n_new, seconds = n_done - self._n_before, time.monotonic() - self._began_s
         self._model.pace.measured(request.effort, n_new, seconds)
-        text = f"Done: {count(n_spots, 'spot')} predicted."
-        if n_done < n_spots:
-            of_all = f"{n_done:,} of {count(n_spots, 'spot')}"
-            text = f"Stopped: {of_all} predicted and kept. Run again to go on."
+        text = _how_far(prediction)
         self._tell(slide, text)
         self._jobs.start(_warning, slide, prediction, done=partial(self._tell_warning, slide, text))
         self.ended.emit(slide, prediction)
+
+    def tell_of(self, slide: Slide, prediction: Prediction) -> None:
+        """Say of a prediction that is shown how far an earlier run came, where none of this dock has ended."""
+        if not prediction.done.all() and not self.is_running_on(slide):
+            self._told.setdefault(slide.fingerprint, _how_far(prediction))
+            self._say()
 
     def _tell(self, slide: Slide, text: str) -> None:
         self._told[slide.fingerprint] = text
@@ -368,6 +370,14 @@ class RunBar(QWidget):
             else "a laptop's; after the first run it is this computer's"
         )
         self.run_button.setToolTip(f"{where}The time is {whose} (Ctrl+Return runs)")
+
+
+def _how_far(prediction: Prediction) -> str:
+    """Say how far a run has come that has ended."""
+    n_done, spots = int(prediction.done.sum()), count(len(prediction.spots), "spot")
+    if prediction.done.all():
+        return f"Done: {spots} predicted."
+    return f"Stopped: {n_done:,} of {spots} predicted and kept. Run again to go on."
 
 
 def _warning(slide: Slide, prediction: Prediction) -> str:

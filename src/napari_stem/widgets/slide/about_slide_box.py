@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 import shapely
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import (
-    QDialog,
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QWidget,
-)
+from qtpy.QtWidgets import QDialog, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from napari_stem.encoders.precomputed import PatchEmbeddings, read_embeddings
 from napari_stem.errors import StemError

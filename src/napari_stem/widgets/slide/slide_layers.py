@@ -17,6 +17,7 @@ from superqt.utils import qthrottled
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
 from napari_stem.slide.pixel_size import REMEMBERED, STATED, MppSource
+from napari_stem.widgets.common.garbage import wait_at_exit
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs
 
@@ -427,6 +428,7 @@ def load_libraries() -> None:
     """
     import zarr.codecs  # noqa: F401
 
+    wait_at_exit()
     from napari_stem.slide import display, ome_zarr_reader, pyramid, raster_reader, tiff_reader  # noqa: F401
 
     Image(np.zeros((2, 2, 3), np.uint8))  # napari's own share: xarray, pandas, scipy

@@ -148,6 +148,7 @@ class InspectPanel(QWidget):
             spot,
             active.background,
             done=partial(self._show, active),
+            failed=lambda: self.spot.setVisible(False),
         )
 
     def on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:
