@@ -173,6 +173,16 @@ def test_a_log_holds_where_an_error_arose(tmp_path: Path, monkeypatch: pytest.Mo
     assert "ZeroDivisionError: a fault of ours" in log.read_text()
 
 
+def test_memory_that_runs_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy() -> None:
+        raise MemoryError("Unable to allocate 757. GiB")
+
+    monkeypatch.setattr("napari_stem.model.list_models", greedy)
+    result = run("models")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("MemoryError: memory ran out (Unable to allocate 757. GiB); ")
+
+
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     result = run("models", "--log-file", tmp_path / "no" / "run.log")
     assert result.exit_code == 1
@@ -342,6 +352,8 @@ def test_streams_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))
     (tmp_path / "answers").mkdir()
-    (tmp_path / "answers" / f"{0:032}.json").touch()
+    kept = tmp_path / "answers" / f"{0:032}.json"
+    kept.touch()
+    os.utime(kept, (0, 0))  # of long ago
     done = began_by("<&-", "cache", "clear")
     assert (done.returncode, "nobody is there to be asked" in done.stderr) == (1, True)

@@ -24,7 +24,7 @@ from typer.models import ParameterInfo
 from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
 from napari_stem.settings import SamplingSettings, Setting, settings_of
-from napari_stem.texts import NOTICE, clean_name
+from napari_stem.texts import NOTICE, clean_name, reason_of
 
 FAILED, INTERRUPTED = 1, 130
 OUT_OF_REACH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
@@ -326,6 +326,9 @@ class _Commands(TyperGroup):
                 raise
             why = f"cannot be reached ({error.strerror}); check the path, or ask for permission."
             ended, reason, code = error, f"{error.filename} {why}", FAILED
+        except MemoryError as error:
+            why = f"memory ran out ({reason_of(error)}); give it more, or ask for fewer genes or samples."
+            ended, reason, code = error, f"MemoryError: {why}", FAILED
         tell_error(reason, ended)
         raise typer.Exit(code) from ended
 
