@@ -151,14 +151,14 @@ def touch(path: Path) -> None:
 
 def status_within(file: Path) -> os.stat_result:
     """Status of a file, its mode without reading by those who may not enter all folders above it."""
-    status = list(file.stat())
-    for folder in file.resolve().parents:
-        above = folder.stat()
+    found = file.stat()
+    mode = found.st_mode
+    for above in (folder.stat() for folder in file.resolve().parents):
         entering = above.st_mode & 0o011
-        if above.st_gid != status[stat.ST_GID] and not entering & 0o001:
-            entering = 0  # another group's members
-        status[stat.ST_MODE] &= ~0o044 | entering << 2
-    return os.stat_result(status)
+        if above.st_gid != found.st_gid and not entering & 0o001:  # another group's members
+            entering = 0
+        mode &= ~0o044 | entering << 2
+    return os.stat_result((mode, *found[1:]))
 
 
 def restrict(folder: Path, file: os.stat_result | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -211,9 +210,9 @@ def on_stdout() -> Iterator[None]:
     """Print a result within the block; OutputError where stdout takes none, as on a full disk."""
     try:
         yield
+    except BrokenPipeError:  # whoever listened has heard enough
+        raise
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever listened has heard enough
-            raise
         raise unwritable(Path("stdout"), error) from error
 
 
