@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_stem.cli.terminal import on_stdout
 from napari_stem.metrics import MEANINGS, flat
 from napari_stem.texts import plain
 
@@ -60,8 +59,7 @@ def _print(
     console = Console()
     if not console.is_terminal:
         console.width = 200
-    with on_stdout():
-        console.print(table)
+    console.print(table)
 
 
 def _ranged(found: Mapping[str, Any] | None) -> str | None:

@@ -205,21 +205,9 @@ class Interrupted(Exception):
     """A command was stopped by the user; the text says what is kept and how to go on."""
 
 
-@contextmanager
-def on_stdout() -> Iterator[None]:
-    """Print a result within the block; OutputError where stdout takes none, as on a full disk."""
-    try:
-        yield
-    except BrokenPipeError:  # whoever listened has heard enough
-        raise
-    except OSError as error:
-        raise unwritable(Path("stdout"), error) from error
-
-
 def say(text: str) -> None:
-    """Print a result on stdout; raises what `on_stdout` does."""
-    with on_stdout():
-        typer.echo(visible(text))
+    """Print a result on stdout."""
+    typer.echo(visible(text))
 
 
 def _tell(text: str) -> None:
