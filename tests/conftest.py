@@ -8,6 +8,7 @@ import importlib
 import os
 import shutil
 import sys
+import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gui"):
             item.add_marker(pytest.mark.skip(reason=_NO_WINDOW))
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """As ``tmp_path``, but everybody may enter it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        if os.name != "nt" and not all(each.stat().st_mode & 0o001 for each in path.parents):
+            pytest.skip("the folder of temporary files is closed to others")
+        yield path
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; ends the process as `napari_stem.cli.main`, also while that is being imported."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if (
+            getattr(sys, name) is None
+        ):  # closed by whoever started it; no file of ours is to get its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
     try:
         from napari_stem import cli
 

@@ -149,10 +149,22 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
+def status_within(file: Path) -> os.stat_result:
+    """Status of a file, its mode without reading by those who may not enter all folders above it."""
+    found = file.stat()
+    mode = found.st_mode
+    for above in (folder.stat() for folder in file.resolve().parents):
+        entering = above.st_mode & 0o011
+        if above.st_gid != found.st_gid and not entering & 0o001:  # another group's members
+            entering = 0
+        mode &= ~0o044 | entering << 2
+    return os.stat_result((mode, *found[1:]))
+
+
 def restrict(folder: Path, file: os.stat_result | None) -> None:
     """Let nobody read a Zarr that is kept of a file who may not read the file; None: its owner alone may.
 
-    Another group than the file's may read where everybody may.
+    The file is told by `status_within`. Another group than the file's may read where everybody may.
     """
     readers = 0 if file is None else file.st_mode & 0o044
     if readers != 0o044 and file is not None and file.st_gid != folder.stat().st_gid:
@@ -169,7 +181,7 @@ def restrict(folder: Path, file: os.stat_result | None) -> None:
 
 def owner_of_copy(file: Path) -> str:
     """Name the user who alone may read what is unpacked of a file; nobody where everybody may read the file."""
-    return "" if os.name == "nt" or file.stat().st_mode & 0o004 else str(os.getuid())
+    return "" if os.name == "nt" or status_within(file).st_mode & 0o004 else str(os.getuid())
 
 
 def make_folder_of_copy(folder: Path, file: Path) -> None:

@@ -90,15 +90,11 @@ def warnings_of_files(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(*signals: signal.Signals, at_once: bool = False) -> Iterator[threading.Event]:
-    """Turn the first signal into an event, so that work ends where it can go on; a second one breaks off.
+def stop_on_signals(*, at_once: bool = False) -> Iterator[threading.Event]:
+    """Turn Ctrl-C, or SIGTERM, as schedulers send, into an event, so that work ends where it can go on.
 
-    Parameters
-    ----------
-    signals
-        Ctrl-C alone where none are given; schedulers send SIGTERM.
-    at_once
-        The first one breaks off too; some libraries swallow that while they are imported, the event stays.
+    A second one breaks off; ``at_once`` the first one too: some libraries swallow that while they are imported,
+    the event stays.
     """
     stop = threading.Event()
 
@@ -111,7 +107,7 @@ def stop_on_signals(*signals: signal.Signals, at_once: bool = False) -> Iterator
     if threading.current_thread() is not threading.main_thread():  # signals reach the main one only
         yield stop
         return
-    before = {each: signal.signal(each, on_signal) for each in signals or (signal.SIGINT,)}
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -241,15 +241,19 @@ def test_resume_of_a_finished_run_changes_nothing(spots_csv: Path, tmp_path: Pat
     assert "begun with something else: seed;" in refused(*command, "--resume", "--seed", "7")
 
 
-def test_interrupt_keeps_what_is_done_and_resume_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_is_done_and_resume_ends_it(
+    asked: signal.Signals, tmp_path: Path
+) -> None:
     out = tmp_path / "p.h5ad"
     work = tmp_path / "p.h5ad.partial.zarr"
     command = [sys.executable, "-m", "napari_stem", "predict", str(CROP), "--all", "--pitch", "130"]
     command += ["--out", str(out), *QUICK]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    env = {**os.environ, "NAPARI_STEM_CACHE": str(tmp_path)}  # with no embedding yet
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
     while running.poll() is None and not (work.is_dir() and Prediction.open(work).done.any()):
         time.sleep(0.2)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(asked)
     _, stderr = running.communicate(timeout=300)
     assert running.returncode == 130, stderr
     assert str(work) in stderr

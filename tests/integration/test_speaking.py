@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,9 +26,10 @@ from napari_stem.cli.terminal import ProgressBars, speaking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from click.testing import Result
+
+SLIDE = Path(__file__).parents[1] / "data" / "slides" / "C5-crop.jpg"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -171,6 +173,16 @@ def test_a_log_holds_where_an_error_arose(tmp_path: Path, monkeypatch: pytest.Mo
     assert "ZeroDivisionError: a fault of ours" in log.read_text()
 
 
+def test_memory_that_runs_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy() -> None:
+        raise MemoryError("Unable to allocate 757. GiB")
+
+    monkeypatch.setattr("napari_stem.model.list_models", greedy)
+    result = run("models")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("MemoryError: memory ran out (Unable to allocate 757. GiB); ")
+
+
 def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     result = run("models", "--log-file", tmp_path / "no" / "run.log")
     assert result.exit_code == 1
@@ -298,3 +310,50 @@ def test_warnings_of_libraries_are_not_shown_by_the_program_itself(tmp_path: Pat
         [sys.executable, "-c", code, "models", "--json"], capture_output=True, text=True, check=True
     )
     assert (told.stdout, told.stderr) == ("[]\n", "")
+
+
+# where nothing can be said
+
+
+def began_by(shell: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell begins it, with what follows it on the line."""
+    line = f'exec "$@" {shell}'
+    command = [sys.executable, "-m", "napari_stem", *map(str, words)]
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *command], capture_output=True, text=True, check=False
+    )
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+
+
+@needs_full
+@pytest.mark.parametrize("words", [("info", SLIDE), ("info", SLIDE, "--json"), ("models",)])
+def test_a_result_that_cannot_be_printed_is_an_error(words: tuple[str | Path, ...]) -> None:
+    done = began_by("> /dev/full", *words)
+    assert done.returncode == 1
+    assert done.stderr.startswith("OutputError: stdout cannot be written (No space left on device)")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@needs_full
+def test_no_work_ends_where_its_messages_find_no_room(tmp_path: Path) -> None:
+    for shell in ("2> /dev/full", "2>&-"):
+        assert json.loads(began_by(shell, "-vv", "info", SLIDE, "--json").stdout)["width_px"]
+    done = began_by("", "info", SLIDE, "--json", "--log-file", "/dev/full")
+    assert (done.returncode, json.loads(done.stdout)["reader"]) == (0, "raster")
+    told = "/dev/full cannot be written (No space left on device); the log ends here.\n"
+    assert done.stderr == told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="begun by a shell of POSIX")
+def test_streams_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = began_by(">&- 2>&-", "info", SLIDE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    monkeypatch.setenv("NAPARI_STEM_CACHE", str(tmp_path))
+    (tmp_path / "answers").mkdir()
+    kept = tmp_path / "answers" / f"{0:032}.json"
+    kept.touch()
+    os.utime(kept, (0, 0))  # of long ago
+    done = began_by("<&-", "cache", "clear")
+    assert (done.returncode, "nobody is there to be asked" in done.stderr) == (1, True)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_stem.caches import CACHES, IN_USE_S, entries, keep_bounded, remove, restrict, touch
+from napari_stem.caches import (
+    CACHES,
+    IN_USE_S,
+    entries,
+    keep_bounded,
+    remove,
+    restrict,
+    status_within,
+    touch,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +64,36 @@ def test_another_group_reads_only_what_everybody_may(
         of_slide[stat.ST_GID] = kept.stat().st_gid + group
         restrict(kept, os.stat_result(of_slide))
         assert stat.S_IMODE((kept / "zarr.json").stat().st_mode) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+@pytest.mark.parametrize(
+    ("rights", "of_folder", "others_group", "reading"),
+    [
+        (0o644, 0o755, False, 0o044),
+        (0o644, 0o750, False, 0o040),
+        (0o644, 0o750, True, 0),
+        (0o640, 0o755, True, 0o040),
+        (0o644, 0o711, True, 0o044),
+        (0o644, 0o700, False, 0),
+    ],
+)
+def test_nobody_reads_what_lies_in_a_folder_that_is_closed_to_them(
+    rights: int, of_folder: int, others_group: bool, reading: int, public_path: Path
+) -> None:
+    folder = public_path / "study" / "slides"
+    folder.mkdir(parents=True)
+    slide = folder / "slide.png"
+    slide.touch()
+    slide.chmod(rights)
+    folder.parent.chmod(of_folder)
+    if others_group:
+        if os.getuid() != 0:
+            pytest.skip("only root gives folders away")
+        os.chown(folder.parent, -1, slide.stat().st_gid + 1)
+    link = public_path / "link.png"
+    link.symlink_to(slide)
+    assert [status_within(path).st_mode & 0o077 for path in (slide, link)] == [reading] * 2
 
 
 def prediction(cache: Path, number: int, n_bytes: int = 1000, age_s: float = LONG_AGO_S) -> Path:

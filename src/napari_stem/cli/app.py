@@ -23,8 +23,9 @@ from typer.models import ParameterInfo
 
 from napari_stem.cli.terminal import MANNER, Interrupted, say, speak, speaking, tell_error
 from napari_stem.errors import StemError
+from napari_stem.io import unwritable
 from napari_stem.settings import SamplingSettings, Setting, settings_of
-from napari_stem.texts import NOTICE, clean_name
+from napari_stem.texts import NOTICE, clean_name, reason_of
 
 FAILED, INTERRUPTED = 1, 130
 OUT_OF_REACH = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
@@ -321,11 +322,21 @@ class _Commands(TyperGroup):
             if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
                 typer.echo(err=True)
             ended, reason, code = stopped, str(stopped) or "Interrupted.", INTERRUPTED
-        except OSError as error:  # pathlib's, of what a user may not even look for
+        except (
+            OSError
+        ) as error:  # pathlib's, of what a user may not even look for, or of a full stdout
+            if error.errno == errno.ENOSPC:
+                tell_error(
+                    f"OutputError: {unwritable(Path(error.filename or 'stdout'), error)}", error
+                )
+                raise typer.Exit(FAILED) from error
             if error.errno not in OUT_OF_REACH or error.filename is None:
                 raise
             why = f"cannot be reached ({error.strerror}); check the path, or ask for permission."
             ended, reason, code = error, f"{error.filename} {why}", FAILED
+        except MemoryError as error:
+            why = f"memory ran out ({reason_of(error)}); give it more, or ask for fewer genes or samples."
+            ended, reason, code = error, f"MemoryError: {why}", FAILED
         tell_error(reason, ended)
         raise typer.Exit(code) from ended
 

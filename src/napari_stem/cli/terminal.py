@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -98,7 +98,8 @@ def speaking() -> Iterator[None]:
         finally:
             for handler in [each for each in root.handlers if each not in handlers]:
                 root.removeHandler(handler)
-                handler.close()
+                with suppress(OSError):  # the log file's disk is full, as was said
+                    handler.close()
             logging.captureWarnings(False)
             MANNER.verbosity, MANNER.log_file, MANNER.as_json = 0, None, False
             MANNER.private.clear()
@@ -145,7 +146,7 @@ def speak(verbosity: int, log_file: Path | None) -> None:
 def file_handler(path: Path) -> logging.Handler:
     """Log to a file, in which nothing from outside steers a terminal; OutputError where it cannot be."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
     handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -159,6 +160,18 @@ def _place_in(word: str) -> str:
     is_file = bool(path.suffix) and not path.suffix[1:].isdigit()  # and no number
     is_place = len(path.parts) > 1 or is_file or os.path.exists(place)  # noqa: PTH110 - may be too long for a path
     return place if is_place else ""
+
+
+class _LogFile(logging.FileHandler):
+    """Ends, and says so, where nothing can be written any more; work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif self.level <= logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            _tell(str(unwritable(Path(self.baseFilename), error, "the log ends here.")))
 
 
 class _Plain(logging.Formatter):
@@ -185,7 +198,7 @@ class _Stderr(logging.Handler):
         if MANNER.verbosity > 0:
             moment = time.strftime("%H:%M:%S", time.localtime(record.created))
             line = f"{moment} {record.name}: {line}"
-        typer.echo(line, err=True)
+        _tell(line)
 
 
 class Interrupted(Exception):
@@ -197,21 +210,27 @@ def say(text: str) -> None:
     typer.echo(visible(text))
 
 
+def _tell(text: str) -> None:
+    """Print on stderr; work goes on where that takes nothing, as on a full disk or without its terminal."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
+
+
 def tell(text: str, *, is_failure: bool = False) -> None:
     """Print a message on stderr, on one line; what failed while other work goes on also with --quiet."""
     # whole: names are looked for in it
     TOLD.log(logging.ERROR if is_failure else logging.INFO, "%s", text)
     if is_failure or MANNER.verbosity >= 0:
-        typer.echo(sentence(text), err=True)
+        _tell(sentence(text))
 
 
 def tell_error(text: str, error: BaseException) -> None:
     """Print on stderr, on one line, why a command ends; the log and -vv show where it arose."""
     if MANNER.verbosity > 1:
-        typer.echo(visible("".join(traceback.format_exception(error))), err=True)
+        _tell(visible("".join(traceback.format_exception(error))))
     if MANNER.log_file is not None:
         TOLD.error("%s", text, exc_info=error)
-    typer.echo(sentence(text), err=True)
+    _tell(sentence(text))
 
 
 def answer(result: Any, told: str | Callable[[Any], object]) -> None:
@@ -220,7 +239,7 @@ def answer(result: Any, told: str | Callable[[Any], object]) -> None:
     ``told`` are the words, or what says a result in words.
     """
     if MANNER.as_json:
-        typer.echo(json.dumps(result, allow_nan=False))  # in ASCII nothing can steer a terminal
+        say(json.dumps(result, allow_nan=False))  # in ASCII nothing can steer a terminal
     elif isinstance(told, str):
         say(told)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from napari_stem.device import blas, torch_device
 from napari_stem.diffusion.noise import START
 from napari_stem.errors import ModelError, StemError
-from napari_stem.io import DAMAGE, only_writer, sha256, under, unwritable, written_whole
+from napari_stem.io import DAMAGE, only_writer, sha256, under, written_whole
 from napari_stem.model.calibration import calibrate
 from napari_stem.model.card import card_text, limits_of, warnings_of
 from napari_stem.model.config import (
@@ -246,27 +246,22 @@ class Model:
 
         OutputError: the folder cannot be written; what was there stays.
         """
-        from safetensors import SafetensorError
-
         card = card_text(self.config, knows_domain=self.head.knows_domain)
-        try:
-            with (  # each is whole before any is replaced
-                only_writer(folder),
-                written_whole(folder / CONFIG_FILE, overwrite=True) as config_file,
-                written_whole(folder / CARD_FILE, overwrite=True) as card_file,
-                written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
-            ):
-                self._write_weights(weights_file)
-                config = replace(self.config, weights_sha256=sha256(weights_file))
-                config_file.write_text(config.to_json(), encoding="utf-8")
-                card_file.write_text(card, encoding="utf-8")
-        except SafetensorError as error:
-            raise unwritable(folder, error) from error
+        with (  # each is whole before any is replaced
+            only_writer(folder),
+            written_whole(folder / CONFIG_FILE, overwrite=True) as config_file,
+            written_whole(folder / CARD_FILE, overwrite=True) as card_file,
+            written_whole(folder / WEIGHTS_FILE, overwrite=True) as weights_file,
+        ):
+            weights_file.write_bytes(self._weights())  # by safetensors they were its user's alone
+            config = replace(self.config, weights_sha256=sha256(weights_file))
+            config_file.write_text(config.to_json(), encoding="utf-8")
+            card_file.write_text(card, encoding="utf-8")
 
-    def _write_weights(self, path: Path) -> None:
-        """Write the denoiser and all matrices in the precision that the config states, vectors in full."""
+    def _weights(self) -> bytes:
+        """Denoiser and all matrices as a file holds them: as precise as the config states, vectors in full."""
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         stored_as = torch.float16 if self.config.precision == "float16" else torch.float32
         weights = {} if self.network is None else self.network.state_dict()
@@ -279,7 +274,7 @@ class Model:
             arrays["spread_factor"] = np.asarray(self.spread_factor, np.float32)
         tensors |= {_HEAD + name: torch.from_numpy(value) for name, value in arrays.items()}
         tensors = {k: v.to(stored_as) if v.ndim > 1 else v for k, v in tensors.items()}
-        save_file(tensors, path)
+        return save(tensors)
 
 
 def load_folder(folder: Path) -> Model:

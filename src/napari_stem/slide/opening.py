@@ -6,6 +6,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from napari_stem.caches import status_within
 from napari_stem.errors import SlideError
 from napari_stem.geometry import Mpp
 from napari_stem.slide.base import Slide
@@ -125,7 +126,7 @@ def open_header(path: str | Path, mpp: Mpp | None = None, reader: str | None = N
     name, stored = _choose(location) if reader is None else (reader, _insisted(location, reader))
     try:
         sources = all_sources(stored.path, stored.fingerprint, stored.mpp_sources, mpp)
-        file = stored.path.stat() if location.url is None else None
+        file = status_within(stored.path) if location.url is None else None
     except BaseException:
         stored.on_close()
         raise

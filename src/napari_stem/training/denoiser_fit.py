@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import signal
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -122,10 +121,7 @@ def fit_denoiser(
     told = tell()
     if state.is_finished:
         return FittedDenoiser(trainee.averaged, state.step, state.looks)
-    with (
-        stop_on_signals(signal.SIGINT, signal.SIGTERM) as interrupt,
-        run.logs.open(stage, state.step) as write,
-    ):
+    with stop_on_signals() as interrupt, run.logs.open(stage, state.step) as write:
         meter = _Meter(write, settings, state.step)
         while not state.is_finished:
             is_late = limit is not None and time.monotonic() - begin > limit

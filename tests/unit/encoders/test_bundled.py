@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +57,15 @@ def pillow_patches(x_px: float, y_px: float) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def embedding(encoder: Encoder, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
     return encoder.encode(patches)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its home folder is no variable")
+def test_nothing_is_told_to_microsoft_nor_kept_to_be_told(tmp_path: Path) -> None:
+    # without the variables of a test machine, on which ONNX Runtime tells nothing by itself
+    paths = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    lines = "from napari_stem.encoders.registry import load_encoder; load_encoder('bundled')"
+    subprocess.run([sys.executable, "-c", lines], env=paths, check=True)
+    assert not list(tmp_path.rglob("*onnx*"))
 
 
 def test_shape_and_type(encoder: Encoder, embedding: NDArray[np.float32]) -> None:

@@ -81,9 +81,9 @@ def test_no_export_replaces_the_file_that_a_prediction_was_unpacked_from(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
 def test_what_is_unpacked_in_the_cache_is_read_by_nobody_who_may_not_read_the_file(
-    prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prediction: Prediction, public_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = export(prediction, "h5ad", tmp_path / "P.h5ad", progress=False)
+    path = export(prediction, "h5ad", public_path / "P.h5ad", progress=False)
     values, found = prediction.values("SCD"), set()
     for rights, uid in ((0o644, 1), (0o640, 1), (0o640, 2)):
         path.chmod(rights)

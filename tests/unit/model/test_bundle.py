@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from napari_stem.device import device_title, torch_device
@@ -22,7 +24,6 @@ from napari_stem.spatial.dataset import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import torch
 
@@ -373,13 +374,21 @@ def test_unwritable_place(model: Model, tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told(whole: Path, tmp_path: Path, monkeypatch) -> None:
     def full(*_: object) -> None:
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     model = load_model(whole)
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError) as error:
         model.save(tmp_path / "m")
     one_sentence(error, tmp_path / "m", "No space left")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
+def test_who_may_read_one_file_of_a_model_may_read_all(whole: Path, tmp_path: Path) -> None:
+    load_model(whole).save(tmp_path / "m")
+    (tmp_path / "new").touch()
+    rights = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
+    assert rights == {(tmp_path / "new").stat().st_mode}
 
 
 def test_unknown_gene_offers_names_that_are_alike(model: Model) -> None:

@@ -106,8 +106,8 @@ def test_packing_leaves_everything_else_behind(folder, tmp_path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
-def test_a_zip_that_not_everybody_may_read_is_unpacked_for_one_user(folder, tmp_path) -> None:
-    path = pack(folder, tmp_path / "m.zip")
+def test_a_zip_that_not_everybody_may_read_is_unpacked_for_one_user(folder, public_path) -> None:
+    path = pack(folder, public_path / "m.zip")
     path.chmod(0o644)
     for_all = unpacked(path)
     path.chmod(0o640)

@@ -57,8 +57,8 @@ def test_a_cut_off_chunk_is_told(kept, jpeg_path, cache, opened):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights otherwise")
-def test_stored_levels_have_the_rights_of_the_slide(tmp_path, cache, opened, monkeypatch):
-    path = next(flat_images(tmp_path, 1))
+def test_stored_levels_have_the_rights_of_the_slide(public_path, cache, opened, monkeypatch):
+    path = next(flat_images(public_path, 1))
     seen = []
     write_block = pyramid.fill_block
 
