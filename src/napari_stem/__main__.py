@@ -8,10 +8,9 @@ import sys
 
 def main() -> None:
     """Run the command line; ends the process as `napari_stem.cli.main`, also while that is being imported."""
+    # those that were closed by whoever started it: no file of ours is to get their numbers
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if (
-            getattr(sys, name) is None
-        ):  # closed by whoever started it; no file of ours is to get its number
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
     try:
         from napari_stem import cli

@@ -322,18 +322,18 @@ class _Commands(TyperGroup):
             if isinstance(stopped, typer.Abort):  # at a question, whose line is not ended
                 typer.echo(err=True)
             ended, reason, code = stopped, str(stopped) or "Interrupted.", INTERRUPTED
-        except (
-            OSError
-        ) as error:  # pathlib's, of what a user may not even look for, or of a full stdout
+        except OSError as error:
+            # pathlib's, of what a user may not even look for, or of a full stdout
             if error.errno == errno.ENOSPC:
-                tell_error(
-                    f"OutputError: {unwritable(Path(error.filename or 'stdout'), error)}", error
+                reason = f"OutputError: {unwritable(Path(error.filename or 'stdout'), error)}"
+            elif error.errno in OUT_OF_REACH and error.filename is not None:
+                why = (
+                    f"cannot be reached ({error.strerror}); check the path, or ask for permission."
                 )
-                raise typer.Exit(FAILED) from error
-            if error.errno not in OUT_OF_REACH or error.filename is None:
+                reason = f"{error.filename} {why}"
+            else:
                 raise
-            why = f"cannot be reached ({error.strerror}); check the path, or ask for permission."
-            ended, reason, code = error, f"{error.filename} {why}", FAILED
+            ended, code = error, FAILED
         except MemoryError as error:
             why = f"memory ran out ({reason_of(error)}); give it more, or ask for fewer genes or samples."
             ended, reason, code = error, f"MemoryError: {why}", FAILED
