@@ -153,7 +153,12 @@ def status_within(file: Path) -> os.stat_result:
     """Status of a file, its mode without reading by those who may not enter all folders above it."""
     found = file.stat()
     mode = found.st_mode
-    for above in (folder.stat() for folder in file.resolve().parents):
+    for folder in file.resolve().parents:
+        try:
+            above = folder.stat()
+        except OSError:  # Windows lets through, to what lies in it, whom it does not let look at it
+            mode &= ~0o044
+            continue
         entering = above.st_mode & 0o011
         if above.st_gid != found.st_gid and not entering & 0o001:  # another group's members
             entering = 0

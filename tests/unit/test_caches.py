@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,6 @@ from napari_stem.caches import (
     status_within,
     touch,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LONG_AGO_S = 30 * 24 * 3600
 
@@ -94,6 +92,21 @@ def test_nobody_reads_what_lies_in_a_folder_that_is_closed_to_them(
     link = public_path / "link.png"
     link.symlink_to(slide)
     assert [status_within(path).st_mode & 0o077 for path in (slide, link)] == [reading] * 2
+
+
+def test_a_folder_that_may_not_be_looked_at_lets_nobody_else_read(
+    public_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, stat_of = public_path / "slide.png", Path.stat
+
+    def denied(path: Path, **how: bool) -> os.stat_result:
+        if path == public_path:  # as on Windows, which opens what lies in it all the same
+            raise PermissionError(errno.EACCES, "Access is denied", str(path))
+        return stat_of(path, **how)
+
+    slide.touch()
+    monkeypatch.setattr(Path, "stat", denied)
+    assert status_within(slide).st_mode & 0o044 == 0
 
 
 def prediction(cache: Path, number: int, n_bytes: int = 1000, age_s: float = LONG_AGO_S) -> Path:
