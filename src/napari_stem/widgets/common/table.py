@@ -263,11 +263,12 @@ class TableView(QTableView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Copy the chosen rows with the titles, as spreadsheets take them, where Qt would copy one cell."""
-        if not event.matches(QKeySequence.StandardKey.Copy):
+        rows = sorted(self.selectionModel().selectedRows())
+        if not rows or not event.matches(QKeySequence.StandardKey.Copy):
             super().keyPressEvent(event)
             return
         lines = [[column.title for column in self.table.columns]]
-        for row in sorted(self.selectionModel().selectedRows()):
+        for row in rows:
             lines.append([])
             for place, column in enumerate(self.table.columns):
                 text, is_number = row.siblingAtColumn(place).data(), isinstance(column.form, str)
