@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import subprocess
@@ -16,7 +17,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_stem.sample_data import sample_path
-from napari_stem.widgets.common.garbage import thaw
+from napari_stem.widgets.common.garbage import thaw, wait_at_exit
 from napari_stem.widgets.slide.slide_layers import slide_of
 from napari_stem.widgets.state import FADED
 
@@ -102,6 +103,13 @@ def test_a_script_without_an_event_loop_ends_while_threads_read(tmp_path):
         timeout=60,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_threads_are_waited_for_once_however_many_docks_there_were():
+    wait_at_exit()
+    n_calls = atexit._ncallbacks()
+    wait_at_exit()
+    assert atexit._ncallbacks() == n_calls
 
 
 def test_a_window_that_was_kept_open_may_be_minimised(road):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -134,6 +135,21 @@ def test_a_window_that_is_closed_changes_no_choice_of_another(model_road, dock_o
     other.panels.model.form["n_draws"].setValue(7)
     other.close()
     assert recall().n_draws == 7
+    assert model_road.panels.model.settings().n_draws == 50
+
+
+def test_preferences_are_followed_after_they_could_not_be_stored(model_road, monkeypatch):
+    from napari.settings import get_plugin_settings
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    preferences = get_plugin_settings("napari-stem").predicting
+    with monkeypatch.context() as patched:
+        patched.setattr(type(preferences), "update", full)
+        with pytest.raises(OSError, match="No space"):
+            save_choices(recall())
+    preferences.update({"n_draws": 50})
     assert model_road.panels.model.settings().n_draws == 50
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
+from functools import cache
 
 from qtpy.QtCore import QCoreApplication, QThreadPool, QTimer
 
@@ -57,6 +58,7 @@ def let_python_collect() -> None:
         gc.enable()
 
 
+@cache  # once, however many docks there are
 def wait_at_exit() -> None:
     """Give threads the time to end before Python does, with Qt's loop or without; called once zarr is loaded.
 

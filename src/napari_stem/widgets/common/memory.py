@@ -86,10 +86,12 @@ def save_choices(values: Remembered) -> None:
     for name in _names_beside():
         stored.setValue(name, getattr(values, name))
     _leaving.append(values)
-    for page, names in PREFERENCES.items():
-        if (preferences := _page(page)) is not None:
-            preferences.update({name: getattr(values, name) for name in names})
-    _leaving.clear()
+    try:
+        for page, names in PREFERENCES.items():
+            if (preferences := _page(page)) is not None:
+                preferences.update({name: getattr(values, name) for name in names})
+    finally:
+        _leaving.clear()
 
 
 def follow_preferences(jobs: Jobs, page: str, act: Callable[[Remembered], object]) -> None:
