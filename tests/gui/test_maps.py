@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import threading
 import weakref
 from itertools import combinations
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtpy.QtCore import QThreadPool
 
 from napari_stem.layers.values import colour_limits
+from napari_stem.progress import go_on
 from napari_stem.results import Prediction
 from napari_stem.sample_data import sample_path
 from napari_stem.settings import settings_of
@@ -105,6 +107,39 @@ def test_values_are_let_go_of_with_their_slide_and_read_again_when_it_is_opened(
     screen.display.activate(screen.slide)
     screen.wait(is_in_memory)
     next(put_away, None)
+
+
+def test_what_is_being_read_of_a_slide_that_goes_is_not_kept(c5_prediction, qtbot, monkeypatch):
+    put_away = on_screen(ViewerModel(), c5_prediction, qtbot)
+    screen, read, has_gone = next(put_away), active_prediction.summary_of, threading.Event()
+
+    def slowly(prediction, poll):
+        has_gone.wait()
+        return read(prediction, go_on)
+
+    monkeypatch.setattr(active_prediction, "summary_of", slowly)
+    screen.display.begin(screen.slide, screen.prediction)
+    shown, gone = screen.shown, weakref.ref(screen.slide)
+    screen.display.activate(None)
+    screen.viewer.layers.clear()
+    screen.slide = None
+    thaw()
+    screen.wait(lambda: gc.collect() >= 0 and gone() is None)
+    has_gone.set()
+    QThreadPool.globalInstance().waitForDone()
+    qtbot.wait(100)
+    gene = screen.prediction.genes[0]
+    assert np.shares_memory(shown.values(gene), screen.prediction.values(gene))
+    next(put_away, None)
+
+
+def test_a_slide_is_opened_again_whose_pixel_size_is_no_longer_known(screen, tmp_path):
+    shown = screen.shown
+    screen.display.activate(None)
+    screen.slide = open_slide(shutil.copy(sample_path(), tmp_path))
+    assert (screen.slide.mpp, screen.slide.fingerprint) == (None, shown.fingerprint)
+    screen.display.activate(screen.slide)
+    assert screen.shown.prediction is screen.prediction
 
 
 def test_uncertainty_is_that_of_the_gene_chosen_while_it_was_hidden(screen):

@@ -54,7 +54,7 @@ class ActivePrediction:
         self._jobs, self._ready = jobs, ready
         # of the slide, which its layer alone holds: it goes with that
         self.fingerprint, self.mpp = slide.fingerprint, slide.require_mpp()
-        self.slide = ref(slide, lambda _: self._by_gene.clear())  # may be gigabytes
+        self.slide = ref(slide, self._let_go)
         self.prediction, self.gene = prediction, gene
         self.columns: dict[str, NDArray[np.float64]] = {}  # of `gene_table.COMPUTED`
         self.background: Background | None = None  # once it is known
@@ -84,6 +84,11 @@ class ActivePrediction:
     def stop(self) -> None:
         """Give up what is being computed."""
         self._stop.set()
+
+    def _let_go(self, _: object) -> None:
+        """Keep nothing that was read, or is being read, of a slide that has gone: it may be gigabytes."""
+        self.stop()
+        self._by_gene.clear()
 
     def forget(self) -> None:
         """Give up what is being computed, and what was: the prediction grows again."""

@@ -135,7 +135,8 @@ class MapDisplay(QObject):
         if slide is not None:
             self.beside.leave_slide()
             shown = self.shown_on(slide)
-            if shown is not None and shown.slide() is not slide:  # opened again: read it again
+            # opened again: read it again, once its pixel size is known
+            if shown is not None and shown.slide() is not slide and slide.mpp is not None:
                 self.begin(slide, shown.prediction, is_growing=shown.is_growing)
         else:  # no slide is there for which others would have to go out of sight
             self.beside.hide()
