@@ -461,6 +461,8 @@ def test_a_prediction_that_was_stopped_on_an_earlier_day_says_so(
         with model_road.qtbot.waitSignal(predictions.shown, timeout=60_000):
             predictions.open(path)
     assert told.text() == "Stopped: 8 of 16 spots predicted and kept. Run again to go on."
+    predictions.choose(c5_prediction)
+    assert told.text() == ""
 
 
 def test_a_slide_that_is_looked_at_again_opens_only_what_has_changed(

@@ -153,7 +153,9 @@ class RunBar(QWidget):
         self._request: RunRequest | None = None
         self._prediction: Prediction | None = None
         self._n_before, self._began_s = 0, 0.0  # spots that were done already, and when it began
-        self._told: dict[str, str] = {}  # how the last run ended, by the slide's fingerprint
+        # how the last run ended, and one of an earlier day, of what is shown, by the slide's fingerprint
+        self._told: dict[str, str] = {}
+        self._earlier: dict[str, str] = {}
         self._under_way = ""  # how far the run on its way is
         # open questions, by the subject of the doubt
         self._questions: dict[tuple[object, ...], QMessageBox] = {}
@@ -184,7 +186,8 @@ class RunBar(QWidget):
         """Say how far the run on its way is, and of which slide; else how the active slide's own ended."""
         slide, request = self._slides.slide, self._request
         if not self.is_running:
-            self._show(self._told.get(slide.fingerprint, "") if slide else "")
+            earlier = self._earlier.get(slide.fingerprint, "") if slide else ""
+            self._show(self._told.get(slide.fingerprint, earlier) if slide else "")
         elif request is not None and self._job.is_wanted:
             whose = "" if request.slide is slide else f"{request.slide.path.stem}: "
             self._show(f"{whose}{self._under_way}")
@@ -192,6 +195,7 @@ class RunBar(QWidget):
     def forget(self, slide: Slide) -> None:
         """Say no more of a run whose maps are gone."""
         self._told.pop(slide.fingerprint, None)
+        self._earlier.pop(slide.fingerprint, None)
         self._say()
 
     def start(
@@ -319,8 +323,8 @@ class RunBar(QWidget):
 
     def tell_of(self, slide: Slide, prediction: Prediction) -> None:
         """Say of a prediction that is shown how far an earlier run came, where none of this dock has ended."""
-        if not prediction.done.all() and not self.is_running_on(slide):
-            self._told.setdefault(slide.fingerprint, _how_far(prediction))
+        if not self.is_running_on(slide):
+            self._earlier[slide.fingerprint] = "" if prediction.done.all() else _how_far(prediction)
             self._say()
 
     def _tell(self, slide: Slide, text: str) -> None:
