@@ -150,13 +150,15 @@ def _own_caches(
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Iterator[object]:
     """Look for no garbage while modules are imported: they leave none, and each look takes longer."""
-    gc.disable()
+    # not by `gc.disable`: dask does so with every slice for good, where that is so when it is imported
+    thresholds = gc.get_threshold()
+    gc.set_threshold(0)
     try:
         if session.config.getoption("dist", "no") == "no":  # else other processes run the tests
             _import_plain_umap()
         return (yield)
     finally:
-        gc.enable()
+        gc.set_threshold(*thresholds)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 
+import dask.array as da
 import pytest
 
 from napari_stem.widgets.common import garbage
@@ -79,20 +80,38 @@ def test_what_somebody_else_arranged_is_left_alone(qapp):
         gc.enable()
 
 
+def test_a_slice_of_a_dask_array_changes_nothing(ended_in, qtbot):
+    """Dask turns collection on after each, be it off before or not, where it was on when dask was imported."""
+    Jobs()
+    sliced = da.zeros(10)[2:5]
+    gc.enable()
+    kept = make_many_elsewhere()
+    assert not ended_in
+    qtbot.waitUntil(lambda: bool(ended_in))
+    assert ended_in == [threading.main_thread()]
+    assert len(kept) == N_OBJECTS
+    assert sliced.shape == (3,)
+
+
+def collects() -> bool:
+    return gc.isenabled() and gc.get_threshold()[0] > 0
+
+
 def test_python_collects_again_when_the_program_ends(qapp):
     Jobs()
     Jobs()
-    assert not gc.isenabled()
+    assert not collects()
     qapp.aboutToQuit.emit()
-    assert gc.isenabled()
+    assert collects()
     Jobs()
-    assert not gc.isenabled()
+    assert not collects()
 
 
 def test_the_oldest_generation_is_collected_in_its_turn(qapp, monkeypatch):
     asked = []
     monkeypatch.setattr(garbage.gc, "collect", asked.append)
     monkeypatch.setattr(garbage.gc, "get_threshold", lambda: (700, 10, 10))
+    garbage.collect_on_gui_thread()
     for counts in ((701, 3, 2), (700, 11, 11), (701, 11, 2), (701, 11, 11), (701, 3, 11)):
         monkeypatch.setattr(garbage.gc, "get_count", lambda counts=counts: counts)
         garbage.collect_what_is_due()

@@ -28,8 +28,9 @@ LAST_WAIT_MS = 60_000  # the same, before Python ends
 OLDEST = 2  # generation
 
 
-# both for the whole process, as collection is
+# all for the whole process, as collection is
 _collectors: list[QTimer] = []  # at most one
+_thresholds: list[int] = []  # Python's own, of each generation
 _n_modules = [0]  # when all was frozen last; 0: nothing is frozen
 
 
@@ -39,9 +40,10 @@ def collect_on_gui_thread() -> None:
     Does nothing where that is so already, whoever has seen to it, or where there is no application.
     """
     application = QCoreApplication.instance()
-    if application is None or not gc.isenabled():
+    if application is None or not gc.isenabled() or not gc.get_threshold()[0]:
         return
-    gc.disable()
+    _thresholds[:] = gc.get_threshold()
+    gc.set_threshold(0)  # never; what `gc.disable` does ends with the next slice of a dask array
     collector = QTimer(application)
     collector.timeout.connect(collect_what_is_due)
     collector.start(200)
@@ -55,7 +57,7 @@ def let_python_collect() -> None:
         collector = _collectors.pop()
         collector.stop()
         collector.deleteLater()
-        gc.enable()
+        gc.set_threshold(*_thresholds)
 
 
 @cache  # once, however many docks there are
@@ -76,7 +78,7 @@ def _end() -> None:
 
 def collect_what_is_due() -> None:
     """Collect the oldest generation whose time has come by Python's own thresholds."""
-    counts = zip(gc.get_count(), gc.get_threshold(), strict=True)
+    counts = zip(gc.get_count(), _thresholds, strict=True)
     due = [generation for generation, (count, most) in enumerate(counts) if 0 < most < count]
     if due[:1] == [0]:  # only then does Python look at the older ones
         if due[-1] == OLDEST:
