@@ -34,7 +34,7 @@ from napari_stem.model.card import warnings_of
 from napari_stem.model.genes import BY_CHANCE, MARK
 from napari_stem.progress import silent
 from napari_stem.settings import SAMPLER_TITLES
-from napari_stem.slide.pixel_size import REMEMBERED, STATED
+from napari_stem.slide.pixel_size import BY_USER
 from napari_stem.texts import NOTICE, plain
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ PROVENANCE_VALUES = {
     "encoder": {"bundled": "bundled with napari-stem"},
     "sampler": SAMPLER_TITLES,
     "patient": {"new": "a new one: intervals are wider", "same": "as in training"},
-    "mpp_source": {STATED: "stated by the user", REMEMBERED: "stated by the user"},
+    "mpp_source": dict.fromkeys(BY_USER, "stated by the user"),
 }
 CARD = {
     "tissue": "Tissue",

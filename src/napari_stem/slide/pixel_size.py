@@ -33,6 +33,7 @@ HABITUAL_DPI = (72, 96, 98, 100, 120, 144, 150, 200, 240, 300, 360, 400, 600, 12
 PLACEHOLDER = Mpp.square(1.0)
 SIDECAR_KEY = "pixel_size_um_estimated"
 STATED, DATA_SET, REMEMBERED = "stated by you", "metadata of the data set", "your earlier answer"
+BY_USER = frozenset({STATED, REMEMBERED})
 RESOLUTION_TAG = "resolution tag"
 AGREEMENT = 1.02  # two sources within this factor say the same
 UM_PER_UNIT = {
@@ -120,8 +121,7 @@ def all_sources(
         (REMEMBERED, remembered(fingerprint)),
     )
     found = [*(MppSource(n, mpp) for n, mpp in above if mpp is not None), *of_file]
-    theirs = {STATED, REMEMBERED}
-    return tuple(sorted(found, key=lambda s: s.mpp == PLACEHOLDER and s.source not in theirs))
+    return tuple(sorted(found, key=lambda s: s.mpp == PLACEHOLDER and s.source not in BY_USER))
 
 
 def sidecar_mpp(slide_path: Path) -> Mpp | None:

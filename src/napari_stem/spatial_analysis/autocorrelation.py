@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +53,7 @@ def neighbour_graph(spots: Spots) -> csr_matrix:
     import anndata
 
     sq = squidpy_without_chatter()
-    mpp = spots.mpp or Mpp.square(1.0)
-    xy_um = np.column_stack([spots.x_px * mpp.x_um, spots.y_px * mpp.y_um])
+    xy_um = (spots if spots.mpp else replace(spots, mpp=Mpp.square(1.0))).xy_um
     table = anndata.AnnData(obsm={"spatial": xy_um})
     found = (_nodes(spots, xy_um, steps) for steps in STEPS)
     nodes = next((nodes for nodes in found if nodes is not None), None)

@@ -21,7 +21,7 @@ from napari_stem.errors import StemError
 from napari_stem.foreign import read_json
 from napari_stem.geometry import Mpp
 from napari_stem.io import write_file
-from napari_stem.slide.pixel_size import REMEMBERED, STATED
+from napari_stem.slide.pixel_size import BY_USER
 from napari_stem.spatial.region_files import as_geojson, parse_regions
 from napari_stem.widgets.model.predictions import open_prediction
 
@@ -169,7 +169,7 @@ class SessionControl(QObject):
         drawn: list[DrawnRegion] = []
         if layer is not None and slide.mpp is not None:
             drawn = panels.region.layers.drawn(slide, layer)
-        is_stated = bool(slide.mpp_sources) and slide.mpp_sources[0].source in {STATED, REMEMBERED}
+        is_stated = bool(slide.mpp_sources) and slide.mpp_sources[0].source in BY_USER
         mpp = slide.mpp if is_stated else None
         measured = panels.measured.path_of(slide)
         return SlideEntry(

@@ -16,7 +16,7 @@ from superqt.utils import qthrottled
 
 from napari_stem.geometry import Mpp
 from napari_stem.layers.placement import AXES, METADATA_KEY, UM, slide_layer, slide_placement
-from napari_stem.slide.pixel_size import REMEMBERED, STATED, MppSource
+from napari_stem.slide.pixel_size import BY_USER, STATED, MppSource
 from napari_stem.widgets.common.garbage import wait_at_exit
 from napari_stem.widgets.common.parts import one_shot
 from napari_stem.widgets.common.worker import Jobs
@@ -337,7 +337,7 @@ class SlideLayers:
     def set_pixel_size(self, layer: Image, slide: Slide, mpp: Mpp) -> None:
         """Give the active slide, and the layer that shows it, the pixel size that the user stated."""
         # in place of what they stated before, on earlier days too
-        others = (each for each in slide.mpp_sources if each.source not in {STATED, REMEMBERED})
+        others = (each for each in slide.mpp_sources if each.source not in BY_USER)
         slide.mpp, slide.mpp_sources = mpp, (MppSource(STATED, mpp), *others)
         placement = slide_placement(mpp)
         layer.scale, layer.translate = placement.scale_um, placement.translate_um

@@ -47,16 +47,13 @@ class TissueBox(QWidget):
         self.button = button(
             "Whole tissue", "Find the tissue on the slide and take all of it", self._find
         )
-        tips = attribute_helps(TissueSettings)
-        self.sensitivity = slider((0, 100), 0, tips["sensitivity"])
-        tip = tips["min_area_mm2"]
-        self.min_area = number((0, 100), 0, tip, decimals=2, suffix=" mm²", step=0.05)
-        settings = TissueSettings()
+        tips, settings = attribute_helps(TissueSettings), TissueSettings()
         with suppress(RegionError):  # a file edited by hand
             before = remembered.tissue_sensitivity, remembered.tissue_min_area_mm2
             settings = TissueSettings(*before)
-        self.sensitivity.setValue(settings.sensitivity)
-        self.min_area.setValue(settings.min_area_mm2)
+        self.sensitivity = slider((0, 100), settings.sensitivity, tips["sensitivity"])
+        least_mm2, tip = settings.min_area_mm2, tips["min_area_mm2"]
+        self.min_area = number((0, 100), least_mm2, tip, decimals=2, suffix=" mm²", step=0.05)
         self.min_area.setKeyboardTracking(False)
         self.message = Note()  # what was left out, or that nothing was found
         self.details = QWidget()  # shown once there are outlines that they can change
