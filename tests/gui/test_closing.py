@@ -45,20 +45,25 @@ for after_s in (1, 0):
 """
 
 
-def test_closing_soon_prints_nothing(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(SVS), str(tmp_path)],
+def ended(program: str, folder: Path, *arguments: Path, timeout_s: float):
+    """How a program ends, beside settings and a cache of its own: exit status, and what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
         env=os.environ
         | {
-            "NAPARI_STEM_CACHE": str(tmp_path / "cache"),
-            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
+            "NAPARI_STEM_CACHE": str(folder / "cache"),
+            "NAPARI_CONFIG": str(folder / "settings.yaml"),
         },
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=timeout_s,
     )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    return done.returncode, done.stderr
+
+
+def test_closing_soon_prints_nothing(tmp_path):
+    assert ended(PROGRAM, tmp_path, SVS, tmp_path, timeout_s=300) == (0, "")
 
 
 WITHOUT_LOOP = """
@@ -90,19 +95,7 @@ sys.exit()
 
 
 def test_a_script_without_an_event_loop_ends_while_threads_read(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_LOOP, str(tmp_path)],
-        env=os.environ
-        | {
-            "NAPARI_STEM_CACHE": str(tmp_path / "cache"),
-            "NAPARI_CONFIG": str(tmp_path / "settings.yaml"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended(WITHOUT_LOOP, tmp_path, tmp_path, timeout_s=60) == (0, "")
 
 
 def test_threads_are_waited_for_once_however_many_docks_there_were():
